@@ -1,0 +1,168 @@
+package api
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+)
+
+// TrackerStatus is the state of one pin on one peer, or, as a filter, a set of them.
+type TrackerStatus uint32
+
+// The statuses, and the composites that filters accept.
+const (
+	StatusClusterError TrackerStatus = 1 << iota // the peer could not be asked
+	StatusPinError
+	StatusUnpinError
+	StatusPinned
+	StatusPinning
+	StatusPinQueued
+	StatusUnpinned
+	StatusUnpinning
+	StatusUnpinQueued
+	StatusRemote  // in the pinset, not allocated to this peer
+	StatusSharded // a meta pin
+	StatusUnexpectedlyUnpinned
+
+	StatusUndefined TrackerStatus = 0 // as a filter: everything
+	StatusError                   = StatusClusterError | StatusPinError | StatusUnpinError
+	StatusQueued                  = StatusPinQueued | StatusUnpinQueued
+)
+
+var statuses = names[TrackerStatus]{
+	StatusUndefined: "undefined", StatusClusterError: "cluster_error", StatusPinError: "pin_error",
+	StatusUnpinError: "unpin_error", StatusError: "error", StatusPinned: "pinned", StatusPinning: "pinning",
+	StatusPinQueued: "pin_queued", StatusUnpinned: "unpinned", StatusUnpinning: "unpinning",
+	StatusUnpinQueued: "unpin_queued", StatusQueued: "queued", StatusRemote: "remote",
+	StatusSharded: "sharded", StatusUnexpectedlyUnpinned: "unexpectedly_unpinned",
+}
+
+// String gives the name; a set that has none is a comma-separated list.
+func (s TrackerStatus) String() string {
+	if name, ok := statuses[s]; ok {
+		return name
+	}
+	var parts []string
+	for bit := StatusClusterError; bit <= StatusUnexpectedlyUnpinned; bit <<= 1 {
+		if s&bit != 0 {
+			parts = append(parts, statuses[bit])
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// Match tells whether status s passes filter f; everything passes StatusUndefined.
+func (s TrackerStatus) Match(f TrackerStatus) bool { return f == StatusUndefined || s&f != 0 }
+
+func (s TrackerStatus) MarshalJSON() ([]byte, error)  { return json.Marshal(s.String()) }
+func (s *TrackerStatus) UnmarshalJSON(b []byte) error { return statuses.parseJSON(b, "status", s) }
+
+// ParseStatusFilter reads a comma-separated list of statuses. Unknown names are
+// ignored; where nothing matched the error is Invalid. "" is everything.
+func ParseStatusFilter(list string) (TrackerStatus, error) {
+	list = strings.ReplaceAll(list, " ", "")
+	if list == "" {
+		return StatusUndefined, nil
+	}
+	parts := strings.Split(list, ",")
+	var f TrackerStatus
+	for _, part := range parts {
+		s, err := statuses.parse(part, "status")
+		if err == nil {
+			f |= s
+		}
+	}
+	if f == StatusUndefined && !slices.Contains(parts, "undefined") {
+		return 0, Invalid.Errorf("invalid filter value")
+	}
+	return f, nil
+}
+
+// Cause says why a pin is not there yet.
+type Cause string
+
+// The causes of a failed or waiting pin.
+const (
+	CauseNoProvider  Cause = "no provider"  // nobody offered its first block
+	CauseStalled     Cause = "stalled"      // blocks stopped arriving
+	CauseDiskFull    Cause = "disk full"    // no room on this peer
+	CauseTooBig      Cause = "too big"      // a block or DAG is over a limit
+	CauseBadBlock    Cause = "bad block"    // a block cannot be decoded or does not match its CID
+	CauseBackendDown Cause = "backend down" // the IPFS node does not answer
+	CauseOther       Cause = "other"
+)
+
+// PinInfoShort is one peer's part of a GlobalPinInfo.
+type PinInfoShort struct {
+	PeerName      string        `json:"peername"`
+	IPFS          PeerID        `json:"ipfs_peer_id,omitempty"`
+	IPFSAddresses []Multiaddr   `json:"ipfs_peer_addresses,omitempty"`
+	Status        TrackerStatus `json:"status"`
+	Timestamp     time.Time     `json:"timestamp"`
+	Error         string        `json:"error"`
+	AttemptCount  int           `json:"attempt_count"`
+	PriorityPin   bool          `json:"priority_pin"`
+
+	Cause   Cause     `json:"cause,omitempty"`
+	NextTry time.Time `json:"next_try,omitzero"`
+	Bytes   uint64    `json:"bytes,omitempty"` // of the DAG here so far
+	Rate    uint64    `json:"rate,omitempty"`  // bytes/s arriving now
+}
+
+// PinInfo is the status of one CID on one peer.
+type PinInfo struct {
+	Cid         Cid               `json:"cid"`
+	Name        string            `json:"name"`
+	Peer        PeerID            `json:"peer"`
+	Allocations []PeerID          `json:"allocations"`
+	Origins     []Multiaddr       `json:"origins"`
+	Created     time.Time         `json:"created"`
+	Metadata    map[string]string `json:"metadata"`
+	PinInfoShort
+}
+
+// GlobalPinInfo is the status of one CID on all peers.
+type GlobalPinInfo struct {
+	Cid         Cid                     `json:"cid"`
+	Name        string                  `json:"name"`
+	Allocations []PeerID                `json:"allocations"`
+	Origins     []Multiaddr             `json:"origins"`
+	Created     time.Time               `json:"created"`
+	Metadata    map[string]string       `json:"metadata"`
+	PeerMap     map[string]PinInfoShort `json:"peer_map"` // by PeerID.String()
+}
+
+// Merge adds what one peer says to g.
+func (g *GlobalPinInfo) Merge(p PinInfo) {
+	if g.PeerMap == nil {
+		*g = GlobalPinInfo{Cid: p.Cid, Name: p.Name, Allocations: p.Allocations, Origins: p.Origins,
+			Created: p.Created, Metadata: p.Metadata, PeerMap: map[string]PinInfoShort{}}
+	}
+	g.PeerMap[p.Peer.String()] = p.PinInfoShort
+}
+
+// Match tells whether the status on any peer passes the filter.
+func (g GlobalPinInfo) Match(f TrackerStatus) bool {
+	for _, p := range g.PeerMap {
+		if p.Status.Match(f) {
+			return true
+		}
+	}
+	return false
+}
+
+// StatusQuery asks a peer for a page of statuses, in order of the CID's bytes.
+type StatusQuery struct {
+	After  Cid           `cbor:"1,keyasint,omitempty"` // start past this one; CidUndef: at the first
+	Limit  int           `cbor:"2,keyasint"`           // at most this many
+	Filter TrackerStatus `cbor:"3,keyasint,omitempty"`
+}
+
+// StatusPage answers a StatusQuery. More tells that others may follow Last, which is
+// set even where the filter left no item.
+type StatusPage struct {
+	Items []PinInfo `cbor:"1,keyasint"`
+	Last  Cid       `cbor:"2,keyasint,omitempty"`
+	More  bool      `cbor:"3,keyasint"`
+}
