@@ -1,0 +1,54 @@
+# Pinfold's targets. Each is a command one could type.
+
+GO       ?= go
+BIN      := $(CURDIR)/bin
+TOOLS    := $(CURDIR)/.bin
+PACKAGES := ./...
+KUBO     := v0.42.0
+LINT     := v2.6.2
+SHARNESS := /usr/share/sharness/sharness.sh
+
+.PHONY: all build test unit sharness lint demo bench fuzz kubo clean
+
+all: build
+
+build:
+	@mkdir -p $(BIN)
+	$(GO) build -o $(BIN)/ ./cmd/cluster-service ./cmd/cluster-ctl
+
+# Everything: what .ci/run calls.
+test: build vet unit sharness
+
+vet:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet $(PACKAGES)
+
+unit: kubo
+	$(GO) test -race -timeout 20m $(PACKAGES)
+
+# The binaries, driven from a shell.
+sharness: build
+	@test -f $(SHARNESS) || { echo "installing Debian's sharness package"; apt-get update -qq && apt-get install -y -qq sharness; } || true
+	@test -f $(SHARNESS) || { echo "sharness is missing: run 'apt-get install sharness' as root, or set SHARNESS to its sharness.sh"; exit 1; }
+	SHARNESS=$(SHARNESS) BIN=$(BIN) sharness/run
+
+# The real Kubo that the connector's suite runs against.
+kubo: $(TOOLS)/ipfs-$(KUBO)
+$(TOOLS)/ipfs-$(KUBO):
+	GOBIN=$(TOOLS) $(GO) install github.com/ipfs/kubo/cmd/ipfs@$(KUBO)
+	@touch $@
+
+lint:
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT)
+	$(TOOLS)/golangci-lint run
+
+# Three peers keep a file safe; KEEP=1 leaves them running.
+demo: build
+	$(GO) run ./demo -bin $(BIN) $(if $(KEEP),-keep)
+
+# Figures beside what this machine can do.
+bench: build
+	$(GO) run ./bench -bin $(BIN)
+
+clean:
+	rm -rf $(BIN) sharness/test-results
