@@ -1,6 +1,9 @@
 package api
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // Wrap marks err with cause c, keeping its text and its Kind. It is nil for a nil err.
 // A mark put on later, further out, is the one that CauseOf finds.
@@ -21,7 +24,8 @@ func (e *causeError) Unwrap() error { return e.err }
 
 // CauseOf tells why a pin failed: the outermost mark on err; without one,
 // CauseDiskFull for an error of kind Full, CauseTooBig for TooLarge,
-// CauseBackendDown for Unavailable, else CauseOther. It is "" for nil.
+// CauseBackendDown for Unavailable, else, and for a context's end, CauseOther. It is
+// "" for nil.
 func CauseOf(err error) Cause {
 	if err == nil {
 		return ""
@@ -29,6 +33,9 @@ func CauseOf(err error) Cause {
 	var e *causeError
 	if errors.As(err, &e) {
 		return e.cause
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return CauseOther
 	}
 	switch KindOf(err) {
 	case Full:

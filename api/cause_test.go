@@ -24,7 +24,7 @@ func TestCauseOf(t *testing.T) {
 		{"full", Full.Errorf("no room"), CauseDiskFull},
 		{"too large", TooLarge.Errorf("2 MiB block"), CauseTooBig},
 		{"unavailable", Unavailable.Errorf("refused"), CauseBackendDown},
-		{"deadline", context.DeadlineExceeded, CauseBackendDown},
+		{"deadline", fmt.Errorf("find: %w", context.DeadlineExceeded), CauseOther},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

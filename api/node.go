@@ -1,0 +1,16 @@
+package api
+
+import "time"
+
+// PinnedCid is one pin as an IPFS node lists it.
+type PinnedCid struct {
+	Cid  Cid
+	Mode PinMode
+}
+
+// Mark tells of a pin that an add made on the node before the pinset knew of it, and
+// when: by this machine's clock, with its fraction of a second.
+type Mark struct {
+	Cid   Cid
+	Since time.Time
+}
