@@ -1,0 +1,37 @@
+package api
+
+// The values of BulkOp.Op. An absent one is a pin.
+const (
+	BulkPin   = "pin"
+	BulkUnpin = "unpin"
+)
+
+// BulkOp is one line of a bulk request: a pin object of which only the CID is
+// required, to be pinned with those options or unpinned. Other keys of a pin object
+// are ignored, so that an export's lines can be sent as they are.
+type BulkOp struct {
+	Op  string `json:"op,omitempty"`
+	Cid Cid    `json:"cid"`
+	PinOptions
+}
+
+// BulkResult is one line of a bulk request's answer. Lines are answered in order,
+// blank ones not at all.
+type BulkResult struct {
+	Line  int    `json:"line"` // that of the request, from 1
+	Cid   Cid    `json:"cid"`  // null where the line could not be read
+	Index uint64 `json:"index,omitempty"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// Invitation is the answer to a peer invitation.
+type Invitation struct {
+	Token string `json:"token"`
+}
+
+// IndexHeader carries, in a write's answer, the log index of the change.
+const IndexHeader = "X-Pinfold-Index"
+
+// StreamErrorTrailer carries, after a streamed answer, what ended it early; it is
+// empty where nothing did.
+const StreamErrorTrailer = "X-Stream-Error"

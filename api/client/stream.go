@@ -1,0 +1,60 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// list sends r and yields the objects of its answer as they come. An error is the
+// last thing it yields.
+func list[T any](ctx context.Context, c *Client, r request) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		res, err := c.do(ctx, r)
+		if err != nil {
+			yield(zero, err)
+			return
+		}
+		defer res.Body.Close()
+		dec := json.NewDecoder(res.Body)
+		for {
+			var v T
+			err := dec.Decode(&v)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				yield(zero, fmt.Errorf("read the answer to %s %s: %w", r.method, r.path, err))
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if err := trailerError(res); err != nil {
+			yield(zero, err)
+		}
+	}
+}
+
+// trailerError tells what ended a stream early, once its body has been read.
+func trailerError(res *http.Response) error {
+	var messages []string
+	for _, m := range res.Trailer.Values(api.StreamErrorTrailer) {
+		if m != "" {
+			messages = append(messages, m)
+		}
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	return &api.Error{Code: http.StatusInternalServerError, Message: strings.Join(messages, "; ")}
+}
