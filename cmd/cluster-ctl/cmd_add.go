@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ipfs/boxo/files"
+	"github.com/spf13/cobra"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// addFlags are the flags of add.
+type addFlags struct {
+	optionFlags
+	waitFlags
+	p                  api.AddParams
+	quiet, quieter     bool
+	noStream, progress bool
+}
+
+func newAdd(c *ctl) *cobra.Command {
+	a := addFlags{p: api.DefaultAddParams(), progress: true}
+	cmd := &cobra.Command{Use: "add PATH...", Short: "Add files and directories and keep copies of them",
+		Long: "Add files and directories and keep copies of them. It returns once the fewest copies asked for\n" +
+			"are on disk. Several paths are wrapped in a directory.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), c, args) }}
+	f := cmd.Flags()
+	f.BoolVarP(&a.p.Recursive, "recursive", "r", false, "add directories with what is in them")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only CIDs")
+	f.BoolVarP(&a.quieter, "quieter", "Q", false, "print only the last CID")
+	f.BoolVar(&a.noStream, "no-stream", false, "print everything at the end")
+	f.BoolVarP(&a.progress, "progress", "p", true, "show progress on a terminal")
+	f.BoolVar(&a.p.Local, "local", false, "send blocks only to the peer that answers")
+	f.IntVar(&a.replication, "replication", 0, "number of copies; -1 is one on every peer, 0 the cluster's default")
+	a.registerRest(cmd)
+	f.BoolVar(&a.p.NoPin, "no-pin", false, "store the blocks without pinning them")
+	f.BoolVar(&a.wait, "wait", false, "return once it is pinned")
+	f.DurationVar(&a.timeout, "wait-timeout", 0, "with --wait: give up after this time; 0 never")
+	f.DurationVar(&a.timeout, "wt", 0, "short for --wait-timeout")
+	f.BoolVarP(&a.p.Wrap, "wrap-with-directory", "w", false, "wrap the files in a directory")
+	f.StringVar(&a.p.Format, "format", "unixfs", "unixfs or car")
+	f.StringVar(&a.p.Layout, "layout", "balanced", "balanced or trickle")
+	f.BoolVarP(&a.p.Hidden, "hidden", "H", false, "include files whose names start with a dot")
+	f.StringVarP(&a.p.Chunker, "chunker", "s", a.p.Chunker, "size-BYTES, rabin-MIN-AVG-MAX or buzhash")
+	f.BoolVar(&a.p.RawLeaves, "raw-leaves", false, "leaves are plain blocks")
+	f.IntVar(&a.p.CidVersion, "cid-version", 0, "0 or 1; 1 has raw leaves")
+	f.StringVar(&a.p.HashFun, "hash", a.p.HashFun, "hash function; another than sha2-256 makes CIDs version 1")
+	return cmd
+}
+
+func (a *addFlags) run(ctx context.Context, c *ctl, paths []string) error {
+	opts, err := a.options()
+	if err != nil {
+		return err
+	}
+	a.p.PinOptions = opts
+	if a.p.HashFun != "sha2-256" {
+		a.p.CidVersion = 1
+	}
+	if a.p.CidVersion > 0 {
+		a.p.RawLeaves = true
+	}
+	if len(paths) > 1 {
+		a.p.Wrap = true
+	}
+	if a.p.Format == "car" && a.p.Wrap {
+		return errors.New("reading the flags: a CAR file is added alone and not wrapped")
+	}
+	dir, total, err := openPaths(paths, a.p.Recursive, a.p.Hidden)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	a.p.Size = total
+	if a.p.Name == "" && len(paths) == 1 {
+		a.p.Name = filepath.Base(filepath.Clean(paths[0]))
+	}
+	return a.send(ctx, c, dir, total)
+}
+
+// send adds dir and prints what comes back.
+func (a *addFlags) send(ctx context.Context, c *ctl, dir files.Directory, total uint64) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	bar := newBar(c.errw, total, a.progress && !a.quiet && !a.quieter && c.enc() != encJSON)
+	a.p.Progress = bar.on()
+	var last api.AddedOutput
+	var held []api.AddedOutput
+	for line, err := range cl.Add(ctx, dir, a.p) {
+		if err != nil {
+			bar.clear()
+			return err
+		}
+		if !line.Cid.Defined() {
+			bar.update(line)
+			continue
+		}
+		last = line
+		if a.noStream {
+			held = append(held, line)
+			continue
+		}
+		bar.clear()
+		if err := a.print(c, line); err != nil {
+			return err
+		}
+	}
+	bar.clear()
+	if !last.Cid.Defined() {
+		return errors.New("adding: the answer ended without a root")
+	}
+	if err := a.printHeld(c, held, last); err != nil {
+		return err
+	}
+	if a.wait && !a.p.NoPin {
+		pin, err := cl.Allocation(ctx, last.Cid)
+		if err != nil {
+			return err
+		}
+		_, err = waitStatus(ctx, cl, last.Cid, api.StatusPinned, pin.ReplicationFactorMin, a.timeout)
+		return err
+	}
+	return nil
+}
+
+// print prints one line unless only the last is wanted.
+func (a *addFlags) print(c *ctl, line api.AddedOutput) error {
+	if a.quieter {
+		return nil
+	}
+	return a.printLine(c, line)
+}
+
+func (a *addFlags) printLine(c *ctl, line api.AddedOutput) error {
+	var err error
+	switch {
+	case c.enc() == encJSON:
+		err = newPrinter(c.out, encJSON).json(line)
+	case a.quiet || a.quieter:
+		_, err = fmt.Fprintln(c.out, line.Cid)
+	default:
+		_, err = fmt.Fprintf(c.out, "added %s %s\n", line.Cid, printable(line.Name))
+	}
+	return err
+}
+
+// printHeld prints what --no-stream kept back, or the last line of --quieter.
+func (a *addFlags) printHeld(c *ctl, held []api.AddedOutput, last api.AddedOutput) error {
+	if a.quieter {
+		return a.printLine(c, last)
+	}
+	if a.noStream && c.enc() == encJSON {
+		return newPrinter(c.out, encJSON).json(held)
+	}
+	for _, line := range held {
+		if err := a.printLine(c, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openPaths opens the files to send and tells their bytes. Everything is looked at
+// before anything is sent, so that a missing file changes nothing.
+func openPaths(paths []string, recursive, hidden bool) (files.Directory, uint64, error) {
+	filter, err := files.NewFilter("", nil, hidden)
+	if err != nil {
+		return nil, 0, err
+	}
+	var total uint64
+	entries := make([]files.DirEntry, 0, len(paths))
+	names := map[string]string{}
+	for _, path := range paths {
+		stat, err := os.Lstat(path)
+		if err != nil {
+			return nil, 0, fmt.Errorf("opening: %w", err)
+		}
+		if stat.IsDir() && !recursive {
+			return nil, 0, fmt.Errorf("opening %s: it is a directory; add it with -r", path)
+		}
+		n, err := sizeOf(path, hidden)
+		if err != nil {
+			return nil, 0, err
+		}
+		total += n
+		node, err := files.NewSerialFileWithFilter(path, filter, stat)
+		if err != nil {
+			return nil, 0, fmt.Errorf("opening %s: %w", path, err)
+		}
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return nil, 0, err
+		}
+		name := filepath.Base(abs)
+		if other, ok := names[name]; ok {
+			return nil, 0, fmt.Errorf("opening: %s and %s would both be named %s", other, path, name)
+		}
+		names[name] = path
+		entries = append(entries, files.FileEntry(name, node))
+	}
+	return files.NewSliceDirectory(entries), total, nil
+}
+
+// sizeOf sums the files at and below path that will be sent.
+func sizeOf(path string, hidden bool) (uint64, error) {
+	var total uint64
+	err := filepath.WalkDir(path, func(at string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if at != path && !hidden && strings.HasPrefix(e.Name(), ".") {
+			if e.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if e.Type().IsRegular() {
+			info, err := e.Info()
+			if err != nil {
+				return err
+			}
+			total += uint64(info.Size())
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("opening: %w", err)
+	}
+	return total, nil
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+func newPin(c *ctl) *cobra.Command {
+	return parent("pin", "Pin, unpin and list", newPinAdd(c), newPinRm(c), newPinLs(c), newPinUpdate(c))
+}
+
+// optionFlags are the flags that become pin options.
+type optionFlags struct {
+	replication, rmin, rmax int
+	name, mode              string
+	expireIn                time.Duration
+	metadata                []string
+	allocations             []string
+}
+
+func (o *optionFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.IntVarP(&o.replication, "replication", "r", 0, "number of copies; -1 is one on every peer, 0 the cluster's default")
+	o.registerRest(cmd)
+	f.StringVar(&o.mode, "mode", "recursive", "recursive, or direct for the root block only")
+}
+
+// registerRest registers what add has too.
+func (o *optionFlags) registerRest(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.IntVar(&o.rmin, "replication-min", 0, "fewest copies")
+	f.IntVar(&o.rmin, "rmin", 0, "short for --replication-min")
+	f.IntVar(&o.rmax, "replication-max", 0, "most copies")
+	f.IntVar(&o.rmax, "rmax", 0, "short for --replication-max")
+	f.StringVarP(&o.name, "name", "n", "", "a name for the pin")
+	f.DurationVar(&o.expireIn, "expire-in", 0, "unpin after this time, such as 72h; 0 never")
+	f.StringArrayVar(&o.metadata, "metadata", nil, "`KEY=VALUE` to keep with the pin; may be given several times")
+	f.StringSliceVar(&o.allocations, "allocations", nil, "IDs of peers that shall hold it first")
+	f.StringSliceVar(&o.allocations, "allocs", nil, "short for --allocations")
+}
+
+// options reads the flags. What is wrong with them is said before anything is sent.
+func (o *optionFlags) options() (api.PinOptions, error) {
+	out := api.PinOptions{ReplicationFactorMin: o.rmin, ReplicationFactorMax: o.rmax, Name: o.name}
+	if o.replication != 0 {
+		out.ReplicationFactorMin, out.ReplicationFactorMax = o.replication, o.replication
+	}
+	if o.mode != "" {
+		mode, err := api.ParsePinMode(o.mode)
+		if err != nil {
+			return out, fmt.Errorf("reading --mode: %w", err)
+		}
+		out.Mode = mode
+	}
+	if o.expireIn != 0 {
+		if o.expireIn < time.Second {
+			return out, fmt.Errorf("reading --expire-in: %s is less than a second", o.expireIn)
+		}
+		out.ExpireAt = time.Now().Add(o.expireIn)
+	}
+	for _, pair := range o.metadata {
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok || k == "" {
+			return out, fmt.Errorf("reading --metadata: %q is not KEY=VALUE", pair)
+		}
+		if out.Metadata == nil {
+			out.Metadata = map[string]string{}
+		}
+		out.Metadata[k] = v
+	}
+	for _, s := range o.allocations {
+		id, err := api.ParsePeerID(s)
+		if err != nil {
+			return out, fmt.Errorf("reading --allocations: %w", err)
+		}
+		out.UserAllocations = append(out.UserAllocations, id)
+	}
+	return out, nil
+}
+
+// waitFlags say what to do after a write: show the status, or wait for it.
+type waitFlags struct {
+	noStatus, wait bool
+	limit          int
+	timeout        time.Duration
+}
+
+func (w *waitFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&w.noStatus, "no-status", false, "print the pin, not its status")
+	f.BoolVar(&w.noStatus, "ns", false, "short for --no-status")
+	f.BoolVarP(&w.wait, "wait", "w", false, "return once it is done")
+	f.IntVar(&w.limit, "wait-limit", 0, "with --wait: done on so many peers is enough; 0 is the fewest copies for a pin, all for an unpin")
+	f.IntVar(&w.limit, "wl", 0, "short for --wait-limit")
+	f.DurationVar(&w.timeout, "wait-timeout", 0, "with --wait: give up after this time; 0 never")
+	f.DurationVar(&w.timeout, "wt", 0, "short for --wait-timeout")
+}
+
+// finish shows what became of a write: the record, or the status, at once or when the
+// target is reached.
+func (w *waitFlags) finish(ctx context.Context, c *ctl, pin api.Pin, target api.TrackerStatus) error {
+	if w.noStatus {
+		names := c.names(ctx)
+		return c.show(func(p *printer) error { return p.pin(pin, names) })
+	}
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var info api.GlobalPinInfo
+	if w.wait {
+		limit := w.limit
+		if limit == 0 && target == api.StatusPinned {
+			limit = pin.ReplicationFactorMin
+		}
+		info, err = waitStatus(ctx, cl, pin.Cid, target, limit, w.timeout)
+	} else {
+		info, err = cl.Status(ctx, pin.Cid, false)
+	}
+	if err != nil {
+		return err
+	}
+	return c.show(func(p *printer) error { return p.status(info) })
+}
+
+func newPinAdd(c *ctl) *cobra.Command {
+	var o optionFlags
+	var w waitFlags
+	cmd := &cobra.Command{Use: "add CID-OR-PATH", Short: "Keep copies of what a CID or path names", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts, err := o.options()
+			if err != nil {
+				return err
+			}
+			return c.pinThen(cmd.Context(), args[0], opts, w)
+		}}
+	o.register(cmd)
+	w.register(cmd)
+	return cmd
+}
+
+// pinThen pins what arg names and shows the result as w says.
+func (c *ctl) pinThen(ctx context.Context, arg string, opts api.PinOptions, w waitFlags) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var pin api.Pin
+	if strings.HasPrefix(arg, "/") {
+		pin, err = cl.PinPath(ctx, arg, opts)
+	} else {
+		var id api.Cid
+		if id, err = api.ParseCid(arg); err != nil {
+			return err
+		}
+		pin, err = cl.Pin(ctx, id, opts)
+	}
+	if err != nil {
+		return err
+	}
+	return w.finish(ctx, c, pin, api.StatusPinned)
+}
+
+func newPinRm(c *ctl) *cobra.Command {
+	var w waitFlags
+	cmd := &cobra.Command{Use: "rm CID-OR-PATH", Short: "Let go of a pin", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			var pin api.Pin
+			if strings.HasPrefix(args[0], "/") {
+				pin, err = cl.UnpinPath(cmd.Context(), args[0])
+			} else {
+				var id api.Cid
+				if id, err = api.ParseCid(args[0]); err != nil {
+					return err
+				}
+				pin, err = cl.Unpin(cmd.Context(), id)
+			}
+			if err != nil {
+				return err
+			}
+			return w.finish(cmd.Context(), c, pin, api.StatusUnpinned)
+		}}
+	w.register(cmd)
+	return cmd
+}
+
+func newPinLs(c *ctl) *cobra.Command {
+	var filter string
+	cmd := &cobra.Command{Use: "ls [CID]", Short: "List the pinset", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				id, err := api.ParseCid(args[0])
+				if err != nil {
+					return err
+				}
+				pin, err := cl.Allocation(cmd.Context(), id)
+				if err != nil {
+					return err
+				}
+				names := c.names(cmd.Context())
+				return c.show(func(p *printer) error { return p.pin(pin, names) })
+			}
+			var types []api.PinType
+			for part := range strings.SplitSeq(filter, ",") {
+				if part == "all" || part == "" {
+					continue
+				}
+				t, err := api.ParsePinType(part)
+				if err != nil {
+					return fmt.Errorf("reading --filter: %w", err)
+				}
+				types = append(types, t)
+			}
+			names := c.names(cmd.Context())
+			return c.show(func(p *printer) error {
+				for pin, err := range cl.Allocations(cmd.Context(), types...) {
+					if err != nil {
+						return err
+					}
+					if err := p.pin(pin, names); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}}
+	cmd.Flags().StringVar(&filter, "filter", "all", "types to list, with commas: pin, meta-pin, clusterdag-pin, shard-pin, all")
+	return cmd
+}
+
+func newPinUpdate(c *ctl) *cobra.Command {
+	var o optionFlags
+	var w waitFlags
+	cmd := &cobra.Command{Use: "update EXISTING-CID NEW-CID-OR-PATH", Short: "Pin something on the terms of an existing pin, which stays",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			from, err := api.ParseCid(args[0])
+			if err != nil {
+				return err
+			}
+			opts, err := o.options()
+			if err != nil {
+				return err
+			}
+			opts.PinUpdate = from
+			return c.pinThen(cmd.Context(), args[1], opts, w)
+		}}
+	f := cmd.Flags()
+	f.StringVarP(&o.name, "name", "n", "", "a name for the new pin; default: that of the existing one")
+	f.DurationVar(&o.expireIn, "expire-in", 0, "unpin after this time, such as 72h; 0 is as the existing one")
+	w.register(cmd)
+	return cmd
+}

@@ -1,0 +1,221 @@
+// Command cluster-ctl is the command line of a Pinfold cluster: it talks to the REST
+// API of one peer. Each command has a file of its own.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/client"
+)
+
+const version = "0.1.0"
+
+// Exit codes, as ipfs-cluster-ctl has them.
+const (
+	exitUsage    = 1   // a local or usage error, or no connection
+	exitRefused  = 2   // the API answered with an error
+	exitUnknown  = 3   // no such command
+	exitDeadline = 62  // a time limit was reached
+	exitCanceled = 125 // interrupted
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
+	c := &ctl{out: out, errw: errw}
+	root := newRoot(c)
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errw)
+	return c.report(root.ExecuteContext(ctx))
+}
+
+// report prints an error where the incumbent does and tells the exit code.
+func (c *ctl) report(err error) int {
+	var unknown unknownCommand
+	var refused *api.Error
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &unknown):
+		fmt.Fprintln(c.errw, err)
+		return exitUnknown
+	case errors.Is(err, context.DeadlineExceeded):
+		fmt.Fprintf(c.errw, "error %s\n", err)
+		return exitDeadline
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintf(c.errw, "error %s\n", err)
+		return exitCanceled
+	case errors.As(err, &refused) && refused.Code != 0:
+		if c.enc() == encJSON {
+			_ = newPrinter(c.out, encJSON).json(refused) // the exit code tells it too
+		} else {
+			fmt.Fprintf(c.out, "An error occurred:\n  Code: %d\n  Message: %s\n", refused.Code, printable(refused.Message))
+		}
+		return exitRefused
+	}
+	fmt.Fprintf(c.errw, "error %s\n", err)
+	return exitUsage
+}
+
+type unknownCommand string
+
+func (u unknownCommand) Error() string { return fmt.Sprintf("No help topic for '%s'", string(u)) }
+
+// ctl is one run of the program: its flags and where it writes.
+type ctl struct {
+	out, errw io.Writer
+
+	host       string
+	encoding   string
+	https      bool
+	noCheck    bool
+	basicAuth  string
+	forceHTTP  bool
+	timeout    int // seconds
+	debug      bool
+	clientOnce *client.Client
+}
+
+func newRoot(c *ctl) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cluster-ctl",
+		Short:         "Control a Pinfold cluster",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			switch c.enc() {
+			case encText, encTable, encJSON:
+				return nil
+			}
+			return fmt.Errorf("reading --encoding: unsupported encoding %q: choose text, table or json", c.encoding)
+		},
+	}
+	root.SetVersionTemplate("cluster-ctl version {{.Version}}\n")
+	f := root.PersistentFlags()
+	f.StringVarP(&c.host, "host", "l", client.DefaultAddress, "`ADDRESS` of a peer's REST API: URL, multiaddr or host:port; several with commas are tried in order")
+	f.StringVar(&c.encoding, "encoding", "", "`FORMAT` of results: text, table, or json (an object a line); default: table on a terminal, else text")
+	f.StringVar(&c.encoding, "enc", "", "short for --encoding")
+	f.BoolVarP(&c.https, "https", "s", false, "use https")
+	f.BoolVar(&c.noCheck, "no-check-certificate", false, "do not verify the server's certificate")
+	f.StringVar(&c.basicAuth, "basic-auth", os.Getenv("CLUSTER_CREDENTIALS"), "`USER:PASSWORD`; implies https unless --force-http (CLUSTER_CREDENTIALS)")
+	f.BoolVarP(&c.forceHTTP, "force-http", "f", false, "use http with --basic-auth; the password crosses the network in the clear")
+	f.IntVarP(&c.timeout, "timeout", "t", 0, "give up after so many `SECONDS`; 0 never")
+	f.BoolVarP(&c.debug, "debug", "d", false, "print the request's errors in full")
+	root.AddCommand(newID(c), newVersion(c), newPeers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newMetrics(c), newIPFS(c), newCommands())
+	return root
+}
+
+// enc is the encoding in force.
+func (c *ctl) enc() encoding {
+	if c.encoding != "" {
+		return encoding(c.encoding)
+	}
+	if f, ok := c.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return encTable
+	}
+	return encText
+}
+
+// client is the client of the peer that --host names.
+func (c *ctl) client() (*client.Client, error) {
+	if c.clientOnce != nil {
+		return c.clientOnce, nil
+	}
+	o := client.Options{Timeout: time.Duration(c.timeout) * time.Second}
+	user, password, _ := strings.Cut(c.basicAuth, ":")
+	o.Username, o.Password = user, password
+	if c.https || (user != "" && !c.forceHTTP) {
+		o.TLS = &tls.Config{InsecureSkipVerify: c.noCheck, MinVersion: tls.VersionTLS12}
+	}
+	cl, err := client.New(c.host, o)
+	if err != nil {
+		return nil, fmt.Errorf("reading --host: %w", err)
+	}
+	c.clientOnce = cl
+	return cl, nil
+}
+
+// names asks for the names of the peers, by ID; where that fails IDs are shown.
+func (c *ctl) names(ctx context.Context) map[string]string {
+	names := map[string]string{}
+	if c.enc() != encTable {
+		return names
+	}
+	cl, err := c.client()
+	if err != nil {
+		return names
+	}
+	for p, err := range cl.Peers(ctx) {
+		if err != nil {
+			break
+		}
+		names[p.ID.String()] = p.PeerName
+	}
+	return names
+}
+
+// show prints one object.
+func (c *ctl) show(print func(*printer) error) error {
+	p := newPrinter(c.out, c.enc())
+	return errors.Join(print(p), p.Close())
+}
+
+// parent makes a command that only holds others.
+func parent(use, short string, below ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("reading the command: %s has no command %q", use, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// newCommands lists every command's path, a line each.
+func newCommands() *cobra.Command {
+	return &cobra.Command{Use: "commands", Hidden: true, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		var walk func(*cobra.Command)
+		walk = func(at *cobra.Command) {
+			if at.Runnable() && !at.HasSubCommands() {
+				fmt.Fprintln(cmd.OutOrStdout(), at.CommandPath())
+			}
+			for _, sub := range at.Commands() {
+				walk(sub)
+			}
+		}
+		walk(cmd.Root())
+		return nil
+	}}
+}
