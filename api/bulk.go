@@ -10,8 +10,9 @@ const (
 // required, to be pinned with those options or unpinned. Other keys of a pin object
 // are ignored, so that an export's lines can be sent as they are.
 type BulkOp struct {
-	Op  string `json:"op,omitempty"`
-	Cid Cid    `json:"cid"`
+	Op   string  `json:"op,omitempty"`
+	Cid  Cid     `json:"cid"`
+	Type PinType `json:"type,omitempty"` // PinData, if anything
 	PinOptions
 }
 

@@ -1,0 +1,200 @@
+package rest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
+)
+
+const (
+	// maxBulkLine is the longest line of a bulk request, in bytes: that of the largest
+	// record, every byte of it escaped.
+	maxBulkLine = 8 * api.MaxRecordSize
+	// bulkBatch is how many changes go to the pinner in one call.
+	bulkBatch = 1024
+	// bulkAhead is how many lines are read while a call is in flight.
+	bulkAhead = bulkBatch
+)
+
+// bulkLine is a line as read: what it asks for, or what is wrong with it.
+type bulkLine struct {
+	number  int
+	request api.Request
+	err     error
+}
+
+// bulk changes the pinset as the lines of the body say, and answers each with a line
+// in the same order. What is wrong with one does not stop the others. Lines that have
+// come while changes were being committed are committed together next; no more than
+// two batches are in memory.
+//
+// A client must read results while it writes lines: they are not kept for it.
+func (h *handler) bulk(w http.ResponseWriter, r *http.Request) error {
+	// Without this, net/http reads all that is left of the body at the first result. It
+	// is not there for HTTP/2, which needs it not.
+	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	ctx, stop := context.WithCancel(r.Context())
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	body := web.NewBody(w, r)
+	lines := make(chan bulkLine, bulkAhead)
+	g.Go(func() error {
+		defer close(lines)
+		return readBulk(ctx, body, lines)
+	})
+	s := web.NewStream(w)
+	err := h.commitBulk(ctx, lines, s)
+	if err != nil {
+		stop() // nobody takes lines any more
+		body.Stop()
+	}
+	if readErr := g.Wait(); err == nil {
+		err = readErr
+	}
+	return h.end(r, s, err)
+}
+
+// commitBulk takes what lines has, commits it, and sends the results, until lines is
+// closed.
+func (h *handler) commitBulk(ctx context.Context, lines <-chan bulkLine, s *web.Stream) error {
+	batch := make([]bulkLine, 0, bulkBatch)
+	requests := make([]api.Request, 0, bulkBatch)
+	for line := range lines {
+		batch, requests = append(batch[:0], line), requests[:0]
+	gather:
+		for len(batch) < bulkBatch {
+			select {
+			case line, ok := <-lines:
+				if !ok {
+					break gather
+				}
+				batch = append(batch, line)
+			default:
+				break gather
+			}
+		}
+		for _, l := range batch {
+			if l.err == nil {
+				requests = append(requests, l.request)
+			}
+		}
+		var results []api.Result
+		if len(requests) > 0 {
+			results = h.Pins.PinMany(ctx, requests)
+			if len(results) != len(requests) {
+				return api.Internal.Errorf("%d requests got %d results", len(requests), len(results))
+			}
+		}
+		for _, l := range batch {
+			out := api.BulkResult{Line: l.number, Cid: l.request.Pin.Cid}
+			err := l.err
+			if err == nil {
+				out.Index = results[0].Index
+				err = results[0].Fault.Err()
+				results = results[1:]
+			}
+			if err != nil {
+				out.Error = web.ErrorOf(err)
+			}
+			if err := s.Send(out); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readBulk sends the lines of body. It returns an error only where body cannot be
+// read on or ctx ends.
+func readBulk(ctx context.Context, body io.Reader, lines chan<- bulkLine) error {
+	in := bufio.NewReaderSize(body, 64<<10)
+	var text []byte
+	for number := 1; ; number++ {
+		var long bool
+		var err error
+		text, long, err = readLine(in, text[:0])
+		if err != nil && !errors.Is(err, io.EOF) {
+			// Half a line of a broken upload must not be taken for a whole one.
+			return err
+		}
+		if trimmed := bytes.TrimSpace(text); long || len(trimmed) > 0 {
+			line := bulkLine{number: number}
+			if long {
+				line.err = api.TooLarge.Errorf("line %d is over %d bytes", number, maxBulkLine)
+			} else {
+				line.request, line.err = parseBulk(trimmed, number, time.Now())
+			}
+			select {
+			case lines <- line:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// readLine appends the next line to text. It skips one that is too long and says so.
+func readLine(in *bufio.Reader, text []byte) (line []byte, long bool, err error) {
+	for {
+		part, err := in.ReadSlice('\n')
+		if !long {
+			text = append(text, part...)
+			if len(text) > maxBulkLine {
+				text, long = text[:0], true
+			}
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return text, long, err
+		}
+	}
+}
+
+// parseBulk reads one line. The CID of the request is set, where it could be read,
+// also with an error.
+func parseBulk(text []byte, number int, now time.Time) (api.Request, error) {
+	var op api.BulkOp
+	if err := json.Unmarshal(text, &op); err != nil {
+		return api.Request{Pin: api.Pin{Cid: op.Cid}}, api.Invalid.Errorf("line %d: %w", number, err)
+	}
+	request := api.Request{Pin: api.Pin{Cid: op.Cid}}
+	if !op.Cid.Defined() {
+		return request, api.Invalid.Errorf("line %d: there is no cid", number)
+	}
+	if op.Cid.ByteLen() > maxCidBytes {
+		return request, api.Invalid.Errorf("line %d: error decoding Cid: it is over %d bytes", number, maxCidBytes)
+	}
+	switch op.Op {
+	case "", api.BulkPin:
+		if op.Type != 0 && op.Type != api.PinData {
+			return request, api.Invalid.Errorf("line %d: a %s cannot be made", number, op.Type)
+		}
+		if err := checkOptions(op.PinOptions, now); err != nil {
+			return request, api.KindOf(err).Errorf("line %d: %w", number, err)
+		}
+		request.Type = api.RequestPin
+		request.Pin = api.NewPin(op.Cid, op.PinOptions, now)
+	case api.BulkUnpin:
+		request.Type = api.RequestUnpin
+	default:
+		return request, api.Invalid.Errorf("line %d: unknown op %q", number, op.Op)
+	}
+	return request, nil
+}

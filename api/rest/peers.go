@@ -1,0 +1,149 @@
+package rest
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
+)
+
+// peersTimeout bounds asking all peers who they are.
+const peersTimeout = 15 * time.Second
+
+// maxInvitation is how long a join token may be good for.
+const maxInvitation = 365 * 24 * time.Hour
+
+func (h *handler) id(w http.ResponseWriter, r *http.Request) error {
+	self, err := h.Peers.Self(r.Context())
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, self)
+}
+
+func (h *handler) version(w http.ResponseWriter, _ *http.Request) error {
+	return web.WriteJSON(w, api.Version{Version: h.Version})
+}
+
+func (h *handler) peers(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), peersTimeout)
+	defer cancel()
+	s := web.NewStream(w)
+	var failed error
+	for p, err := range h.Parts.Peers.Peers(ctx) {
+		if err == nil {
+			err = s.Send(p)
+		}
+		if err != nil {
+			failed = err
+			break
+		}
+	}
+	return h.end(r, s, failed)
+}
+
+func (h *handler) removePeer(w http.ResponseWriter, r *http.Request) error {
+	s, err := param(r, "peer")
+	if err != nil {
+		return err
+	}
+	id, err := api.ParsePeerID(s)
+	if err != nil {
+		return err
+	}
+	if err := h.Parts.Peers.Remove(r.Context(), id); err != nil {
+		return err
+	}
+	web.NoContent(w)
+	return nil
+}
+
+// invite answers with a join token; "ttl" is a Go duration of at least a second.
+func (h *handler) invite(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	p := params{q: q}
+	var ttl time.Duration
+	if s := p.text("ttl"); s != "" {
+		ttl, err = time.ParseDuration(s)
+		if err != nil || ttl < time.Second || ttl > maxInvitation {
+			p.fail("parameter ttl invalid: %q is not a duration of one second to a year, like 24h", s)
+		}
+	}
+	if p.err != nil {
+		return p.err
+	}
+	token, err := h.Parts.Peers.Invite(r.Context(), ttl)
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, api.Invitation{Token: token})
+}
+
+func (h *handler) health(w http.ResponseWriter, _ *http.Request) error {
+	web.NoContent(w)
+	return nil
+}
+
+func (h *handler) alerts(w http.ResponseWriter, _ *http.Request) error {
+	return web.WriteJSON(w, orEmpty(h.Monitor.Alerts()))
+}
+
+func (h *handler) metricNames(w http.ResponseWriter, _ *http.Request) error {
+	return web.WriteJSON(w, orEmpty(h.Monitor.Names()))
+}
+
+func (h *handler) metrics(w http.ResponseWriter, r *http.Request) error {
+	name, err := param(r, "name")
+	if err != nil {
+		return err
+	}
+	metrics := slices.Clone(orEmpty(h.Monitor.Latest(name)))
+	slices.SortFunc(metrics, func(a, b api.Metric) int { return cmp.Compare(a.Peer.String(), b.Peer.String()) })
+	return web.WriteJSON(w, metrics)
+}
+
+func (h *handler) repair(w http.ResponseWriter, _ *http.Request) error {
+	return web.WriteJSON(w, h.Repairs.Repair())
+}
+
+func (h *handler) gc(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	p := params{q: q}
+	local := p.text("local") == "true"
+	if p.err != nil {
+		return p.err
+	}
+	result, err := h.GC.GC(r.Context(), local)
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, shownGC(result))
+}
+
+// shownGC makes absent lists empty ones.
+func shownGC(g api.GlobalRepoGC) api.GlobalRepoGC {
+	shown := api.GlobalRepoGC{PeerMap: make(map[string]api.RepoGC, len(g.PeerMap))}
+	for id, p := range g.PeerMap {
+		p.Keys = orEmpty(p.Keys)
+		shown.PeerMap[id] = p
+	}
+	return shown
+}
+
+// orEmpty makes no list an empty one: [] and not null in JSON.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

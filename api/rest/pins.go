@@ -1,0 +1,194 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ipfs/boxo/path"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
+)
+
+// resolveTimeout bounds finding what a path leads to.
+const resolveTimeout = time.Minute
+
+func (h *handler) pin(w http.ResponseWriter, r *http.Request) error {
+	c, err := cidParam(r)
+	if err != nil {
+		return err
+	}
+	o, err := requestOptions(r)
+	if err != nil {
+		return err
+	}
+	return h.pinCid(w, r, c, o)
+}
+
+func (h *handler) pinPath(w http.ResponseWriter, r *http.Request) error {
+	p, err := pathParam(r)
+	if err != nil {
+		return err
+	}
+	o, err := requestOptions(r)
+	if err != nil {
+		return err
+	}
+	c, err := h.resolve(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	return h.pinCid(w, r, c, o)
+}
+
+func (h *handler) pinCid(w http.ResponseWriter, r *http.Request, c api.Cid, o api.PinOptions) error {
+	pin, index, err := h.Pins.Pin(r.Context(), api.NewPin(c, o, time.Now()))
+	setIndex(w, index)
+	if err != nil {
+		return err
+	}
+	pin.UserAllocations = o.UserAllocations
+	return writePin(w, written(pin))
+}
+
+func (h *handler) unpin(w http.ResponseWriter, r *http.Request) error {
+	c, err := cidParam(r)
+	if err != nil {
+		return err
+	}
+	return h.unpinCid(w, r, c)
+}
+
+func (h *handler) unpinPath(w http.ResponseWriter, r *http.Request) error {
+	p, err := pathParam(r)
+	if err != nil {
+		return err
+	}
+	c, err := h.resolve(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	return h.unpinCid(w, r, c)
+}
+
+func (h *handler) unpinCid(w http.ResponseWriter, r *http.Request, c api.Cid) error {
+	pin, index, err := h.Pins.Unpin(r.Context(), c)
+	setIndex(w, index)
+	if err != nil {
+		return err
+	}
+	return writePin(w, stored(pin))
+}
+
+func (h *handler) allocation(w http.ResponseWriter, r *http.Request) error {
+	c, err := cidParam(r)
+	if err != nil {
+		return err
+	}
+	pin, err := h.Pinset.Get(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	return writePin(w, stored(pin))
+}
+
+func (h *handler) allocations(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	p := params{q: q}
+	wanted, err := typeFilter(p.list("filter"))
+	if p.err != nil {
+		return p.err
+	}
+	if err != nil {
+		return err
+	}
+	s := web.NewStream(w)
+	enc := api.NewPinEncoder()
+	var failed error
+	for pin, err := range h.Pinset.All(r.Context()) {
+		if err != nil {
+			failed = err
+			break
+		}
+		if wanted != nil && !wanted[pin.Type] {
+			continue
+		}
+		pin = stored(pin)
+		if err := s.Append(func(b []byte) ([]byte, error) { return enc.Append(b, &pin) }); err != nil {
+			failed = err
+			break
+		}
+	}
+	return h.end(r, s, failed)
+}
+
+// end completes a stream and logs a fault of ours that broke it off.
+func (h *handler) end(r *http.Request, s *web.Stream, err error) error {
+	unsent := s.End(err)
+	if err != nil && unsent == nil && r.Context().Err() == nil && api.KindOf(err) == api.Internal {
+		h.log.Error("stream broke off", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	return unsent
+}
+
+// typeFilter reads names of pin types. It ignores unknown ones as long as one is
+// known; nil is all types.
+func typeFilter(names []string) (map[api.PinType]bool, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	wanted := map[api.PinType]bool{}
+	for _, name := range names {
+		if name == "all" {
+			return nil, nil
+		}
+		if t, err := api.ParsePinType(name); err == nil {
+			wanted[t] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, api.Invalid.Errorf("invalid filter value")
+	}
+	return wanted, nil
+}
+
+func requestOptions(r *http.Request) (api.PinOptions, error) {
+	q, err := query(r)
+	if err != nil || q == nil {
+		return api.PinOptions{}, err
+	}
+	return pinOptions(q, time.Now())
+}
+
+// pathParam reads the content path that a request's path ends with.
+func pathParam(r *http.Request) (path.Path, error) {
+	p, err := path.NewPath(strings.TrimPrefix(r.URL.Path, "/pins"))
+	if err != nil {
+		return nil, api.Invalid.Errorf("error parsing path: %w", err)
+	}
+	return p, nil
+}
+
+// resolve finds the CID at the end of p. A path that is only a CID costs nothing.
+func (h *handler) resolve(ctx context.Context, p path.Path) (api.Cid, error) {
+	if segments := p.Segments(); !p.Mutable() && len(segments) == 2 {
+		return parseCid(segments[1])
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	return h.Resolver.Resolve(ctx, p.String())
+}
+
+// setIndex names the log index of a change, also where the answer is an error that
+// came after it.
+func setIndex(w http.ResponseWriter, index uint64) {
+	if index > 0 {
+		w.Header().Set(api.IndexHeader, strconv.FormatUint(index, 10))
+	}
+}

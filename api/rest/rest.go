@@ -1,0 +1,192 @@
+// Package rest is Pinfold's own HTTP API: that of IPFS Cluster 1.1.6 with additions.
+//
+// Paths, parameters, objects, streams and their trailers are the incumbent's, with
+// these differences: what is wrong with a request is found before anything happens
+// and answered with 4xx, lines of a stream may share a flush, and a write's answer
+// carries the log index of the change in X-Pinfold-Index. POST /pins takes bulk
+// changes (see bulk.go), POST /peers/invite and GET /repair are new.
+//
+// Handlers read parameters, call one collaborator and write what it returned. Package
+// web turns their errors into answers.
+package rest
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/ipfs/boxo/files"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
+)
+
+// Pins changes the pinset. Pins are given as the user asked: zero factors are the
+// cluster's defaults. The records returned are as stored, visible on this peer, with
+// the log index of the change.
+type Pins interface {
+	Pin(ctx context.Context, p api.Pin) (api.Pin, uint64, error)
+	Unpin(ctx context.Context, c api.Cid) (api.Pin, uint64, error)
+	// PinMany does the requests as if one after the other, and answers each in order.
+	PinMany(ctx context.Context, reqs []api.Request) []api.Result
+}
+
+// Pinset reads this peer's copy of the pinset.
+type Pinset interface {
+	// Get returns NotFound where c is not in the pinset.
+	Get(ctx context.Context, c api.Cid) (api.Pin, error)
+	All(ctx context.Context) iter.Seq2[api.Pin, error]
+}
+
+// Tracker tells how far along pins are, and has failed ones tried again: on one peer
+// or on all.
+type Tracker interface {
+	// Status of a CID that is not in the pinset is no error.
+	Status(ctx context.Context, c api.Cid) (api.GlobalPinInfo, error)
+	List(ctx context.Context, filter api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error]
+	Recover(ctx context.Context, c api.Cid) (api.GlobalPinInfo, error)
+	RecoverAll(ctx context.Context) iter.Seq2[api.GlobalPinInfo, error]
+}
+
+// Adder adds the files of dir, pins the root, and hands each line of the answer to
+// out. It fails, and pins nothing, where reading dir or out does.
+type Adder interface {
+	Add(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error)
+}
+
+// Peers knows the cluster's peers.
+type Peers interface {
+	Self(ctx context.Context) (api.Peer, error)
+	// Peers yields every peer, with its Error set where it did not answer.
+	Peers(ctx context.Context) iter.Seq2[api.Peer, error]
+	Remove(ctx context.Context, p api.PeerID) error
+	// Invite returns a token by which one peer may join within ttl; 0 is the default.
+	Invite(ctx context.Context, ttl time.Duration) (string, error)
+}
+
+// Monitor has the metrics of peers.
+type Monitor interface {
+	Names() []string
+	Latest(name string) []api.Metric
+	Alerts() []api.Alert
+}
+
+// Resolver turns a content path into the CID that it leads to.
+type Resolver interface {
+	Resolve(ctx context.Context, path string) (api.Cid, error)
+}
+
+// Collector removes unpinned blocks, on this peer or on all.
+type Collector interface {
+	GC(ctx context.Context, local bool) (api.GlobalRepoGC, error)
+}
+
+// Repairs tells how repair is going.
+type Repairs interface {
+	Repair() api.RepairStatus
+}
+
+// Parts are what the API is a door to. All are needed.
+type Parts struct {
+	Version  string // of this program
+	Pins     Pins
+	Pinset   Pinset
+	Tracker  Tracker // asks all peers
+	Local    Tracker // asks this one
+	Adder    Adder
+	Peers    Peers
+	Monitor  Monitor
+	Resolver Resolver
+	GC       Collector
+	Repairs  Repairs
+}
+
+// maxIgnoredBody is the largest body, in bytes, of a request that needs none.
+const maxIgnoredBody = 1 << 20
+
+type handler struct {
+	Parts
+	log *slog.Logger
+}
+
+// New returns the API over parts. It belongs behind web.New, which adds what all
+// doors share.
+func New(parts Parts, log *slog.Logger) http.Handler {
+	h := &handler{Parts: parts, log: log}
+	r := chi.NewRouter()
+	r.NotFound(web.Handle(log, func(http.ResponseWriter, *http.Request) error { return api.NotFound.Errorf("not found") }))
+	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) })
+
+	handle := func(method, pattern string, f web.HandlerFunc) {
+		r.Method(method, pattern, web.Handle(log, func(w http.ResponseWriter, r *http.Request) error {
+			if r.ContentLength > maxIgnoredBody {
+				return api.TooLarge.Errorf("the body is over %d bytes", maxIgnoredBody)
+			}
+			return f(w, r)
+		}))
+	}
+	handle(http.MethodGet, "/id", h.id)
+	handle(http.MethodGet, "/version", h.version)
+	handle(http.MethodGet, "/peers", h.peers)
+	handle(http.MethodPost, "/peers/invite", h.invite)
+	handle(http.MethodDelete, "/peers/{peer}", h.removePeer)
+	handle(http.MethodGet, "/allocations", h.allocations)
+	handle(http.MethodGet, "/allocations/{cid}", h.allocation)
+	handle(http.MethodGet, "/pins", h.statuses)
+	handle(http.MethodPost, "/pins/recover", h.recoverAll)
+	handle(http.MethodGet, "/pins/{cid}", h.status)
+	handle(http.MethodPost, "/pins/{cid}", h.pin)
+	handle(http.MethodDelete, "/pins/{cid}", h.unpin)
+	handle(http.MethodPost, "/pins/{cid}/recover", h.recover)
+	for _, namespace := range []string{"ipfs", "ipns", "ipld"} {
+		handle(http.MethodPost, "/pins/"+namespace+"/*", h.pinPath)
+		handle(http.MethodDelete, "/pins/"+namespace+"/*", h.unpinPath)
+	}
+	handle(http.MethodPost, "/ipfs/gc", h.gc)
+	handle(http.MethodGet, "/health", h.health)
+	handle(http.MethodGet, "/health/alerts", h.alerts)
+	handle(http.MethodGet, "/monitor/metrics", h.metricNames)
+	handle(http.MethodGet, "/monitor/metrics/{name}", h.metrics)
+	handle(http.MethodGet, "/repair", h.repair)
+	// These two read their bodies, of any length, as they come.
+	r.Method(http.MethodPost, "/pins", web.Handle(log, h.bulk))
+	r.Method(http.MethodPost, "/add", web.Handle(log, h.add))
+	return r
+}
+
+// param is a part of the path, unescaped.
+func param(r *http.Request, name string) (string, error) {
+	v := r.PathValue(name)
+	if r.URL.RawPath == "" {
+		return v, nil
+	}
+	s, err := url.PathUnescape(v)
+	if err != nil {
+		return "", api.Invalid.Errorf("error decoding the path: %w", err)
+	}
+	return s, nil
+}
+
+func cidParam(r *http.Request) (api.Cid, error) {
+	s, err := param(r, "cid")
+	if err != nil {
+		return api.CidUndef, err
+	}
+	return parseCid(s)
+}
+
+// query reads the parameters of a request. Unlike url.URL.Query it drops nothing.
+func query(r *http.Request) (url.Values, error) {
+	if r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, api.Invalid.Errorf("error decoding the query: %w", err)
+	}
+	return q, nil
+}

@@ -1,0 +1,132 @@
+package rest
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
+)
+
+// statusesAtOnce is how many CIDs of one request are asked for at the same time.
+const statusesAtOnce = 16
+
+// tracker is the one that the request's "local" parameter chooses.
+func (h *handler) tracker(r *http.Request) (Tracker, *params, error) {
+	q, err := query(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &params{q: q}
+	t := h.Tracker
+	if p.text("local") == "true" {
+		t = h.Local
+	}
+	return t, p, p.err
+}
+
+func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
+	return h.one(w, r, Tracker.Status)
+}
+
+func (h *handler) recover(w http.ResponseWriter, r *http.Request) error {
+	return h.one(w, r, Tracker.Recover)
+}
+
+func (h *handler) one(w http.ResponseWriter, r *http.Request, ask func(Tracker, context.Context, api.Cid) (api.GlobalPinInfo, error)) error {
+	c, err := cidParam(r)
+	if err != nil {
+		return err
+	}
+	t, _, err := h.tracker(r)
+	if err != nil {
+		return err
+	}
+	info, err := ask(t, r.Context(), c)
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, shownInfo(info, time.Now()))
+}
+
+func (h *handler) statuses(w http.ResponseWriter, r *http.Request) error {
+	t, p, err := h.tracker(r)
+	if err != nil {
+		return err
+	}
+	var cids []api.Cid
+	for _, s := range p.list("cids") {
+		c, err := parseCid(s)
+		if err != nil {
+			return err
+		}
+		cids = append(cids, c)
+	}
+	filter, err := api.ParseStatusFilter(p.text("filter"))
+	if p.err != nil {
+		return p.err
+	}
+	if len(cids) > 0 {
+		return h.infos(w, r, statusOf(r.Context(), t, cids))
+	}
+	if err != nil {
+		return err
+	}
+	return h.infos(w, r, t.List(r.Context(), filter))
+}
+
+func (h *handler) recoverAll(w http.ResponseWriter, r *http.Request) error {
+	t, _, err := h.tracker(r)
+	if err != nil {
+		return err
+	}
+	return h.infos(w, r, t.RecoverAll(r.Context()))
+}
+
+// infos streams statuses.
+func (h *handler) infos(w http.ResponseWriter, r *http.Request, list iter.Seq2[api.GlobalPinInfo, error]) error {
+	s := web.NewStream(w)
+	now := time.Now()
+	var failed error
+	for info, err := range list {
+		if err == nil {
+			err = s.Send(shownInfo(info, now))
+		}
+		if err != nil {
+			failed = err
+			break
+		}
+	}
+	return h.end(r, s, failed)
+}
+
+// statusOf asks t for each of cids, several at once. An error is the last thing it
+// yields.
+func statusOf(ctx context.Context, t Tracker, cids []api.Cid) iter.Seq2[api.GlobalPinInfo, error] {
+	return func(yield func(api.GlobalPinInfo, error) bool) {
+		for some := range slices.Chunk(cids, statusesAtOnce) {
+			infos := make([]api.GlobalPinInfo, len(some))
+			g, ctx := errgroup.WithContext(ctx)
+			for i, c := range some {
+				g.Go(func() (err error) {
+					infos[i], err = t.Status(ctx, c)
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				yield(api.GlobalPinInfo{}, err)
+				return
+			}
+			for _, info := range infos {
+				if !yield(info, nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package web
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// stalledUpload is how long a client may send nothing of a body.
+const stalledUpload = 2 * time.Minute
+
+// Body reads a request's body without an end to its length, but not from a client
+// that has stopped sending: after two minutes of nothing reading fails. Errors are
+// Invalid, or TooLarge past a limit; io.EOF is as ever.
+type Body struct {
+	r  io.Reader
+	rc *http.ResponseController
+
+	mu      sync.Mutex
+	set     time.Time // when the deadline was last moved
+	stopped bool
+
+	err error // of the reader's goroutine alone
+}
+
+// NewBody returns the body of r. Nothing else may read it.
+func NewBody(w http.ResponseWriter, r *http.Request) *Body {
+	return &Body{r: r.Body, rc: http.NewResponseController(w)}
+}
+
+// Read implements io.Reader.
+func (b *Body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	b.extend()
+	n, err := b.r.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	b.release()
+	var big *http.MaxBytesError
+	switch {
+	case errors.Is(err, io.EOF):
+		b.err = io.EOF
+	case errors.As(err, &big):
+		b.err = api.TooLarge.Errorf("the body is over %d bytes", big.Limit)
+	default:
+		b.err = api.Invalid.Errorf("read the body: %w", err)
+	}
+	return n, b.err
+}
+
+// Stop makes a Read in progress, and those to come, fail. The connection is of no use
+// to another request then. It may be called from any goroutine.
+func (b *Body) Stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stopped = true
+	b.deadline(time.Unix(1, 0))
+}
+
+func (b *Body) extend() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := time.Now(); !b.stopped && now.Sub(b.set) > time.Second {
+		b.set = now
+		b.deadline(now.Add(stalledUpload))
+	}
+}
+
+// release takes the deadline off: what net/http reads next is the wait for another
+// request, or for this client to go, and may take long.
+func (b *Body) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.stopped {
+		b.deadline(time.Time{})
+	}
+}
+
+// deadline moves the connection's. A connection that has none cannot stall.
+func (b *Body) deadline(t time.Time) { _ = b.rc.SetReadDeadline(t) }

@@ -1,0 +1,85 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// statuses is the one table of what each kind of error is on HTTP.
+var statuses = map[api.Kind]int{
+	api.Invalid:     http.StatusBadRequest,
+	api.NotFound:    http.StatusNotFound,
+	api.Conflict:    http.StatusConflict,
+	api.Denied:      http.StatusForbidden,
+	api.TooLarge:    http.StatusRequestEntityTooLarge,
+	api.Full:        http.StatusInsufficientStorage,
+	api.Unavailable: http.StatusServiceUnavailable,
+	api.Unknown:     http.StatusGatewayTimeout,
+	api.Unsupported: http.StatusNotImplemented,
+	api.Internal:    http.StatusInternalServerError,
+	api.Lagging:     http.StatusAccepted, // done, but not to be seen here yet
+}
+
+// ErrorOf turns err into what a client reads: the status of its kind, and its text
+// on one line.
+func ErrorOf(err error) *api.Error {
+	var e *api.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	code, ok := statuses[api.KindOf(err)]
+	if !ok {
+		code = http.StatusInternalServerError
+	}
+	var big *http.MaxBytesError
+	if errors.As(err, &big) {
+		code = http.StatusRequestEntityTooLarge
+	}
+	return &api.Error{Code: code, Message: oneLine(err.Error())}
+}
+
+// WriteError answers with err. Nothing may have been written before.
+func WriteError(w http.ResponseWriter, err error) {
+	e := ErrorOf(err)
+	// Two strings and a number: this cannot fail, and a lost client needs no answer.
+	body, _ := json.Marshal(e)
+	w.Header().Set("Content-Type", jsonType)
+	w.WriteHeader(e.Code)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// HandlerFunc answers a request, or returns why not. It returns an error only where
+// it has not written anything.
+type HandlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// Handle makes an http.Handler of f that answers with its errors. Those that are a
+// fault of ours are logged.
+func Handle(log *slog.Logger, f HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := f(w, r)
+		if err == nil {
+			return
+		}
+		if r.Context().Err() == nil && api.KindOf(err) == api.Internal {
+			log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		}
+		WriteError(w, err)
+	}
+}
+
+func oneLine(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}

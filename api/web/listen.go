@@ -1,0 +1,50 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// listen binds all addresses or none.
+func listen(o Options) ([]net.Listener, error) {
+	var all []net.Listener
+	for _, a := range o.HTTPListenMultiaddress {
+		l, err := listenOn(a)
+		if err != nil {
+			errs := []error{err}
+			for _, l := range all {
+				errs = append(errs, l.Close())
+			}
+			return nil, errors.Join(errs...)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func listenOn(addr string) (net.Listener, error) {
+	m, err := multiaddr.NewMultiaddr(addr)
+	if err != nil {
+		return nil, api.Invalid.Errorf("http_listen_multiaddress: %q: %w", addr, err)
+	}
+	network, host, err := manet.DialArgs(m)
+	if err != nil {
+		return nil, api.Invalid.Errorf("http_listen_multiaddress: %q: %w", addr, err)
+	}
+	switch network {
+	case "tcp", "tcp4", "tcp6", "unix":
+	default:
+		return nil, api.Invalid.Errorf("http_listen_multiaddress: %q: want tcp or unix", addr)
+	}
+	l, err := net.Listen(network, host)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return l, nil
+}

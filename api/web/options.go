@@ -1,0 +1,115 @@
+package web
+
+import (
+	"time"
+
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// DefaultAddress is that of the REST API, where a door's options name none.
+const DefaultAddress = "/ip4/127.0.0.1/tcp/9094"
+
+// Options are those of one HTTP door. The zero value of a field means its default.
+type Options struct {
+	// HTTPListenMultiaddress lists where to listen: TCP addresses ("/ip4/127.0.0.1/tcp/9094")
+	// and Unix sockets ("/unix/path").
+	HTTPListenMultiaddress []string `json:"http_listen_multiaddress"`
+	// SSLCertFile and SSLKeyFile are PEM files; both or neither. With them every address is HTTPS.
+	SSLCertFile string `json:"ssl_cert_file"`
+	SSLKeyFile  string `json:"ssl_key_file"`
+	// ReadTimeout bounds reading a whole request; 0 is no limit. A body of which nothing
+	// arrives for two minutes is given up in any case.
+	ReadTimeout time.Duration `json:"read_timeout"`
+	// ReadHeaderTimeout bounds reading a request's head; 5s.
+	ReadHeaderTimeout time.Duration `json:"read_header_timeout"`
+	// WriteTimeout bounds answering; 0 is no limit. A client that takes nothing of a
+	// stream for a minute is given up in any case.
+	WriteTimeout time.Duration `json:"write_timeout"`
+	// IdleTimeout closes a connection without requests; 2m.
+	IdleTimeout time.Duration `json:"idle_timeout"`
+	// MaxHeaderBytes bounds a request's line and headers; 4096, which is also the least.
+	// Another 4096 bytes are granted.
+	MaxHeaderBytes int `json:"max_header_bytes"`
+	// BasicAuthCredentials are the passwords of the users let in; nil lets everybody in.
+	BasicAuthCredentials map[string]string `json:"basic_auth_credentials"`
+	// HTTPLogFile gets a line a request, in Apache's common format; "" is no file.
+	HTTPLogFile string `json:"http_log_file"`
+	// Headers are added to every answer.
+	Headers map[string][]string `json:"headers"`
+	// CORSAllowedOrigins are the web origins whose pages may read answers; ["*"] is any.
+	CORSAllowedOrigins []string `json:"cors_allowed_origins"`
+	// CORSAllowedMethods are what such pages may do; ["GET"]. What they may not do is
+	// refused even where the browser would not ask first.
+	CORSAllowedMethods []string `json:"cors_allowed_methods"`
+	// CORSAllowedHeaders are request headers beyond Origin, Accept, Content-Type and
+	// X-Requested-With that such pages may send.
+	CORSAllowedHeaders []string `json:"cors_allowed_headers"`
+	// CORSExposedHeaders are answer headers that such pages may read.
+	CORSExposedHeaders []string `json:"cors_exposed_headers"`
+	// CORSAllowCredentials lets such pages send credentials; true.
+	CORSAllowCredentials *bool `json:"cors_allow_credentials"`
+	// CORSMaxAge is how long a browser may remember these rules; 0 leaves it to the browser.
+	CORSMaxAge time.Duration `json:"cors_max_age"`
+}
+
+func (o Options) withDefaults() Options {
+	if len(o.HTTPListenMultiaddress) == 0 {
+		o.HTTPListenMultiaddress = []string{DefaultAddress}
+	}
+	if o.ReadHeaderTimeout == 0 {
+		o.ReadHeaderTimeout = 5 * time.Second
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = 2 * time.Minute
+	}
+	if o.MaxHeaderBytes == 0 {
+		o.MaxHeaderBytes = 4096
+	}
+	if o.CORSAllowedOrigins == nil {
+		o.CORSAllowedOrigins = []string{"*"}
+	}
+	if o.CORSAllowedMethods == nil {
+		o.CORSAllowedMethods = []string{"GET"}
+	}
+	if o.CORSExposedHeaders == nil {
+		o.CORSExposedHeaders = []string{"Content-Type", "X-Stream-Output", "X-Chunked-Output", "X-Content-Length"}
+	}
+	if o.CORSAllowCredentials == nil {
+		yes := true
+		o.CORSAllowCredentials = &yes
+	}
+	return o
+}
+
+// Validate tells what is wrong with o, as an Invalid error that names the key.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	for _, a := range o.HTTPListenMultiaddress {
+		if _, err := multiaddr.NewMultiaddr(a); err != nil {
+			return api.Invalid.Errorf("http_listen_multiaddress: %q: %w", a, err)
+		}
+	}
+	if (o.SSLCertFile == "") != (o.SSLKeyFile == "") {
+		return api.Invalid.Errorf("ssl_cert_file and ssl_key_file: give both or neither")
+	}
+	for key, d := range map[string]time.Duration{"read_timeout": o.ReadTimeout, "read_header_timeout": o.ReadHeaderTimeout,
+		"write_timeout": o.WriteTimeout, "idle_timeout": o.IdleTimeout, "cors_max_age": o.CORSMaxAge} {
+		if d < 0 {
+			return api.Invalid.Errorf("%s: must not be negative", key)
+		}
+	}
+	if o.MaxHeaderBytes < 4096 {
+		return api.Invalid.Errorf("max_header_bytes: %d is under 4096", o.MaxHeaderBytes)
+	}
+	if o.BasicAuthCredentials != nil && len(o.BasicAuthCredentials) == 0 {
+		return api.Invalid.Errorf("basic_auth_credentials: is empty; leave it out to let everybody in")
+	}
+	for user, password := range o.BasicAuthCredentials {
+		if user == "" || password == "" {
+			return api.Invalid.Errorf("basic_auth_credentials: a user and a password must not be empty")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+// Package web is what Pinfold's HTTP doors share: listeners, TLS, who may come in,
+// the request log, the status of each kind of error, and streams of JSON lines.
+//
+// A door is an http.Handler whose own handlers return their errors (see Handle) and
+// never pick a status. New puts the shared checks in front of it, in this order:
+// the log and the answer to panics, fixed headers, the size of the request's head,
+// authentication, cross-origin rules, and the redirect of paths that end in a slash.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// headRoom is how many bytes net/http grants a request's head beyond its limit.
+	headRoom = 4096
+	// shutdownGrace is how long requests in progress may take to end after Run's
+	// context has.
+	shutdownGrace = 10 * time.Second
+)
+
+// Server serves one door on its listeners.
+type Server struct {
+	o         Options
+	log       *slog.Logger
+	handler   http.Handler
+	listeners []net.Listener
+	requests  *os.File // the access log, nil without one
+}
+
+// New binds the addresses of o and returns a Server of h there. It answers nobody
+// before Run. The error is Invalid where o is.
+func New(o Options, h http.Handler, log *slog.Logger) (*Server, error) {
+	o = o.withDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, log: log}
+	if o.HTTPLogFile != "" {
+		f, err := os.OpenFile(o.HTTPLogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("open the request log: %w", err)
+		}
+		s.requests = f
+	}
+	var err error
+	if s.listeners, err = listen(o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.handler = Wrap(o, h, log, s.requests)
+	return s, nil
+}
+
+// Addrs are where the Server listens, in the order of the options, with the real
+// port where 0 was asked for.
+func (s *Server) Addrs() []net.Addr {
+	addrs := make([]net.Addr, len(s.listeners))
+	for i, l := range s.listeners {
+		addrs[i] = l.Addr()
+	}
+	return addrs
+}
+
+// Run answers requests until ctx ends. Those in progress then have ten seconds
+// before their contexts end too.
+func (s *Server) Run(ctx context.Context) error {
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadTimeout:       s.o.ReadTimeout,
+		ReadHeaderTimeout: s.o.ReadHeaderTimeout,
+		WriteTimeout:      s.o.WriteTimeout,
+		IdleTimeout:       s.o.IdleTimeout,
+		MaxHeaderBytes:    max(16*s.o.MaxHeaderBytes, 64<<10), // Wrap refuses above MaxHeaderBytes, in JSON
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, l := range s.listeners {
+		g.Go(func() error {
+			serve := func() error { return srv.Serve(l) }
+			if s.o.SSLCertFile != "" {
+				serve = func() error { return srv.ServeTLS(l, s.o.SSLCertFile, s.o.SSLKeyFile) }
+			}
+			if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		<-gctx.Done()
+		grace, cancel := context.WithTimeout(base, shutdownGrace)
+		defer cancel()
+		if err := srv.Shutdown(grace); err != nil {
+			cut()
+			return srv.Close()
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// Close releases the addresses and the log file. Run must have returned, or never
+// have been called.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range s.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.requests != nil {
+		errs = append(errs, s.requests.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Wrap puts the shared checks in front of h. Requests are logged at debug level, and
+// in Apache's common format to requests where it is not nil.
+func Wrap(o Options, h http.Handler, log *slog.Logger, requests *os.File) http.Handler {
+	o = o.withDefaults()
+	h = redirectSlash(h)
+	h = crossOrigin(o, h)
+	h = authenticate(o.BasicAuthCredentials, h)
+	h = limitHead(o.MaxHeaderBytes+headRoom, h)
+	h = fixedHeaders(o.Headers, h)
+	return observe(h, log, requests)
+}
