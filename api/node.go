@@ -6,6 +6,7 @@ import "time"
 type PinnedCid struct {
 	Cid  Cid
 	Mode PinMode
+	Size uint64 // bytes of its DAG, 0 where nobody knows
 }
 
 // Mark tells of a pin that an add made on the node before the pinset knew of it, and

@@ -1,0 +1,62 @@
+package pintracker
+
+import (
+	"context"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+const (
+	// beat is how often fetches are looked at.
+	beat = 500 * time.Millisecond
+	// quiet is how long a fetch keeps its slot without new bytes.
+	quiet = time.Second
+	// firstStall is what part of Options.Stall a fetch may stand still at its first try,
+	// as a divisor; it doubles with each.
+	firstStall = 8
+)
+
+// watch measures the fetches: one to which no bytes come gives its slot to another,
+// takes it back when they come again, and is stopped where they do not.
+func (t *Tracker) watch(ctx context.Context) error {
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			t.measure(now)
+		}
+	}
+}
+
+func (t *Tracker) measure(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := &t.ops
+	for o := range s.fetching {
+		r := o.run
+		bytes := r.bytes.Load()
+		grown := bytes - min(r.seen, bytes)
+		r.rate = (r.rate + uint64(float64(grown)/beat.Seconds())) / 2
+		r.seen = bytes
+		if grown > 0 {
+			r.moved = now
+		}
+		still := now.Sub(r.moved)
+		switch idle := still >= quiet; {
+		case idle && !r.idle:
+			r.idle = true
+			s.busy--
+			signal(t.wake)
+		case !idle && r.idle:
+			r.idle = false
+			s.busy++ // over the limit, if need be: nothing new starts until it is under
+		}
+		if limit := backoff(t.o.Stall/firstStall, t.o.Stall, o.rank); still >= limit {
+			r.cancel(api.CauseStalled.Wrap(api.Unavailable.Errorf("no new blocks for %s, %d bytes so far", limit, bytes)))
+		}
+	}
+}
