@@ -107,6 +107,8 @@ type JoinRequest struct {
 	// ID is the joiner: set by the member that forwards the request to the leader,
 	// from the connection it came over.
 	ID PeerID `cbor:"5,keyasint,omitempty"`
+	// DataAddresses are where its data host listens.
+	DataAddresses []Multiaddr `cbor:"6,keyasint,omitempty"`
 }
 
 // JoinAnswer makes the joiner a member: the cluster's private key, by which it can

@@ -46,6 +46,8 @@ type Member struct {
 	Addresses []Multiaddr `json:"addresses" cbor:"4,keyasint,omitempty"`
 	// Certificate shows membership to others; see package p2p.
 	Certificate []byte `json:"-" cbor:"5,keyasint,omitempty"`
+	// DataAddresses are where its data host was last known to listen.
+	DataAddresses []Multiaddr `json:"data_addresses" cbor:"6,keyasint,omitempty"`
 }
 
 // Version is the object of /version.
