@@ -95,30 +95,30 @@ const (
 
 // PinInfoShort is one peer's part of a GlobalPinInfo.
 type PinInfoShort struct {
-	PeerName      string        `json:"peername"`
-	IPFS          PeerID        `json:"ipfs_peer_id,omitempty"`
-	IPFSAddresses []Multiaddr   `json:"ipfs_peer_addresses,omitempty"`
-	Status        TrackerStatus `json:"status"`
-	Timestamp     time.Time     `json:"timestamp"`
-	Error         string        `json:"error"`
-	AttemptCount  int           `json:"attempt_count"`
-	PriorityPin   bool          `json:"priority_pin"`
+	PeerName      string        `json:"peername" cbor:"8,keyasint,omitempty"`
+	IPFS          PeerID        `json:"ipfs_peer_id,omitempty" cbor:"9,keyasint,omitempty"`
+	IPFSAddresses []Multiaddr   `json:"ipfs_peer_addresses,omitempty" cbor:"10,keyasint,omitempty"`
+	Status        TrackerStatus `json:"status" cbor:"11,keyasint,omitempty"`
+	Timestamp     time.Time     `json:"timestamp" cbor:"12,keyasint,omitzero"`
+	Error         string        `json:"error" cbor:"13,keyasint,omitempty"`
+	AttemptCount  int           `json:"attempt_count" cbor:"14,keyasint,omitempty"`
+	PriorityPin   bool          `json:"priority_pin" cbor:"15,keyasint,omitempty"`
 
-	Cause   Cause     `json:"cause,omitempty"`
-	NextTry time.Time `json:"next_try,omitzero"`
-	Bytes   uint64    `json:"bytes,omitempty"` // of the DAG here so far
-	Rate    uint64    `json:"rate,omitempty"`  // bytes/s arriving now
+	Cause   Cause     `json:"cause,omitempty" cbor:"16,keyasint,omitempty"`
+	NextTry time.Time `json:"next_try,omitzero" cbor:"17,keyasint,omitzero"`
+	Bytes   uint64    `json:"bytes,omitempty" cbor:"18,keyasint,omitempty"` // of the DAG here so far
+	Rate    uint64    `json:"rate,omitempty" cbor:"19,keyasint,omitempty"`  // bytes/s arriving now
 }
 
 // PinInfo is the status of one CID on one peer.
 type PinInfo struct {
-	Cid         Cid               `json:"cid"`
-	Name        string            `json:"name"`
-	Peer        PeerID            `json:"peer"`
-	Allocations []PeerID          `json:"allocations"`
-	Origins     []Multiaddr       `json:"origins"`
-	Created     time.Time         `json:"created"`
-	Metadata    map[string]string `json:"metadata"`
+	Cid         Cid               `json:"cid" cbor:"1,keyasint"`
+	Name        string            `json:"name" cbor:"2,keyasint,omitempty"`
+	Peer        PeerID            `json:"peer" cbor:"3,keyasint,omitempty"`
+	Allocations []PeerID          `json:"allocations" cbor:"4,keyasint,omitempty"`
+	Origins     []Multiaddr       `json:"origins" cbor:"5,keyasint,omitempty"`
+	Created     time.Time         `json:"created" cbor:"6,keyasint,omitzero"`
+	Metadata    map[string]string `json:"metadata" cbor:"7,keyasint,omitempty"`
 	PinInfoShort
 }
 
@@ -157,6 +157,9 @@ type StatusQuery struct {
 	After  Cid           `cbor:"1,keyasint,omitempty"` // start past this one; CidUndef: at the first
 	Limit  int           `cbor:"2,keyasint"`           // at most this many
 	Filter TrackerStatus `cbor:"3,keyasint,omitempty"`
+	// Brief asks for items without what the asker has itself: the peer and the part of
+	// the pin's record, a Timestamp that is the record's included.
+	Brief bool `cbor:"4,keyasint,omitempty"`
 }
 
 // StatusPage answers a StatusQuery. More tells that others may follow Last, which is
@@ -165,4 +168,6 @@ type StatusPage struct {
 	Items []PinInfo `cbor:"1,keyasint"`
 	Last  Cid       `cbor:"2,keyasint,omitempty"`
 	More  bool      `cbor:"3,keyasint"`
+	// From has the names of the peer and its node that the items of a brief page lack.
+	From PinInfoShort `cbor:"4,keyasint,omitzero"`
 }

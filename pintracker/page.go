@@ -27,6 +27,9 @@ func (t *Tracker) StatusPage(ctx context.Context, q api.StatusQuery) (api.Status
 		q.Limit = defaultPage
 	}
 	b := &pageBuilder{t: t, q: q, limit: min(q.Limit, maxPage)}
+	if q.Brief {
+		b.page.From = t.short(api.StatusUndefined)
+	}
 	build := b.merge
 	if q.Filter != api.StatusUndefined && q.Filter&^opStatuses == 0 {
 		build = b.fromOps
@@ -104,9 +107,7 @@ func (b *pageBuilder) merge(ctx context.Context) error {
 				b.add(t.opInfo(p, o))
 			}
 		case t.known(p) != api.StatusUndefined:
-			if s := t.known(p); s.Match(b.q.Filter) {
-				b.add(t.info(p, s))
-			}
+			b.addPlain(p, t.known(p))
 		default:
 			b.addHeld(ctx, p, &node)
 		}
@@ -126,17 +127,14 @@ func (b *pageBuilder) merge(ctx context.Context) error {
 // addHeld adds the status of a pin that this peer holds and no operation is about.
 func (b *pageBuilder) addHeld(ctx context.Context, p api.Pin, node *nodeCursor) {
 	mode, pinned, err := node.at(p.Cid)
+	if err == nil && pinned && mode == p.Mode {
+		b.addPlain(p, api.StatusPinned)
+		return
+	}
 	var info api.PinInfo
-	switch {
-	case err != nil:
+	if err != nil {
 		info = b.t.trouble(p, err)
-	case pinned && mode == p.Mode:
-		if !api.StatusPinned.Match(b.q.Filter) {
-			return
-		}
-		info = b.t.info(p, api.StatusPinned)
-	default:
-		// The list is from before the operation that may have ended since: ask.
+	} else { // the list may be from before an operation that has ended since: ask
 		info = b.t.heldStatus(ctx, p)
 	}
 	if info.Status.Match(b.q.Filter) {
@@ -159,7 +157,30 @@ func (b *pageBuilder) addOp(ctx context.Context, o glimpsed) error {
 	return nil
 }
 
-func (b *pageBuilder) add(info api.PinInfo) { b.page.Items = append(b.page.Items, info) }
+// addPlain adds a status about which there is no more to tell.
+func (b *pageBuilder) addPlain(p api.Pin, s api.TrackerStatus) {
+	switch {
+	case !s.Match(b.q.Filter):
+	case b.q.Brief:
+		b.page.Items = append(b.page.Items, api.PinInfo{Cid: p.Cid, PinInfoShort: api.PinInfoShort{Status: s}})
+	default:
+		b.add(b.t.info(p, s))
+	}
+}
+
+func (b *pageBuilder) add(info api.PinInfo) {
+	if b.q.Brief {
+		info = brief(info)
+	}
+	b.page.Items = append(b.page.Items, info)
+}
+
+// brief is info without what StatusQuery.Brief leaves out.
+func brief(info api.PinInfo) api.PinInfo {
+	short := info.PinInfoShort
+	short.PeerName, short.IPFS, short.IPFSAddresses = "", "", nil
+	return api.PinInfo{Cid: info.Cid, PinInfoShort: short}
+}
 
 // opCursor reads the operations in order of CID bytes, a chunk at a time.
 type opCursor struct {

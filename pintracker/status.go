@@ -198,9 +198,14 @@ func (t *Tracker) RecoverAll(ctx context.Context, q api.StatusQuery) (api.Status
 		return page, err
 	}
 	for i, item := range page.Items {
-		if page.Items[i], err = t.Recover(ctx, item.Cid); err != nil {
+		info, err := t.Recover(ctx, item.Cid)
+		if err != nil {
 			return page, err
 		}
+		if q.Brief {
+			info = brief(info)
+		}
+		page.Items[i] = info
 	}
 	return page, nil
 }
