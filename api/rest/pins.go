@@ -109,7 +109,7 @@ func (h *handler) allocations(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s := web.NewStream(w)
-	enc := api.NewPinEncoder()
+	var enc api.Encoder
 	var failed error
 	for pin, err := range h.Pinset.All(r.Context()) {
 		if err != nil {
@@ -120,7 +120,7 @@ func (h *handler) allocations(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		pin = stored(pin)
-		if err := s.Append(func(b []byte) ([]byte, error) { return enc.Append(b, &pin) }); err != nil {
+		if err := s.Append(func(b []byte) ([]byte, error) { return enc.AppendPin(b, &pin) }); err != nil {
 			failed = err
 			break
 		}

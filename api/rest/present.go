@@ -84,7 +84,7 @@ func shownInfo(g api.GlobalPinInfo, now time.Time) api.GlobalPinInfo {
 }
 
 func writePin(w http.ResponseWriter, p api.Pin) error {
-	line, err := api.NewPinEncoder().Append(make([]byte, 0, 1024), &p)
+	line, err := new(api.Encoder).AppendPin(make([]byte, 0, 1024), &p)
 	if err != nil {
 		return err
 	}

@@ -92,10 +92,12 @@ func (h *handler) recoverAll(w http.ResponseWriter, r *http.Request) error {
 func (h *handler) infos(w http.ResponseWriter, r *http.Request, list iter.Seq2[api.GlobalPinInfo, error]) error {
 	s := web.NewStream(w)
 	now := time.Now()
+	var enc api.Encoder
 	var failed error
 	for info, err := range list {
 		if err == nil {
-			err = s.Send(shownInfo(info, now))
+			info = shownInfo(info, now)
+			err = s.Append(func(b []byte) ([]byte, error) { return enc.AppendInfo(b, &info) })
 		}
 		if err != nil {
 			failed = err
