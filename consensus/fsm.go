@@ -1,0 +1,419 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/state"
+)
+
+// writeBytes of entries go into one write to the state, at most about.
+const writeBytes = 1 << 20
+
+// Listener is told what the log does to the pinset, in order. Its methods never block.
+type Listener interface {
+	Track(p api.Pin)   // p is in the pinset as told, with its Revision
+	Untrack(p api.Pin) // p, the record as it was, is not in the pinset any more
+	Reload()           // everything may be different: a snapshot took the state's place
+}
+
+// A machine applies the log to the state: raft's FSM. Raft calls it from one goroutine.
+type machine struct {
+	st        *state.State
+	listener  Listener
+	snapshots *snapshots
+	fault     *fault
+	// applied is called when the state has moved on to index.
+	applied func(index uint64)
+}
+
+// Apply implements raft.FSM.
+func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch implements raft.BatchingFSM. It answers each command with its
+// []api.Outcome.
+func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	out := make([]any, len(logs))
+	w := m.begin()
+	for i, l := range logs {
+		var ops []api.Op
+		if l.Type == raft.LogCommand {
+			var err error
+			if ops, err = decodeEntry(l.Data); err != nil {
+				m.fault.stop(fmt.Errorf("log entry %d cannot be applied: %w", l.Index, err))
+			}
+		}
+		if l.Index <= m.st.Applied() {
+			out[i] = m.repeat(l.Index, ops)
+			continue
+		}
+		if w.index > 0 && (w.full(l.Index) || admits(ops)) {
+			w = m.commit(w)
+		}
+		out[i] = w.apply(l, ops)
+	}
+	if w.index > 0 {
+		m.commit(w)
+	}
+	return out
+}
+
+// A write is a batch for the state with what to tell once it is there.
+type write struct {
+	m     *machine
+	batch *state.Batch
+	index uint64 // of the last entry in it; 0 none
+	bytes int
+	tell  []func()
+	used  map[string]bool // credentials of entries in it
+}
+
+func (m *machine) begin() *write {
+	return &write{m: m, batch: m.st.NewBatch(), used: make(map[string]bool)}
+}
+
+// full tells whether the entry at index must go into another write: this one is large,
+// or the state takes its digest between the two.
+func (w *write) full(index uint64) bool {
+	return w.bytes >= writeBytes || (w.index-1)/state.DigestEvery != (index-1)/state.DigestEvery
+}
+
+// commit makes w part of the state and begins another.
+func (m *machine) commit(w *write) *write {
+	if err := w.batch.Commit(w.index); err != nil {
+		m.fault.stop(fmt.Errorf("write the state at index %d: %w", w.index, err))
+	}
+	for _, tell := range w.tell {
+		tell()
+	}
+	m.applied(w.index)
+	return m.begin()
+}
+
+// apply adds the entry at l.Index, which holds ops, to the write.
+func (w *write) apply(l *raft.Log, ops []api.Op) []api.Outcome {
+	out := make([]api.Outcome, len(ops))
+	for i, op := range ops {
+		o, err := w.op(l.Index, op)
+		if err != nil {
+			w.m.fault.stop(fmt.Errorf("apply log entry %d: %w", l.Index, err))
+		}
+		out[i] = o
+	}
+	w.index = l.Index
+	w.bytes += len(l.Data)
+	return out
+}
+
+// op applies one change. What becomes of it follows from the state and op alone.
+func (w *write) op(index uint64, op api.Op) (api.Outcome, error) {
+	if op.Type == api.OpSession {
+		return w.session(index, op)
+	}
+	if op.Session != 0 {
+		if o, done, err := answered(w.batch, index, op); done || err != nil {
+			return o, err
+		}
+	}
+	status, err := w.change(index, op)
+	if k := api.KindOf(err); k == api.Invalid || k == api.TooLarge {
+		// The state refuses the record itself, as it does on every peer. Commit checks
+		// records, so this takes a leader of another version.
+		return api.Outcome{Status: api.OpStale, Index: index}, nil
+	}
+	if err == nil && status == api.OpApplied && op.Session != 0 {
+		err = w.batch.SetOutcome(op.Peer, op.Seq, index, op.Acked)
+	}
+	return api.Outcome{Status: status, Index: index}, err
+}
+
+// answered tells whether the request behind op has its outcome, or can have none.
+func answered(b *state.Batch, index uint64, op api.Op) (o api.Outcome, done bool, err error) {
+	session, acked, ok := b.Session(op.Peer)
+	switch {
+	case !ok || session != op.Session:
+		return api.Outcome{Status: api.OpNoSession, Index: index}, true, nil
+	case op.Seq < acked:
+		return api.Outcome{Status: api.OpAnswered, Index: index}, true, nil
+	}
+	at, ok, err := b.Outcome(op.Peer, op.Seq)
+	if err != nil || !ok {
+		return api.Outcome{}, false, err
+	}
+	return api.Outcome{Status: api.OpRepeated, Index: at}, true, nil
+}
+
+func (w *write) change(index uint64, op api.Op) (api.OpStatus, error) {
+	switch op.Type {
+	case api.OpPin:
+		return w.pin(index, op)
+	case api.OpUnpin:
+		return w.unpin(op)
+	case api.OpJoin:
+		return w.join(op)
+	case api.OpRemove:
+		return w.remove(op)
+	}
+	return 0, api.Unsupported.Errorf("change of type %d", op.Type)
+}
+
+func (w *write) pin(index uint64, op api.Op) (api.OpStatus, error) {
+	old, ok, err := w.batch.Get(op.Pin.Cid)
+	if err != nil || revision(old, ok) != op.Revision {
+		return api.OpStale, err
+	}
+	p := *op.Pin
+	p.Revision = index
+	if err := w.batch.Put(p); err != nil {
+		return 0, err
+	}
+	w.tell = append(w.tell, func() { w.m.listener.Track(p) })
+	return api.OpApplied, nil
+}
+
+func (w *write) unpin(op api.Op) (api.OpStatus, error) {
+	old, ok, err := w.batch.Get(op.Cid)
+	if err != nil || revision(old, ok) != op.Revision {
+		return api.OpStale, err
+	}
+	if !ok {
+		return api.OpApplied, nil
+	}
+	if err := w.batch.Delete(op.Cid); err != nil {
+		return 0, err
+	}
+	w.tell = append(w.tell, func() { w.m.listener.Untrack(old) })
+	return api.OpApplied, nil
+}
+
+func revision(p api.Pin, ok bool) uint64 {
+	if !ok {
+		return 0
+	}
+	return p.Revision
+}
+
+// session opens op.Session. A peer that was removed opens none; the same session again
+// keeps its outcomes.
+func (w *write) session(index uint64, op api.Op) (api.Outcome, error) {
+	o := api.Outcome{Status: api.OpApplied, Index: index}
+	removed, err := w.batch.Removed(op.Peer)
+	if err != nil {
+		return o, err
+	}
+	if removed {
+		o.Status = api.OpNoSession
+		return o, nil
+	}
+	if id, _, ok := w.batch.Session(op.Peer); ok && id == op.Session {
+		return o, nil
+	}
+	w.batch.OpenSession(op.Peer, op.Session)
+	return o, nil
+}
+
+// join admits op.Member or renews its record. A credential admits one peer, as often as
+// it asks; a peer that was removed comes back only with one that it has not used.
+func (w *write) join(op api.Op) (api.OpStatus, error) {
+	m := *op.Member
+	removed, err := w.batch.Removed(m.ID)
+	if err != nil {
+		return 0, err
+	}
+	if removed {
+		fresh, err := w.fresh(op)
+		if err != nil || !fresh {
+			return api.OpUsed, err
+		}
+	}
+	if len(op.Credential) > 0 {
+		w.used[string(op.Credential)] = true
+		ok, err := w.batch.UseCredential(op.Credential, m.ID, op.Expires, op.Time)
+		if err != nil || !ok {
+			return api.OpUsed, err
+		}
+	}
+	return api.OpApplied, w.batch.PutMember(m)
+}
+
+// admits tells whether ops use up a credential. Such an entry begins a write of its own:
+// then the state shows all that were used before, and w.used the others.
+func admits(ops []api.Op) bool {
+	return slices.ContainsFunc(ops, func(op api.Op) bool { return len(op.Credential) > 0 })
+}
+
+// fresh tells whether nobody has used op's credential. The state tells only who may
+// use it: if a stranger may, nobody has. The batch that asks is dropped.
+func (w *write) fresh(op api.Op) (bool, error) {
+	if len(op.Credential) == 0 || w.used[string(op.Credential)] {
+		return false, nil
+	}
+	const stranger = api.PeerID("\x00")
+	return w.m.st.NewBatch().UseCredential(op.Credential, stranger, op.Expires, op.Time)
+}
+
+// remove takes out a member, remembers that, and ends its session.
+func (w *write) remove(op api.Op) (api.OpStatus, error) {
+	w.batch.EndSession(op.Peer)
+	return api.OpApplied, w.batch.RemoveMember(op.Peer)
+}
+
+// repeat answers the entry at index, which the state has already: after a restart raft
+// hands over again what came since its snapshot.
+func (m *machine) repeat(index uint64, ops []api.Op) []api.Outcome {
+	b := m.begin()
+	out := make([]api.Outcome, len(ops))
+	for i, op := range ops {
+		o, err := b.recall(index, op)
+		if err != nil {
+			m.fault.stop(fmt.Errorf("look up the outcome of log entry %d: %w", index, err))
+		}
+		out[i] = o
+	}
+	return out
+}
+
+// recall tells what became of op as far as the state still shows it. Where it does not,
+// the answer is OpStale: the caller looks again.
+func (w *write) recall(index uint64, op api.Op) (api.Outcome, error) {
+	if op.Session != 0 && op.Type != api.OpSession {
+		o, done, err := answered(w.batch, index, op)
+		if done && o.Status == api.OpRepeated && o.Index == index {
+			o.Status = api.OpApplied
+		}
+		if done || err != nil {
+			return o, err
+		}
+		return api.Outcome{Status: api.OpStale, Index: index}, nil
+	}
+	there, err := w.shows(index, op)
+	if err != nil || !there {
+		return api.Outcome{Status: api.OpStale, Index: index}, err
+	}
+	return api.Outcome{Status: api.OpApplied, Index: index}, nil
+}
+
+// shows tells whether the state is as op, applied at index, left it.
+func (w *write) shows(index uint64, op api.Op) (bool, error) {
+	switch op.Type {
+	case api.OpPin:
+		p, ok, err := w.batch.Get(op.Pin.Cid)
+		return ok && p.Revision == index, err
+	case api.OpUnpin:
+		_, ok, err := w.batch.Get(op.Cid)
+		return !ok, err
+	case api.OpSession:
+		id, _, ok := w.batch.Session(op.Peer)
+		return ok && id == op.Session, nil
+	case api.OpJoin:
+		removed, err := w.batch.Removed(op.Member.ID)
+		return !removed, err
+	default:
+		return w.batch.Removed(op.Peer)
+	}
+}
+
+// Snapshot implements raft.FSM: a checkpoint, in the time that a few links and a sync
+// take. The state is synced first, as raft then cuts the log that it came from.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := m.st.Sync(); err != nil {
+		m.fault.stop(fmt.Errorf("sync the state: %w", err))
+	}
+	dir := m.snapshots.scratch()
+	if err := m.st.Checkpoint(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("checkpoint the state: %w", err), os.RemoveAll(dir))
+	}
+	return &checkpoint{dir: dir, applied: m.st.Applied()}, nil
+}
+
+// A checkpoint is a snapshot that raft has not yet told the snapshot store of.
+type checkpoint struct {
+	dir     string
+	applied uint64
+}
+
+// Persist implements raft.FSMSnapshot.
+func (c *checkpoint) Persist(k raft.SnapshotSink) error {
+	s, ok := k.(*sink)
+	if !ok {
+		return fmt.Errorf("snapshot into a %T", k)
+	}
+	if err := s.adopt(c.dir, c.applied); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// Release implements raft.FSMSnapshot.
+func (c *checkpoint) Release() {
+	_ = os.RemoveAll(c.dir) // adopted, or litter that the next start clears away
+}
+
+// Restore implements raft.FSM. On an error the state is as before and the process must
+// end, as raft would only log it.
+func (m *machine) Restore(r io.ReadCloser) error {
+	if err := m.restore(r); err != nil {
+		err = fmt.Errorf("restore snapshot: %w", err)
+		m.fault.raise(err)
+		return err
+	}
+	return nil
+}
+
+func (m *machine) restore(r io.Reader) error {
+	a, err := openArchive(r)
+	if err != nil {
+		return err
+	}
+	if a.index <= m.st.Applied() {
+		return nil // the state is further on in the same history: it never goes back
+	}
+	dir, err := m.st.Incoming()
+	if err != nil {
+		return err
+	}
+	if err := a.unpack(dir); err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	if at, err := state.IndexAt(dir); err != nil || at != a.index {
+		return errors.Join(api.Invalid.Errorf("the state in the snapshot is at index %d, not %d", at, a.index), err, os.RemoveAll(dir))
+	}
+	if err := m.st.Replace(dir); err != nil {
+		return err
+	}
+	m.listener.Reload()
+	m.applied(m.st.Applied())
+	return nil
+}
+
+// A watermark tells those who wait that the state has moved on.
+type watermark struct {
+	mu sync.Mutex
+	ch chan struct{} // nil while nobody waits
+}
+
+// next gives a channel that is closed when the state next moves on.
+func (w *watermark) next() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ch == nil {
+		w.ch = make(chan struct{})
+	}
+	return w.ch
+}
+
+func (w *watermark) moved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ch != nil {
+		close(w.ch)
+		w.ch = nil
+	}
+}

@@ -1,0 +1,261 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+)
+
+const (
+	logFile       = "raft.db"
+	lockTimeout   = time.Second // how long to wait for another process to let go of the log
+	deleteChunk   = 2048        // entries removed in one transaction while others are appended
+	entryOverhead = 48          // bytes a stored entry takes besides its data
+)
+
+// A logStore is the raft log: raft-boltdb, with the newest entries in memory, the
+// size of what it holds, and a fault for each error.
+type logStore struct {
+	*raftboltdb.BoltStore // the concrete type: raft looks for more than LogStore's methods
+
+	fault      *fault
+	stall      time.Duration
+	cacheBytes int64
+	// snapshot tells the index of the newest snapshot.
+	snapshot func() uint64
+
+	mu     sync.Mutex
+	grown  func() // called after entries were stored
+	sizes  logSizes
+	cached map[uint64]*raft.Log
+	oldest uint64 // lowest index in cached
+	held   int64  // bytes in cached
+}
+
+// openBolt opens the database of log and votes in dir, which it creates.
+func openBolt(dir string) (*raftboltdb.BoltStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	db, err := raftboltdb.New(raftboltdb.Options{
+		Path: filepath.Join(dir, logFile),
+		BoltOptions: &bbolt.Options{
+			Timeout:        lockTimeout,
+			NoFreelistSync: true, // else each commit writes the list of free pages,
+			FreelistType:   bbolt.FreelistMapType,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open raft log in %s: %w", dir, err)
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// newLogStore measures what db holds.
+func newLogStore(db *raftboltdb.BoltStore, f *fault, o Options, snapshot func() uint64) (*logStore, error) {
+	s := &logStore{BoltStore: db, fault: f, stall: o.StallLimit, cacheBytes: o.CacheBytes,
+		snapshot: snapshot, grown: func() {}, cached: make(map[uint64]*raft.Log)}
+	first, last, err := s.bounds()
+	if err != nil {
+		return nil, err
+	}
+	for i := first; i <= last && i > 0; i++ {
+		var l raft.Log
+		switch err := db.GetLog(i, &l); {
+		case errors.Is(err, raft.ErrLogNotFound):
+			return nil, fmt.Errorf("raft log lacks entry %d of %d to %d", i, first, last)
+		case err != nil:
+			return nil, fmt.Errorf("read raft log entry %d: %w", i, err)
+		}
+		s.sizes.add(i, entrySize(&l))
+	}
+	return s, nil
+}
+
+// bounds tells the first and last index, both 0 for an empty log.
+func (s *logStore) bounds() (first, last uint64, err error) {
+	if first, err = s.BoltStore.FirstIndex(); err != nil {
+		return 0, 0, fmt.Errorf("read first index of raft log: %w", err)
+	}
+	if last, err = s.BoltStore.LastIndex(); err != nil {
+		return 0, 0, fmt.Errorf("read last index of raft log: %w", err)
+	}
+	return first, last, nil
+}
+
+// IsMonotonic makes raft drop all of an older log once it has installed a snapshot,
+// instead of keeping a tail that contradicts it.
+func (s *logStore) IsMonotonic() bool { return true }
+
+// FirstIndex implements raft.LogStore.
+func (s *logStore) FirstIndex() (uint64, error) {
+	i, err := s.BoltStore.FirstIndex()
+	if err != nil {
+		s.fault.stop(fmt.Errorf("read first index of raft log: %w", err))
+	}
+	return i, nil
+}
+
+// LastIndex implements raft.LogStore.
+func (s *logStore) LastIndex() (uint64, error) {
+	i, err := s.BoltStore.LastIndex()
+	if err != nil {
+		s.fault.stop(fmt.Errorf("read last index of raft log: %w", err))
+	}
+	return i, nil
+}
+
+// GetLog implements raft.LogStore.
+func (s *logStore) GetLog(i uint64, l *raft.Log) error {
+	s.mu.Lock()
+	c, ok := s.cached[i]
+	s.mu.Unlock()
+	if ok {
+		*l = *c
+		return nil
+	}
+	err := s.BoltStore.GetLog(i, l)
+	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
+		s.fault.stop(fmt.Errorf("read raft log entry %d: %w", i, err))
+	}
+	return err
+}
+
+// StoreLog implements raft.LogStore.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if len(logs) == 0 {
+		return nil
+	}
+	done := s.fault.watch(s.stall, "storing raft log entries")
+	err := s.BoltStore.StoreLogs(logs)
+	done()
+	if err != nil {
+		s.fault.stop(fmt.Errorf("store raft log entries: %w", err))
+	}
+	s.mu.Lock()
+	for _, l := range logs {
+		s.sizes.add(l.Index, entrySize(l))
+		s.remember(l)
+	}
+	grown := s.grown
+	s.mu.Unlock()
+	grown()
+	return nil
+}
+
+// setGrown has f called after entries were stored. It must not block.
+func (s *logStore) setGrown(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grown = f
+}
+
+// DeleteRange implements raft.LogStore. A range at the log's head goes in steps, so
+// that appends get their turn; a tail goes at once, as a part of one that contradicts
+// the leader's may not survive a crash.
+func (s *logStore) DeleteRange(lo, hi uint64) error {
+	_, last, err := s.bounds()
+	if err != nil {
+		s.fault.stop(err)
+	}
+	s.forget(lo, hi)
+	step := uint64(deleteChunk)
+	if hi >= last {
+		step = hi - lo + 1
+	}
+	for from := lo; from <= hi; from += step {
+		done := s.fault.watch(s.stall, "deleting raft log entries")
+		err := s.BoltStore.DeleteRange(from, min(from+step-1, hi))
+		done()
+		if err != nil {
+			s.fault.stop(fmt.Errorf("delete raft log entries %d to %d: %w", lo, hi, err))
+		}
+	}
+	s.mu.Lock()
+	s.sizes.remove(lo, hi)
+	s.mu.Unlock()
+	if at := s.snapshot(); lo <= at && at < hi {
+		// Only after installing a snapshot does raft delete past it. It goes on believing
+		// in the tail it had: see DESIGN.md, trap 2.
+		s.fault.stop(fmt.Errorf("the log had entries to %d that the cluster's snapshot at %d contradicts; they are dropped and the next start goes on from the snapshot", hi, at))
+	}
+	return nil
+}
+
+// remember caches l. The caller holds mu.
+func (s *logStore) remember(l *raft.Log) {
+	if old, ok := s.cached[l.Index]; ok {
+		s.held -= entrySize(old)
+	}
+	if len(s.cached) == 0 || l.Index < s.oldest {
+		s.oldest = l.Index
+	}
+	s.cached[l.Index] = l
+	s.held += entrySize(l)
+	for ; s.held > s.cacheBytes && len(s.cached) > 1; s.oldest++ {
+		if old, ok := s.cached[s.oldest]; ok {
+			s.held -= entrySize(old)
+			delete(s.cached, s.oldest)
+		}
+	}
+}
+
+// forget takes a range out of the cache.
+func (s *logStore) forget(lo, hi uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, l := range s.cached {
+		if lo <= i && i <= hi {
+			s.held -= entrySize(l)
+			delete(s.cached, i)
+		}
+	}
+}
+
+// trailing tells how many of the newest entries take at most limit bytes.
+func (s *logStore) trailing(limit int64) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sizes.trailing(limit)
+}
+
+// since tells how many entries there are past index, and their bytes.
+func (s *logStore) since(index uint64) (entries uint64, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sizes.since(index)
+}
+
+func entrySize(l *raft.Log) int64 {
+	return int64(len(l.Data) + len(l.Extensions) + entryOverhead)
+}
+
+// watch raises a fault unless the returned function is called within limit.
+func (f *fault) watch(limit time.Duration, doing string) (done func()) {
+	t := time.AfterFunc(limit, func() {
+		f.raise(fmt.Errorf("%s has taken over %v: the disk hangs", doing, limit))
+	})
+	return func() { t.Stop() }
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
