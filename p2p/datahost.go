@@ -1,0 +1,140 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"golang.org/x/sync/errgroup"
+)
+
+// DataHost is the host over which blocks travel: a libp2p host of its own identity.
+// Unless it is public, the handlers set on it see only streams of members and of
+// peers that were let in by Admit, and Run ends the connections of others.
+type DataHost struct {
+	host.Host
+	*Members
+	base   host.Host
+	public bool
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	admitted map[peer.ID]bool
+}
+
+// NewDataHost returns a data host that listens. The identity is not that of the
+// cluster host. The caller closes it.
+func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Logger) (*DataHost, error) {
+	o = o.withDefaults()
+	opts, err := common(id, o.Listen, o.Announce, nil, o.ConnectionManager, o.ResourceManager, log)
+	if err != nil {
+		return nil, fmt.Errorf("data host: %w", err)
+	}
+	// The order is that of preference: TLS costs half of what noise does.
+	opts = append(opts,
+		libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.Security(noise.ID, noise.New))
+	base, err := libp2p.New(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("data host: %w", err)
+	}
+	d := &DataHost{base: base, public: o.Public, log: log, admitted: map[peer.ID]bool{},
+		Members: newMembers(base, true, c, r, log)}
+	d.Host = gate{base, d.admit}
+	return d, nil
+}
+
+// Admit lets a peer in that is not a member, until Dismiss.
+func (d *DataHost) Admit(id peer.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.admitted[id] = true
+}
+
+// Dismiss ends what Admit began.
+func (d *DataHost) Dismiss(id peer.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.admitted, id)
+}
+
+// isGuest tells whether the peer may stay without being a member.
+func (d *DataHost) isGuest(id peer.ID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.public || d.admitted[id]
+}
+
+func (d *DataHost) admit(ctx context.Context, s network.Stream) (network.Stream, error) {
+	id := s.Conn().RemotePeer()
+	if d.isGuest(id) {
+		return s, nil
+	}
+	if err := d.Check(ctx, id); err != nil {
+		d.log.Debug("stream refused", "peer", id, "protocol", s.Protocol(), "err", err)
+		return nil, err
+	}
+	return s, nil
+}
+
+// Run ends connections with removed members at once, and with peers that have shown
+// no certificate within 10 s of connecting, or a wrong one. It returns when ctx ends.
+func (d *DataHost) Run(ctx context.Context) error {
+	var checks errgroup.Group
+	checks.SetLimit(connectsAtOnce)
+	wake := make(chan struct{}, 1)
+	events := &network.NotifyBundle{ConnectedF: func(network.Network, network.Conn) {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}}
+	d.base.Network().Notify(events)
+	defer d.base.Network().StopNotify(events)
+
+	tick := time.NewTicker(connectEvery)
+	defer tick.Stop()
+	busy := map[peer.ID]bool{}
+	done := make(chan peer.ID, connectsAtOnce)
+	for {
+		d.sweep()
+		for _, id := range d.base.Network().Peers() {
+			if busy[id] || d.isGuest(id) || d.isMember(id) {
+				continue
+			}
+			busy[id] = checks.TryGo(func() error {
+				defer func() { done <- id }()
+				d.expel(ctx, id)
+				return nil
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return checks.Wait()
+		case id := <-done:
+			delete(busy, id)
+		case <-wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// expel ends the connections with the peer unless it shows that it is a member.
+func (d *DataHost) expel(ctx context.Context, id peer.ID) {
+	err := d.Check(ctx, id)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	d.log.Debug("connection ended", "peer", id, "err", err)
+	if err := d.base.Network().ClosePeer(id); err != nil {
+		d.log.Debug("close connections", "peer", id, "err", err)
+	}
+}

@@ -1,0 +1,158 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+)
+
+// data makes a data host whose member has an ID of its own; it returns that too.
+func (c *cluster) data(o DataOptions) (*DataHost, peer.ID) {
+	c.t.Helper()
+	member, id := newIdentity(c.t).ID, newIdentity(c.t)
+	o.Listen = []multiaddr.Multiaddr{loopback}
+	d, err := NewDataHost(id, c.certified(member, id.ID), c.roster(), o, quiet)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { d.Close() })
+	d.SetStreamHandler(echoProtocol, func(s network.Stream) {
+		defer s.Close()
+		io.Copy(s, s)
+	})
+	return d, member
+}
+
+func ask(t *testing.T, from, to host.Host) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := from.Connect(ctx, peer.AddrInfo{ID: to.ID(), Addrs: to.Addrs()}); err != nil {
+		return err
+	}
+	s, err := from.NewStream(ctx, to.ID(), echoProtocol)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := s.Write([]byte("hello")); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(s, make([]byte, 5))
+	return err
+}
+
+func plainHost(t *testing.T) host.Host {
+	t.Helper()
+	h, err := libp2p.New(libp2p.ListenAddrs(loopback), libp2p.DisableMetrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func TestDataHost_MembersTalkOverTLS(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := c.data(DataOptions{})
+	b, member := c.data(DataOptions{})
+	run(t, a.Run)
+	if err := ask(t, b, a); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Network().ConnsToPeer(a.ID())[0].ConnState().Security; got != "/tls/1.0.0" {
+		t.Fatalf("security %s, want TLS", got)
+	}
+	if err := a.Check(t.Context(), b.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Certified(); len(got) != 1 || got[0].ID != member {
+		t.Fatalf("certified: %v", got)
+	}
+	c.remove(member)
+	eventually(t, "the removed one is cut off", func() bool { return len(a.Network().Peers()) == 0 })
+	if err := ask(t, b, a); err == nil {
+		t.Fatal("the removed one gets through")
+	}
+}
+
+func TestDataHost_StrangersAreExpelled(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := c.data(DataOptions{})
+	run(t, a.Run)
+
+	stranger := plainHost(t)
+	if err := ask(t, stranger, a); err == nil {
+		t.Fatal("a stranger gets through")
+	}
+	eventually(t, "the stranger's connection ends", func() bool { return len(a.Network().Peers()) == 0 })
+
+	// The certificate of a member's cluster host is not that of its data host.
+	id := newIdentity(t)
+	cert, err := c.founder.Certify(id.ID, newIdentity(t).ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation, Certificate: cert}
+	wrong, err := NewDataHost(id, in, Roster{}, DataOptions{Listen: []multiaddr.Multiaddr{loopback}}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wrong.Close()
+	if err := ask(t, wrong, a); err == nil {
+		t.Fatal("another data host gets through")
+	}
+
+	a.Admit(stranger.ID())
+	if err := ask(t, stranger, a); err != nil {
+		t.Fatalf("an admitted one: %v", err)
+	}
+	a.Dismiss(stranger.ID())
+	eventually(t, "the dismissed one's connection ends", func() bool { return len(a.Network().Peers()) == 0 })
+}
+
+// One that is asked for its certificate and says nothing gets nothing meanwhile.
+func TestDataHost_SilentStrangerGetsNothing(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := c.data(DataOptions{})
+	stranger := plainHost(t)
+	asked := make(chan struct{})
+	stranger.SetStreamHandler(certificateProtocol, func(s network.Stream) { asked <- struct{}{} })
+	answer := make(chan error, 1)
+	go func() { answer <- ask(t, stranger, a) }()
+	<-asked
+	select {
+	case err := <-answer:
+		if err == nil {
+			t.Fatal("it got through")
+		}
+	case <-time.After(100 * time.Millisecond):
+	}
+	if err := stranger.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answer; err == nil {
+		t.Fatal("it got through in the end")
+	}
+}
+
+func TestDataHost_PublicLetsEverybodyIn(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := c.data(DataOptions{Public: true})
+	run(t, a.Run)
+	stranger := plainHost(t)
+	if err := ask(t, stranger, a); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Check(t.Context(), stranger.ID()); !errors.Is(err, ErrDenied) {
+		t.Fatalf("it counts as a member: %v", err)
+	}
+}

@@ -1,0 +1,108 @@
+package p2p
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/x/rate"
+	"github.com/multiformats/go-multiaddr"
+)
+
+// Limits by IP address. libp2p's own are for the open internet, where many peers of
+// one address are an attack; here they are containers behind one.
+const (
+	connsPerAddress = 128
+	newConnsRate    = 10 // a second, of one address
+)
+
+// common are the options that both hosts share: TCP and yamux, and none of libp2p's
+// helpers for home networks: no relay, no hole punching, no guesses at one's own
+// address from what others see.
+func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, log *slog.Logger) ([]libp2p.Option, error) {
+	listen = slices.DeleteFunc(slices.Clone(listen), func(a multiaddr.Multiaddr) bool {
+		if _, err := a.ValueForProtocol(multiaddr.P_TCP); err == nil {
+			return false
+		}
+		log.Warn("not listening: only TCP is spoken", "address", a)
+		return true
+	})
+	if len(listen) == 0 {
+		return nil, errors.New("no TCP address to listen on")
+	}
+	conns, err := connmgr.NewConnManager(cm.LowWater, cm.HighWater, connmgr.WithGracePeriod(cm.GracePeriod))
+	if err != nil {
+		return nil, fmt.Errorf("connection manager: %w", err)
+	}
+	resources, err := rm.manager()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("resource manager: %w", err), conns.Close())
+	}
+	return []libp2p.Option{
+		libp2p.Identity(id.Key),
+		libp2p.ListenAddrs(listen...),
+		libp2p.AddrsFactory(func(own []multiaddr.Multiaddr) []multiaddr.Multiaddr {
+			if len(announce) > 0 {
+				own = announce
+			}
+			return slices.DeleteFunc(slices.Clone(own), func(a multiaddr.Multiaddr) bool {
+				return slices.ContainsFunc(noAnnounce, a.Equal)
+			})
+		}),
+		// With SO_REUSEPORT two peers set to one port would share it in silence.
+		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
+		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.ConnectionManager(conns),
+		libp2p.ResourceManager(resources),
+		libp2p.UserAgent("pinfold"),
+		libp2p.DisableRelay(),
+		libp2p.DisableMetrics(),
+		libp2p.DisableIdentifyAddressDiscovery(),
+		libp2p.ForceReachabilityPublic(),
+	}, nil
+}
+
+func (o ResourceManager) manager() (network.ResourceManager, error) {
+	if o.Enabled != nil && !*o.Enabled {
+		return &network.NullResourceManager{}, nil
+	}
+	limits := rcmgr.DefaultLimits
+	libp2p.SetDefaultServiceLimits(&limits)
+	whole := rcmgr.ResourceLimits{}
+	if o.MemoryLimitBytes > 0 {
+		whole.Memory = rcmgr.LimitVal64(o.MemoryLimitBytes)
+	}
+	if o.FileDescriptorsLimit > 0 {
+		whole.FD = rcmgr.LimitVal(o.FileDescriptorsLimit)
+	}
+	scaled := rcmgr.PartialLimitConfig{System: whole}.Build(limits.AutoScale())
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(scaled),
+		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: connsPerAddress}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: connsPerAddress}}),
+		rcmgr.WithConnRateLimiters(connRate()))
+}
+
+func connRate() *rate.Limiter {
+	each := rate.Limit{RPS: newConnsRate, Burst: connsPerAddress}
+	unlimited := rate.Limit{}
+	return &rate.Limiter{
+		NetworkPrefixLimits: []rate.PrefixLimit{
+			{Prefix: netip.MustParsePrefix("127.0.0.0/8"), Limit: unlimited},
+			{Prefix: netip.MustParsePrefix("::1/128"), Limit: unlimited},
+		},
+		SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: each}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 64, Limit: each}},
+		},
+	}
+}

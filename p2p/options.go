@@ -1,0 +1,133 @@
+package p2p
+
+import (
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/multiformats/go-multiaddr"
+)
+
+// Options tune a Host. The zero value of a field means its default.
+type Options struct {
+	// Secret is the key of the private network; it has no default.
+	Secret Secret `json:"secret"`
+	// Listen are the addresses to listen on; /ip4/0.0.0.0/tcp/9096. Only TCP.
+	Listen []multiaddr.Multiaddr `json:"listen_multiaddress"`
+	// Announce are told to others instead of the addresses listened on, NoAnnounce
+	// never are.
+	Announce   []multiaddr.Multiaddr `json:"announce_multiaddress"`
+	NoAnnounce []multiaddr.Multiaddr `json:"no_announce_multiaddress"`
+	// PeerAddresses are peers to connect to before any other, each with its /p2p.
+	PeerAddresses []multiaddr.Multiaddr `json:"peer_addresses"`
+	// PeerstoreFile is where known addresses are kept, one a line; "" nowhere.
+	PeerstoreFile string `json:"peerstore_file,omitempty"`
+
+	ConnectionManager ConnectionManager `json:"connection_manager"`
+	ResourceManager   ResourceManager   `json:"resource_manager"`
+	PubSub            PubSub            `json:"pubsub"`
+
+	// DialPeerTimeout bounds one attempt to connect to a peer; 3s.
+	DialPeerTimeout time.Duration `json:"dial_peer_timeout"`
+	// MDNSInterval other than 0 looks for the cluster's peers in the local network
+	// by multicast DNS. How long it is does not matter.
+	MDNSInterval time.Duration `json:"mdns_interval"`
+}
+
+// ConnectionManager bounds the number of connections; those to members do not count
+// as superfluous.
+type ConnectionManager struct {
+	HighWater   int           `json:"high_water"`   // more than this are trimmed; 400
+	LowWater    int           `json:"low_water"`    // to this; 100
+	GracePeriod time.Duration `json:"grace_period"` // during which a new one is left alone; 2m
+}
+
+// ResourceManager bounds what all connections together may take.
+type ResourceManager struct {
+	Enabled              *bool `json:"enabled"`                // true
+	MemoryLimitBytes     int64 `json:"memory_limit_bytes"`     // an eighth of the machine's
+	FileDescriptorsLimit int   `json:"file_descriptors_limit"` // half of the process's
+}
+
+// PubSub tunes gossipsub.
+type PubSub struct {
+	SeenMessagesTTL   time.Duration `json:"seen_messages_ttl"`  // how long a message is known not to be new; 2m
+	HeartbeatInterval time.Duration `json:"heartbeat_interval"` // between mends of the mesh; 1s
+	DFactor           int           `json:"d_factor"`           // times gossipsub's own degrees, of 6 peers; 4
+	HistoryGossip     int           `json:"history_gossip"`     // heartbeats whose messages are told of; 3
+	HistoryLength     int           `json:"history_length"`     // heartbeats whose messages are kept; 5
+	// FloodPublish sends own messages to all members, not to the mesh only; true. Without
+	// it, what is said before the mesh stands, after a start, is lost.
+	FloodPublish *bool `json:"flood_publish"`
+}
+
+func (o Options) withDefaults() Options {
+	if len(o.Listen) == 0 {
+		o.Listen = []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/0.0.0.0/tcp/9096")}
+	}
+	o.ConnectionManager = o.ConnectionManager.withDefaults()
+	o.PubSub = o.PubSub.withDefaults()
+	def(&o.DialPeerTimeout, 3*time.Second)
+	return o
+}
+
+func (c ConnectionManager) withDefaults() ConnectionManager {
+	def(&c.HighWater, 400)
+	def(&c.LowWater, 100)
+	def(&c.GracePeriod, 2*time.Minute)
+	return c
+}
+
+func (p PubSub) withDefaults() PubSub {
+	def(&p.SeenMessagesTTL, 2*time.Minute)
+	def(&p.HeartbeatInterval, time.Second)
+	def(&p.DFactor, 4)
+	def(&p.HistoryGossip, pubsub.GossipSubHistoryGossip)
+	def(&p.HistoryLength, pubsub.GossipSubHistoryLength)
+	if p.FloodPublish == nil {
+		p.FloodPublish = new(true)
+	}
+	return p
+}
+
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// params are gossipsub's, with its degrees multiplied: every member of a cluster of
+// ordinary size is then in the mesh of every other, one hop away.
+func (p PubSub) params() pubsub.GossipSubParams {
+	g := pubsub.DefaultGossipSubParams()
+	g.D *= p.DFactor
+	g.Dlo *= p.DFactor
+	g.Dhi *= p.DFactor
+	g.Dscore *= p.DFactor
+	g.Dout *= p.DFactor
+	g.Dlazy *= p.DFactor
+	g.HeartbeatInterval = p.HeartbeatInterval
+	g.HistoryGossip = p.HistoryGossip
+	g.HistoryLength = p.HistoryLength
+	return g
+}
+
+// DataOptions tune a DataHost. The zero value of a field means its default.
+type DataOptions struct {
+	// Listen are the addresses to listen on; /ip4/0.0.0.0/tcp/4001. Only TCP.
+	Listen []multiaddr.Multiaddr `json:"swarm_listen_multiaddress"`
+	// Announce are told to others instead of the addresses listened on.
+	Announce []multiaddr.Multiaddr `json:"swarm_announce_multiaddress"`
+	// Public lets anybody connect and fetch blocks, not members only.
+	Public            bool              `json:"public"`
+	ConnectionManager ConnectionManager `json:"connection_manager"`
+	ResourceManager   ResourceManager   `json:"resource_manager"`
+}
+
+func (o DataOptions) withDefaults() DataOptions {
+	if len(o.Listen) == 0 {
+		o.Listen = []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/0.0.0.0/tcp/4001")}
+	}
+	o.ConnectionManager = o.ConnectionManager.withDefaults()
+	return o
+}
