@@ -1,0 +1,226 @@
+// Package embedded is an IPFS node inside this process, on boxo: blocks and pins on
+// disk, bitswap over the data host, a path gateway.
+//
+// Blocks that are being worked with are under a lease (package blocks), which ends
+// once a durable pin keeps them; what neither a lease nor a pin keeps is garbage
+// (package gc). Blocks that the gateway fetches for its readers are not kept at all.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+
+	"github.com/ipfs/boxo/bitswap"
+	"github.com/ipfs/boxo/blockservice"
+	"github.com/ipfs/boxo/blockstore"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/ipfsconn"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/blocks"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/gc"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/pins"
+)
+
+// Providers is what a Node asks of the cluster.
+type Providers interface {
+	// Holders tells who is likely to hold c: the data hosts of the pin's holders, or
+	// those of all peers where c is no pin. It does not block.
+	Holders(ctx context.Context, c api.Cid) []peer.AddrInfo
+	// MayFetch tells whether a peer of the data host may be given blocks. It does not
+	// block.
+	MayFetch(p peer.ID) bool
+}
+
+var _ ipfsconn.Connector = (*Node)(nil)
+
+// Node is an IPFS node. It keeps the contract of ipfsconn.Connector.
+type Node struct {
+	host  host.Host // nil: off line
+	o     Options
+	peers Providers
+	log   *slog.Logger
+
+	blocks  *blocks.Store
+	pins    *pins.Store
+	local   blockstore.Blockstore // blocks, with identity CIDs
+	bitswap *bitswap.Bitswap      // nil: off line
+	service blockservice.BlockService
+	metrics *prometheus.Registry
+	gateway net.Listener // nil: none
+
+	use     inUse
+	closing context.Context // ends when Close begins; for dials that outlive their caller
+	cancel  context.CancelFunc
+}
+
+// New opens the node whose blocks and pins are in dir, creating it if need be. The
+// host may be nil: then the node is off line. With a host it exchanges blocks from now
+// on, until Close, which leaves the host open.
+func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) (*Node, error) {
+	o = o.withDefaults()
+	n := &Node{host: h, o: o, peers: peers, log: log, metrics: prometheus.NewRegistry()}
+	if o.GatewayListenMultiaddress != "" {
+		l, err := listen(o.GatewayListenMultiaddress)
+		if err != nil {
+			return nil, err
+		}
+		n.gateway = l
+	}
+	store, err := blocks.Open(filepath.Join(dir, "blocks"), blocks.Options{StorageMax: o.StorageMax,
+		DiskReserve: o.DiskReserve, CacheBytes: o.CacheBytes, MemTableBytes: o.MemTableBytes}, log)
+	if err != nil {
+		return nil, errors.Join(err, n.closeGateway())
+	}
+	n.closing, n.cancel = context.WithCancel(context.Background())
+	n.blocks, n.pins = store, pins.New(store.DB())
+	n.local = blockstore.NewIdStore(guarded{n})
+	if h != nil {
+		n.bitswap = newBitswap(n)
+	}
+	n.service = blockservice.New(newRecent(n.local), exchange{n}, blockservice.WriteThrough(true))
+	return n, nil
+}
+
+func listen(addr string) (net.Listener, error) {
+	ma, err := multiaddr.NewMultiaddr(addr)
+	if err != nil {
+		return nil, api.Invalid.Errorf("gateway address %q: %w", addr, err)
+	}
+	l, err := manet.Listen(ma)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the gateway: %w", err)
+	}
+	return manet.NetListener(l), nil
+}
+
+// Close ends the exchange of blocks and closes the stores, once calls in progress have
+// ended.
+func (n *Node) Close() error {
+	err := n.closeGateway()
+	if !n.use.close() {
+		return err
+	}
+	n.cancel()
+	if n.bitswap != nil {
+		err = errors.Join(err, n.bitswap.Close())
+	}
+	n.use.wait()
+	return errors.Join(err, n.blocks.Close())
+}
+
+func (n *Node) closeGateway() error {
+	if n.gateway == nil {
+		return nil
+	}
+	if err := n.gateway.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// ID implements ipfsconn.Connector. A node off line has no identity.
+func (n *Node) ID(context.Context) (api.IPFSID, error) {
+	if n.host == nil {
+		return api.IPFSID{Error: "the node is off line"}, nil
+	}
+	addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: n.host.ID(), Addrs: n.host.Addrs()})
+	if err != nil {
+		return api.IPFSID{}, fmt.Errorf("addresses of the data host: %w", err)
+	}
+	return api.IPFSID{ID: n.host.ID(), Addresses: addrs}, nil
+}
+
+// Connect implements ipfsconn.Connector.
+func (n *Node) Connect(ctx context.Context, p peer.AddrInfo) error {
+	if n.host == nil {
+		return api.Unsupported.Errorf("the node is off line")
+	}
+	if err := n.host.Connect(ctx, p); err != nil {
+		return api.Unavailable.Errorf("connect to %s: %w", p.ID, err)
+	}
+	return nil
+}
+
+// RepoStat implements ipfsconn.Connector.
+func (n *Node) RepoStat(context.Context) (api.RepoStat, error) {
+	if err := n.use.begin(); err != nil {
+		return api.RepoStat{}, err
+	}
+	defer n.use.end()
+	r, err := n.blocks.Room()
+	return api.RepoStat{RepoSize: r.Used, StorageMax: r.Max, Free: r.Free}, err
+}
+
+// GC implements ipfsconn.Connector. All keys are raw CIDs.
+func (n *Node) GC(ctx context.Context) iter.Seq2[api.RepoGCKey, error] {
+	return during(n, gc.Collect(ctx, n.blocks, n.pins, n.log))
+}
+
+// Metrics are the gateway's, for Prometheus.
+func (n *Node) Metrics() prometheus.Gatherer { return n.metrics }
+
+// during yields what seq does, and keeps the node open meanwhile.
+func during[T any](n *Node, seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if err := n.use.begin(); err != nil {
+			var none T
+			yield(none, err)
+			return
+		}
+		defer n.use.end()
+		seq(yield)
+	}
+}
+
+// inUse counts the calls in progress, so that Close can wait for them.
+type inUse struct {
+	mu     sync.Mutex
+	closed bool
+	calls  sync.WaitGroup
+}
+
+// begin counts a call that end ends. The error is Unavailable once closed.
+func (u *inUse) begin() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		return api.Unavailable.Errorf("the IPFS node is closed")
+	}
+	u.calls.Add(1)
+	return nil
+}
+
+// spawn begins a call that runs f beside the caller's and ends with it.
+func (u *inUse) spawn(f func()) error {
+	if err := u.begin(); err != nil {
+		return err
+	}
+	go func() {
+		defer u.end()
+		f()
+	}()
+	return nil
+}
+
+func (u *inUse) end()  { u.calls.Done() }
+func (u *inUse) wait() { u.calls.Wait() }
+
+// close lets no more calls begin, and tells whether it is the first to do so.
+func (u *inUse) close() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	first := !u.closed
+	u.closed = true
+	return first
+}

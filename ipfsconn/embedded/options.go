@@ -1,0 +1,45 @@
+package embedded
+
+import "time"
+
+// Options tune a Node; the zero value of a field means its default.
+type Options struct {
+	// StorageMax bounds the blocks kept, in bytes; by default only the disk does.
+	StorageMax uint64 `json:"storage_max"`
+	// DiskReserve is how much of the disk is left free, in bytes; 512 MiB.
+	DiskReserve uint64 `json:"disk_reserve"`
+	// SwarmListenMultiaddress is where the data host listens. It is for whoever makes
+	// that host; a Node does not look at it.
+	SwarmListenMultiaddress string `json:"swarm_listen_multiaddress"`
+	// GatewayListenMultiaddress is where Run serves the HTTP gateway, such as
+	// /ip4/127.0.0.1/tcp/8080; empty nowhere.
+	GatewayListenMultiaddress string `json:"gateway_listen_multiaddress"`
+	// GatewayRequests bounds the requests that the gateway answers at once; 128.
+	GatewayRequests int `json:"gateway_requests"`
+	// RetrievalTimeout is for how long a gateway request waits for the next block; 30s.
+	RetrievalTimeout time.Duration `json:"retrieval_timeout"`
+	// Stall is for how long a pin waits for the next block before it gives up; 2m.
+	Stall time.Duration `json:"pin_timeout"`
+	// FetchConcurrency is how many blocks one pin asks for at once; 32.
+	FetchConcurrency int `json:"fetch_concurrency"`
+	// CacheBytes is memory for reads of the block store; 16 MiB.
+	CacheBytes int64 `json:"cache_bytes"`
+	// MemTableBytes is memory for one of at most three buffers of writes; 16 MiB.
+	MemTableBytes uint64 `json:"mem_table_bytes"`
+}
+
+func (o Options) withDefaults() Options {
+	if o.GatewayRequests == 0 {
+		o.GatewayRequests = 128
+	}
+	if o.RetrievalTimeout == 0 {
+		o.RetrievalTimeout = 30 * time.Second
+	}
+	if o.Stall == 0 {
+		o.Stall = 2 * time.Minute
+	}
+	if o.FetchConcurrency == 0 {
+		o.FetchConcurrency = 32
+	}
+	return o
+}
