@@ -1,0 +1,237 @@
+package rest
+
+import (
+	"context"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ipfs/boxo/files"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
+)
+
+const (
+	p0   = "12D3KooWELFZK4psu4xA4FABPWpckzW8PRc3b4pGKQHks4uqaXSG"
+	p1   = "12D3KooWMPrfBEZDMyNn1dVxBcMck2cmJgL3iqLS772Tm9sDaSDB"
+	cid0 = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPBdG"
+	cid1 = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// cluster is every part behind the API: functions that a test may replace, and a
+// count of the calls that could have changed something.
+type cluster struct {
+	pin        func(p api.Pin) (api.Pin, uint64, error)
+	unpin      func(c api.Cid) (api.Pin, uint64, error)
+	pinMany    func(reqs []api.Request) []api.Result
+	get        func(c api.Cid) (api.Pin, error)
+	all        iter.Seq2[api.Pin, error]
+	status     func(c api.Cid) (api.GlobalPinInfo, error)
+	list       func(f api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error]
+	add        func(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error)
+	resolve    func(path string) (api.Cid, error)
+	removePeer func(p api.PeerID) error
+	invite     func(ttl time.Duration) (string, error)
+	peers      iter.Seq2[api.Peer, error]
+	metrics    map[string][]api.Metric
+	alertList  []api.Alert
+	collected  api.GlobalRepoGC
+
+	mu    sync.Mutex
+	calls []string // of writes
+}
+
+func (c *cluster) called(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls = append(c.calls, what)
+}
+
+func (c *cluster) effects() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.calls, ",")
+}
+
+func (c *cluster) Pin(_ context.Context, p api.Pin) (api.Pin, uint64, error) {
+	c.called("pin")
+	if c.pin == nil {
+		return p, 7, nil
+	}
+	return c.pin(p)
+}
+
+func (c *cluster) Unpin(_ context.Context, id api.Cid) (api.Pin, uint64, error) {
+	c.called("unpin")
+	if c.unpin == nil {
+		return api.Pin{}, 0, api.NotFound.Errorf("pin is not part of the pinset")
+	}
+	return c.unpin(id)
+}
+
+func (c *cluster) PinMany(_ context.Context, reqs []api.Request) []api.Result {
+	c.called("pinMany")
+	return c.pinMany(reqs)
+}
+
+func (c *cluster) Get(_ context.Context, id api.Cid) (api.Pin, error) {
+	if c.get == nil {
+		return api.Pin{}, api.NotFound.Errorf("pin is not part of the pinset")
+	}
+	return c.get(id)
+}
+
+func (c *cluster) All(context.Context) iter.Seq2[api.Pin, error] { return c.all }
+
+// tracker is the whole cluster's, or one peer's.
+type tracker struct {
+	*cluster
+	local bool
+}
+
+func (t tracker) name(s string) string {
+	if t.local {
+		return "local " + s
+	}
+	return s
+}
+
+func (t tracker) Status(_ context.Context, c api.Cid) (api.GlobalPinInfo, error) {
+	g, err := t.status(c)
+	g.Name += t.name("")
+	return g, err
+}
+
+func (t tracker) List(_ context.Context, f api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error] {
+	return t.list(f)
+}
+
+func (t tracker) Recover(_ context.Context, c api.Cid) (api.GlobalPinInfo, error) {
+	t.called(t.name("recover"))
+	return t.status(c)
+}
+
+func (t tracker) RecoverAll(context.Context) iter.Seq2[api.GlobalPinInfo, error] {
+	t.called(t.name("recover all"))
+	return t.list(api.StatusUndefined)
+}
+
+func (c *cluster) Add(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error) {
+	c.called("add")
+	return c.add(ctx, dir, p, out)
+}
+
+func (c *cluster) Self(context.Context) (api.Peer, error) { return api.Peer{PeerName: "me"}, nil }
+func (c *cluster) Peers(context.Context) iter.Seq2[api.Peer, error] {
+	return c.peers
+}
+func (c *cluster) Remove(_ context.Context, p api.PeerID) error {
+	c.called("remove peer")
+	return c.removePeer(p)
+}
+func (c *cluster) Invite(_ context.Context, ttl time.Duration) (string, error) {
+	c.called("invite")
+	return c.invite(ttl)
+}
+
+func (c *cluster) Names() []string {
+	var names []string
+	for n := range c.metrics {
+		names = append(names, n)
+	}
+	return names
+}
+func (c *cluster) Latest(name string) []api.Metric { return c.metrics[name] }
+func (c *cluster) Alerts() []api.Alert             { return c.alertList }
+
+func (c *cluster) Resolve(_ context.Context, path string) (api.Cid, error) {
+	if c.resolve == nil {
+		return api.CidUndef, api.NotFound.Errorf("no link named %q", path)
+	}
+	return c.resolve(path)
+}
+
+func (c *cluster) GC(_ context.Context, local bool) (api.GlobalRepoGC, error) {
+	c.called(tracker{c, local}.name("gc"))
+	return c.collected, nil
+}
+
+func (c *cluster) Repair() api.RepairStatus { return api.RepairStatus{Running: true, Below: 3} }
+
+func (c *cluster) handler() http.Handler {
+	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c}, quiet)
+	return web.Wrap(web.Options{}, h, quiet, nil)
+}
+
+// serve answers on a real connection.
+func (c *cluster) serve(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(c.handler())
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// do sends a request and returns the answer and its whole body.
+func do(t *testing.T, method, url string, body io.Reader, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(b)
+}
+
+func mustCid(t testing.TB, s string) api.Cid {
+	t.Helper()
+	c, err := api.ParseCid(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func peerID(t testing.TB, s string) api.PeerID {
+	t.Helper()
+	p, err := api.ParsePeerID(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// seq yields items, then err where it is not nil.
+func seq[T any](err error, items ...T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, item := range items {
+			if !yield(item, nil) {
+				return
+			}
+		}
+		if err != nil {
+			var zero T
+			yield(zero, err)
+		}
+	}
+}
