@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +73,12 @@ func (n *fakeNode) set(f func()) {
 	defer n.mu.Unlock()
 	f()
 }
+
+// offer says how c behaves from now on.
+func (n *fakeNode) offer(c api.Cid, is content) { n.set(func() { n.content[c] = is }) }
+
+// mend makes all content whole and at once.
+func (n *fakeNode) mend() { n.set(func() { clear(n.content) }) }
 
 func (n *fakeNode) Find(ctx context.Context, p api.Pin) error {
 	n.mu.Lock()
@@ -271,14 +278,13 @@ func (s *fakePins) Applied() uint64 {
 	return s.index
 }
 
-// bench is a Tracker between a fake node and a fake pinset.
+// rig is a Tracker between a fake node and a fake pinset.
 type rig struct {
 	*Tracker
 	t     *testing.T
 	node  *fakeNode
 	state *fakePins
-	// stale is what current answers.
-	stale error
+	stale atomic.Pointer[error] // what current answers
 	dir   string
 	o     Options
 	stop  func()
@@ -287,6 +293,7 @@ type rig struct {
 func newRig(t *testing.T, o Options, pins ...api.Pin) *rig {
 	t.Helper()
 	r := &rig{t: t, node: newFakeNode(), state: newFakePins(pins...), dir: t.TempDir(), o: o}
+	r.answer(nil)
 	r.open()
 	return r
 }
@@ -294,8 +301,8 @@ func newRig(t *testing.T, o Options, pins ...api.Pin) *rig {
 func (r *rig) open() {
 	r.t.Helper()
 	self := Self{ID: me, Name: "mine", IPFS: func() api.IPFSID { return api.IPFSID{ID: "ipfs"} }}
-	current := func(context.Context) error { return r.stale }
-	tr, err := New(self, r.node, r.state, current, r.dir, r.o, quietLog)
+	isCurrent := func(context.Context) error { return *r.stale.Load() }
+	tr, err := New(self, r.node, r.state, isCurrent, r.dir, r.o, quietLog)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -325,9 +332,13 @@ func (r *rig) check(err error) {
 	}
 }
 
+// answer sets what the Tracker hears when it asks whether this peer's state is.
+func (r *rig) answer(err error) { r.stale.Store(&err) }
+
 // pin and unpin change the state as the state machine does.
-func (r *rig) pin(p api.Pin)                      { r.Track(r.state.put(p)) }
-func (r *rig) unpin(c api.Cid)                    { r.Untrack(r.state.remove(c)) }
+func (r *rig) pin(p api.Pin)   { r.Track(r.state.put(p)) }
+func (r *rig) unpin(c api.Cid) { r.Untrack(r.state.remove(c)) }
+
 func (r *rig) status(c api.Cid) api.TrackerStatus { return r.Status(r.t.Context(), c).Status }
 
 func (r *rig) want(c api.Cid, want api.TrackerStatus) api.PinInfo {

@@ -25,14 +25,14 @@ type askRemote = func(context.Context, api.PeerID, api.StatusQuery) (api.StatusP
 type askLocal = func(context.Context, api.StatusQuery) (api.StatusPage, error)
 
 // merge reads the pages of all peers side by side.
-func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, remote askRemote, local askLocal) iter.Seq2[api.GlobalPinInfo, error] {
+func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, recovers bool, remote askRemote, local askLocal) iter.Seq2[api.GlobalPinInfo, error] {
 	return func(yield func(api.GlobalPinInfo, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var readers errgroup.Group
 		defer readers.Wait() // they have no errors of their own
 		defer cancel()
 
-		m := &merger{ctx: ctx, filter: filter, pins: g.local.pins}
+		m := &merger{ctx: ctx, filter: filter, recovers: recovers, pins: g.local.pins}
 		defer m.close()
 		for _, peer := range g.everybody() {
 			s := &stream{peer: peer.ID, key: peer.ID.String(), name: peer.Name, pages: make(chan pageOrError, 1)}
@@ -72,10 +72,12 @@ func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, remote ask
 
 // merger puts together what peers tell in order of CID bytes.
 type merger struct {
-	ctx     context.Context
-	filter  api.TrackerStatus
-	pins    Pinset
-	streams []*stream
+	ctx    context.Context
+	filter api.TrackerStatus
+	// recovers tells that the pages are of a recovery.
+	recovers bool
+	pins     Pinset
+	streams  []*stream
 	// records are all pins of the own state, read along where peers that hold no copy
 	// are to be told of too.
 	records recordCursor
@@ -91,7 +93,7 @@ func (m *merger) close() {
 // yieldUntold yields the errors of peers that failed where a recovery had no item to
 // tell of it: those are no status that it lists.
 func (m *merger) yieldUntold(yield func(api.GlobalPinInfo, error) bool) {
-	if m.filter != recoverable {
+	if !m.recovers {
 		return
 	}
 	for _, s := range m.streams {
