@@ -96,7 +96,9 @@ func newCluster(t *testing.T, n int, o Options) *cluster {
 		c.health = append(c.health, api.PeerHealth{ID: id, Alive: true, Measured: true, Free: 1 << 40, Since: time.Now(), Index: 1 << 40})
 	}
 	for _, id := range c.ids {
-		c.pinners[id] = New(id, node{c, id}, pinset{st}, c, c, o, quiet)
+		if c.pinners[id], err = New(id, node{c, id}, pinset{st}, c, c, o, quiet); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return c
 }

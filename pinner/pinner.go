@@ -81,15 +81,26 @@ type Options struct {
 	// first; group.
 	SpreadBy []string `json:"spread_by"`
 
-	Calls     int           `json:"forward_calls"`     // calls to the leader in flight; 4
-	CatchUp   time.Duration `json:"catch_up_timeout"`  // an answer waits for this peer's state; 10s
-	Settle    time.Duration `json:"settle_time"`       // after start, peers not heard of yet are waited for; 10s
-	CallLimit time.Duration `json:"forward_timeout"`   // a call to the leader ends; 20s
-	Resend    time.Duration `json:"forward_retry"`     // before the second try of a call, then doubled up to 16 times; 20ms
-	Grace     time.Duration `json:"repair_grace"`      // a peer dead for longer is replaced; 10m
-	Rate      int           `json:"repair_pins"`       // pins placed anew per second; 500
-	Recheck   time.Duration `json:"repair_recheck"`    // between looks at what waits for repair or for a copy; a tenth of the grace, 200ms to 15s
-	NoRepair  bool          `json:"disable_repinning"` // peers that are dead keep their pins; removed ones never do
+	// Calls are the calls to the leader in flight; 4.
+	Calls int `json:"forward_calls"`
+	// CallLimit ends a call to the leader; 20s.
+	CallLimit time.Duration `json:"forward_timeout"`
+	// Resend is before the second try of a call, then doubled up to 16 times; 20ms.
+	Resend time.Duration `json:"forward_retry"`
+	// CatchUp is how long an answer waits for this peer's state; 10s.
+	CatchUp time.Duration `json:"catch_up_timeout"`
+	// Settle is how long after start peers not heard of yet are waited for; 10s.
+	Settle time.Duration `json:"settle_time"`
+
+	// Grace is how long a peer is dead before its pins are placed anew; 10m.
+	Grace time.Duration `json:"repair_grace"`
+	// Rate bounds the pins placed anew per second; 500.
+	Rate int `json:"repair_pins"`
+	// Recheck is between looks at what waits for repair or for a copy; a tenth of
+	// repair_grace, 200ms to 15s.
+	Recheck time.Duration `json:"repair_recheck"`
+	// NoRepair leaves dead peers their pins. Removed ones never keep theirs; false.
+	NoRepair bool `json:"disable_repinning"`
 }
 
 func (o Options) withDefaults() Options {
@@ -142,15 +153,19 @@ func (o Options) Validate() error {
 	return checkFactors(o.ReplicationFactorMin, o.ReplicationFactorMax)
 }
 
-// New returns the Pinner of peer self. It does nothing until Run.
-func New(self api.PeerID, c Consensus, pins Pinset, peers Peers, fwd Forwarder, o Options, log *slog.Logger) *Pinner {
+// New returns the Pinner of peer self. It does nothing until Run. The error is that
+// of Options.Validate.
+func New(self api.PeerID, c Consensus, pins Pinset, peers Peers, fwd Forwarder, o Options, log *slog.Logger) (*Pinner, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
 	o = o.withDefaults()
 	p := &Pinner{self: self, log: log, o: o, cons: c, pins: pins, peers: peers, fwd: fwd,
 		started: time.Now(), locks: newLocks(), promises: newPromises()}
 	p.queue = newQueue(func() uint64 { id, _, _ := pins.Session(self); return id })
 	p.expiry = newExpiry(p)
 	p.repair = newRepair(p)
-	return p
+	return p, nil
 }
 
 // Run forwards, expires and repairs until ctx ends. No failure ends it before.
