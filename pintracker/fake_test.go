@@ -18,10 +18,16 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-const (
-	me    = api.PeerID("me")
-	other = api.PeerID("other")
-)
+var me, other = peerNamed("me"), peerNamed("other")
+
+// peerNamed makes a well-formed peer ID.
+func peerNamed(name string) api.PeerID {
+	mh, err := multihash.Sum([]byte(name), multihash.IDENTITY, -1)
+	if err != nil {
+		panic(err)
+	}
+	return api.PeerID(mh)
+}
 
 var quietLog = slog.New(slog.DiscardHandler)
 
@@ -300,7 +306,7 @@ func newRig(t *testing.T, o Options, pins ...api.Pin) *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
-	self := Self{ID: me, Name: "mine", IPFS: func() api.IPFSID { return api.IPFSID{ID: "ipfs"} }}
+	self := Self{ID: me, Name: "mine", IPFS: func() api.IPFSID { return api.IPFSID{ID: peerNamed("ipfs")} }}
 	isCurrent := func(context.Context) error { return *r.stale.Load() }
 	tr, err := New(self, r.node, r.state, isCurrent, r.dir, r.o, quietLog)
 	if err != nil {

@@ -103,7 +103,7 @@ func TestTracker_Status(t *testing.T) {
 			if info.Status != tt.want || info.Error != tt.text {
 				t.Errorf("%s: %v %q, want %v %q", tt.name, info.Status, info.Error, tt.want, tt.text)
 			}
-			if info.Peer != me || info.PeerName != "mine" || info.IPFS != "ipfs" {
+			if info.Peer != me || info.PeerName != "mine" || info.IPFS != peerNamed("ipfs") {
 				t.Errorf("%s: from %q %q %q", tt.name, info.Peer, info.PeerName, info.IPFS)
 			}
 			if info.Timestamp.IsZero() || info.Status == api.StatusPinned && !info.Timestamp.Equal(info.Created) {
