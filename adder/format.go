@@ -1,0 +1,112 @@
+package adder
+
+import (
+	"errors"
+	"strings"
+
+	chunk "github.com/ipfs/boxo/chunker"
+	"github.com/ipfs/boxo/verifcid"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	mh "github.com/multiformats/go-multihash"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// format is how bytes become blocks: the checked part of api.AddParams.
+type format struct {
+	chunker string
+	trickle bool
+	raw     bool       // leaves are bare bytes
+	nodes   cid.Prefix // of dag-pb blocks
+	leaves  cid.Prefix // of raw ones
+}
+
+// newFormat checks p as far as it says how to add. The error is Invalid or
+// Unsupported.
+func newFormat(p api.AddParams) (format, error) {
+	if p.Shard {
+		return format{}, api.Unsupported.Errorf("sharding a DAG over several peers is not supported")
+	}
+	if p.NoCopy {
+		return format{}, api.Unsupported.Errorf("adding without copying is not supported")
+	}
+	switch p.Format {
+	case "", "unixfs":
+	case "car":
+		if p.Wrap {
+			return format{}, api.Invalid.Errorf("cannot wrap a CAR file upload")
+		}
+		return format{}, nil // its blocks bring all that follows
+	default:
+		return format{}, api.Invalid.Errorf("format parameter is invalid")
+	}
+	f := format{chunker: p.Chunker, raw: p.RawLeaves}
+	switch p.Layout {
+	case "", "balanced":
+	case "trickle":
+		f.trickle = true
+	default:
+		return format{}, api.Invalid.Errorf("layout parameter is invalid")
+	}
+	if err := checkChunker(p.Chunker); err != nil {
+		return format{}, api.Invalid.Errorf("invalid chunker %q: %w", p.Chunker, err)
+	}
+	hash, err := hashCode(p.HashFun)
+	if err != nil {
+		return format{}, err
+	}
+	f.leaves = cid.Prefix{Version: 1, Codec: cid.Raw, MhType: hash, MhLength: -1}
+	f.nodes = cid.Prefix{Version: 1, Codec: cid.DagProtobuf, MhType: hash, MhLength: -1}
+	switch {
+	case p.CidVersion == 0 && hash != mh.SHA2_256:
+		return format{}, api.Invalid.Errorf("CIDv0 only supports sha2-256")
+	case p.CidVersion == 0:
+		f.nodes.Version = 0
+	case p.CidVersion != 1:
+		return format{}, api.Invalid.Errorf("unknown CID version: %d", p.CidVersion)
+	}
+	return f, nil
+}
+
+// checkChunker refuses what the chunkers themselves do not: they take any number as
+// the mean of a Rabin chunk, and with a tiny or negative one they panic.
+func checkChunker(s string) error {
+	if mean, ok := strings.CutPrefix(s, "rabin-"); ok && !strings.Contains(mean, "-") {
+		if len(mean) < len("48") || len(mean) == len("48") && mean < "48" {
+			return chunk.ErrRabinMin // a third of the mean
+		}
+	}
+	if strings.Contains(s, "--") {
+		return errors.New("a negative size")
+	}
+	_, err := chunk.FromString(strings.NewReader(""), s)
+	return err
+}
+
+// hashCode finds a hash function that CIDs may use, by its multihash name.
+func hashCode(name string) (uint64, error) {
+	if name == "" {
+		return mh.SHA2_256, nil
+	}
+	code, ok := mh.Names[strings.ToLower(name)]
+	if !ok {
+		return 0, api.Invalid.Errorf("unrecognized hash function: %q", name)
+	}
+	if code == mh.IDENTITY || !verifcid.DefaultAllowlist.IsAllowed(code) {
+		return 0, api.Invalid.Errorf("hash function %q cannot name blocks", name)
+	}
+	if _, err := mh.Sum(nil, code, -1); err != nil {
+		return 0, api.Unsupported.Errorf("hash function %q: %w", name, err)
+	}
+	return code, nil
+}
+
+// block hashes data: the one time that this peer does.
+func block(p cid.Prefix, data []byte) (blocks.Block, error) {
+	c, err := p.Sum(data)
+	if err != nil {
+		return nil, err
+	}
+	return blocks.NewBlockWithCid(data, c)
+}
