@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"mime"
-	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	chunk "github.com/ipfs/boxo/chunker"
-	"github.com/ipfs/boxo/files"
 	"github.com/multiformats/go-multihash"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -23,6 +21,9 @@ import (
 // any of it is read. The answer is a stream that begins before the body does, unless
 // stream-channels=false asks for one array at the end.
 func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
+	// Where the body is not read to its end, nothing else can come over this
+	// connection; and net/http does not wait for it before a refusal.
+	w.Header().Set("Connection", "close")
 	q, err := query(r)
 	if err != nil {
 		return err
@@ -41,17 +42,14 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	if attrs["boundary"] == "" {
 		return api.Invalid.Errorf("request Content-Type has no multipart boundary")
 	}
-	// The next request of this connection would begin where this body is left.
-	w.Header().Set("Connection", "close")
 	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	body := bufio.NewReaderSize(web.NewBody(w, r), 64<<10)
-	dir, err := files.NewFileFromPartReader(multipart.NewReader(body, attrs["boundary"]), media)
+	up, err := newUpload(body, attrs["boundary"])
 	if err != nil {
-		return api.Invalid.Errorf("error reading the upload: %w", err)
+		return err
 	}
-	up := newUpload(dir)
 	if !p.StreamChannels {
 		return h.addBuffered(w, r, up, p)
 	}

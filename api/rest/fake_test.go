@@ -2,9 +2,11 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -234,4 +236,20 @@ func seq[T any](err error, items ...T) iter.Seq2[T, error] {
 			yield(zero, err)
 		}
 	}
+}
+
+// failingWriter is a client that has gone.
+type failingWriter struct{ http.ResponseWriter }
+
+func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("gone") }
+
+func (w failingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func listenLocal(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -228,10 +229,16 @@ func checkOptions(o api.PinOptions, now time.Time) error {
 		return api.Invalid.Errorf("the name is not UTF-8")
 	}
 	for k, v := range o.Metadata {
+		if k == "" {
+			return api.Invalid.Errorf("a metadata key is empty")
+		}
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
 			return api.Invalid.Errorf("metadata %q is not UTF-8", k)
 		}
 		size += len(k) + len(v) + 8
+	}
+	if slices.Contains(o.UserAllocations, "") {
+		return api.Invalid.Errorf("a user allocation is empty")
 	}
 	for _, m := range o.Origins {
 		if _, err := m.ValueForProtocol(multiaddr.P_P2P); err != nil {

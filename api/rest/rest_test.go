@@ -3,6 +3,7 @@ package rest
 import (
 	"errors"
 	"iter"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,15 +13,13 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// zone makes the server's zone one that shows where a time is not put in it.
-func zone(t *testing.T) {
-	was := time.Local
+// The server's zone is one that shows where a time is not put in it.
+func TestMain(m *testing.M) {
 	time.Local = time.FixedZone("here", 2*60*60)
-	t.Cleanup(func() { time.Local = was })
+	os.Exit(m.Run())
 }
 
 func TestHandler_GoldenAnswers(t *testing.T) {
-	zone(t)
 	P0, P1 := peerID(t, p0), peerID(t, p1)
 	c0, c1 := mustCid(t, cid0), mustCid(t, cid1)
 	at := time.Unix(1795218285, 0).UTC()
@@ -145,7 +144,6 @@ func TestHandler_GoldenAnswers(t *testing.T) {
 }
 
 func TestHandler_UnknownStatusSaysNothing(t *testing.T) {
-	zone(t)
 	before := time.Now()
 	c := &cluster{status: func(id api.Cid) (api.GlobalPinInfo, error) {
 		return api.GlobalPinInfo{Cid: id, PeerMap: map[string]api.PinInfoShort{p0: {Status: api.StatusUnpinned}}}, nil

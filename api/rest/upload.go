@@ -3,6 +3,7 @@ package rest
 import (
 	"errors"
 	"io"
+	"mime/multipart"
 	"sync"
 
 	"github.com/ipfs/boxo/files"
@@ -15,12 +16,21 @@ import (
 // read, and blame names it.
 type upload struct {
 	files.Directory
+	parts *multipart.Reader
 
 	mu  sync.Mutex
 	err error
 }
 
-func newUpload(dir files.Directory) *upload { return &upload{Directory: dir} }
+// newUpload reads body, whose parts are set off by boundary.
+func newUpload(body io.Reader, boundary string) (*upload, error) {
+	parts := multipart.NewReader(body, boundary)
+	dir, err := files.NewFileFromPartReader(parts, "multipart/form-data")
+	if err != nil {
+		return nil, api.Invalid.Errorf("error reading the upload: %w", err)
+	}
+	return &upload{Directory: dir, parts: parts}, nil
+}
 
 // fail notes a fault of the body and returns the first one, as an Invalid error unless
 // it has a kind.
@@ -54,18 +64,37 @@ func (u *upload) blame(err error) error {
 }
 
 func (u *upload) Entries() files.DirIterator {
-	return &uploadEntries{DirIterator: u.Directory.Entries(), up: u}
+	return &uploadEntries{DirIterator: u.Directory.Entries(), up: u, top: true}
+}
+
+// ended checks that nothing is left once the directory is at its end: boxo ends it, as
+// if it were whole, at a part that has no name.
+func (u *upload) ended() {
+	// Past the last boundary the reader fails otherwise. That also reads the body to its
+	// end, from where on net/http notices when the client goes.
+	if _, err := u.parts.NextPart(); err == nil || err == io.EOF {
+		u.fail(api.Invalid.Errorf("error reading the upload: a part has no file name"))
+	}
 }
 
 // uploadEntries goes through one directory of an upload.
 type uploadEntries struct {
 	files.DirIterator
 	up   *upload
+	top  bool // the upload's own
+	done bool
 	node files.Node
 }
 
 func (e *uploadEntries) Next() bool {
-	if e.up.failed() != nil || !e.DirIterator.Next() {
+	if e.done || e.up.failed() != nil {
+		return false
+	}
+	if !e.DirIterator.Next() {
+		e.done = true
+		if e.top && e.DirIterator.Err() == nil {
+			e.up.ended()
+		}
 		return false
 	}
 	switch n := e.DirIterator.Node().(type) {
