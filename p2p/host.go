@@ -187,14 +187,19 @@ func (h *Host) admitAny(ctx context.Context, s network.Stream) (network.Stream, 
 }
 
 // Dial opens a stream of the protocol to the peer, connecting first where that is
-// needed. The connection has deadlines, which ctx does not set.
+// needed. The connection has deadlines, which ctx does not set. The error wraps
+// errors.ErrUnsupported where the peer speaks another version of the protocol only.
 func (h *Host) Dial(ctx context.Context, id peer.ID, proto string) (net.Conn, error) {
 	if err := h.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {
 		return nil, err
 	}
 	c, err := gostream.Dial(ctx, h.h, id, protocol.ID(proto))
 	if notSpoken(err) {
-		return nil, fmt.Errorf("peer %s speaks %s, this one %s: %w", id, h.spoken(id, proto), proto, errors.ErrUnsupported)
+		other := h.versions(id, proto)
+		if other == "" { // not yet: it is starting
+			return nil, fmt.Errorf("peer %s does not speak %s now", id, proto)
+		}
+		return nil, fmt.Errorf("peer %s speaks %s, this one %s: %w", id, other, proto, errors.ErrUnsupported)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dial %s of %s: %w", proto, id, err)
@@ -202,21 +207,18 @@ func (h *Host) Dial(ctx context.Context, id peer.ID, proto string) (net.Conn, er
 	return c, nil
 }
 
-// spoken names the versions of the protocol that the peer speaks.
-func (h *Host) spoken(id peer.ID, proto string) string {
+// versions names the other versions of the protocol that the peer speaks, "" for none.
+func (h *Host) versions(id peer.ID, proto string) string {
 	base := proto[:strings.LastIndex(proto, "/")+1]
 	all, err := h.h.Peerstore().GetProtocols(id)
 	if err != nil {
-		return "no " + base
+		return ""
 	}
 	var versions []string
 	for _, p := range all {
 		if strings.HasPrefix(string(p), base) {
 			versions = append(versions, string(p))
 		}
-	}
-	if len(versions) == 0 {
-		return "no " + base
 	}
 	return strings.Join(versions, " and ")
 }

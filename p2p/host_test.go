@@ -239,6 +239,9 @@ func TestHost_VersionMismatchNamesBoth(t *testing.T) {
 			t.Fatalf("%v does not name %s", err, want)
 		}
 	}
+	if _, err := a.Dial(t.Context(), b.ID(), "/test/other/1"); err == nil || errors.Is(err, errors.ErrUnsupported) {
+		t.Fatalf("one that nobody has listened on yet: %v, want another error", err)
+	}
 }
 
 func TestHost_WrongSecretDoesNotConnect(t *testing.T) {

@@ -22,6 +22,5 @@ import (
 
 // ErrDenied is in the chain of errors about peers that are not certified members:
 // strangers, peers of another cluster or incarnation, removed ones. It wraps
-// fs.ErrPermission, for callers that do not import this package. Calls to a peer
-// that does not speak the protocol asked for fail with errors.ErrUnsupported.
+// fs.ErrPermission, for callers that do not import this package.
 var ErrDenied = fmt.Errorf("not a member of the cluster: %w", fs.ErrPermission)
