@@ -1,0 +1,141 @@
+package rpc
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	clientIdle  = 90 * time.Second
+	idlePerPeer = 16
+	// callsPerPeer are made at once to one peer; others wait. libp2p lets a peer open 64
+	// streams of one protocol.
+	callsPerPeer = 48
+)
+
+// Dialer opens a stream of protocol to a peer.
+type Dialer interface {
+	Dial(ctx context.Context, p api.PeerID, protocol string) (net.Conn, error)
+}
+
+// Client calls other peers. Every call takes as long as its context allows. Errors
+// have the kind that the other peer gave them; where it gave no answer they are
+// Unavailable if the request was not sent, Unknown if it may have been, and Unsupported
+// if the other speaks another version of the calls.
+type Client struct{ http *http.Client }
+
+// NewClient returns a client. The caller closes it.
+func NewClient(d Dialer) *Client {
+	return &Client{http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			p, err := api.ParsePeerID(host)
+			if err != nil {
+				return nil, err
+			}
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			return d.Dial(ctx, p, api.RPCProtocol)
+		},
+		MaxIdleConnsPerHost:    idlePerPeer,
+		MaxConnsPerHost:        callsPerPeer,
+		IdleConnTimeout:        clientIdle,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true,
+	}}}
+}
+
+// Close ends the streams that no call uses.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Identify asks a peer what it is.
+func (c *Client) Identify(ctx context.Context, to api.PeerID) (api.Peer, error) {
+	return invoke(ctx, c, to, identify, struct{}{}, maxMessage)
+}
+
+// Join asks a member to let a peer in: this one, unless req names another.
+func (c *Client) Join(ctx context.Context, to api.PeerID, req api.JoinRequest) (api.JoinAnswer, error) {
+	return invoke(ctx, c, to, join, req, maxMessage)
+}
+
+// RemovePeer asks the leader to remove a member, and returns the log index of that.
+func (c *Client) RemovePeer(ctx context.Context, to, removed api.PeerID) (uint64, error) {
+	res, err := invoke(ctx, c, to, removePeer, removed, maxMessage)
+	return res.Index, err
+}
+
+// RepoGC has a peer's node collect garbage, which may take long.
+func (c *Client) RepoGC(ctx context.Context, to api.PeerID) (api.RepoGC, error) {
+	return invoke(ctx, c, to, repoGC, struct{}{}, maxGCAnswer)
+}
+
+// Commit hands a batch of requests to the leader.
+func (c *Client) Commit(ctx context.Context, to api.PeerID, b api.Batch) (api.Committed, error) {
+	return invoke(ctx, c, to, commit, b, maxMessage)
+}
+
+// ReadIndex asks the leader for the log index that a linearizable read waits for.
+func (c *Client) ReadIndex(ctx context.Context, to api.PeerID) (uint64, error) {
+	res, err := invoke(ctx, c, to, readIndex, struct{}{}, maxMessage)
+	return res.Index, err
+}
+
+// Status asks a peer how far along the pin of cid is on it.
+func (c *Client) Status(ctx context.Context, to api.PeerID, cid api.Cid) (api.PinInfo, error) {
+	return invoke(ctx, c, to, status, cid, maxMessage)
+}
+
+// Statuses asks a peer for a page of statuses.
+func (c *Client) Statuses(ctx context.Context, to api.PeerID, q api.StatusQuery) (api.StatusPage, error) {
+	return invoke(ctx, c, to, statuses, q, maxMessage)
+}
+
+// Recover has a peer try the pin of cid again.
+func (c *Client) Recover(ctx context.Context, to api.PeerID, cid api.Cid) (api.PinInfo, error) {
+	return invoke(ctx, c, to, recoverPin, cid, maxMessage)
+}
+
+// RecoverAll has a peer try those pins of a page of statuses again that need it.
+func (c *Client) RecoverAll(ctx context.Context, to api.PeerID, q api.StatusQuery) (api.StatusPage, error) {
+	return invoke(ctx, c, to, recoverAll, q, maxMessage)
+}
+
+// Holds asks a peer which of the DAGs are whole on its node; the answer is in order.
+func (c *Client) Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]bool, error) {
+	res, err := invoke(ctx, c, to, holds, cids, maxMessage)
+	if err == nil && len(res) != len(cids) {
+		return nil, api.Internal.Errorf("call %s of peer %s: asked about %d, answered about %d", holds, to, len(cids), len(res))
+	}
+	return res, err
+}
+
+// invoke makes a call whose answer has at most limit bytes.
+func invoke[Req, Res any](ctx context.Context, c *Client, to api.PeerID, p proc[Req, Res], req Req, limit int) (Res, error) {
+	// Until its header is written a request cannot have been answered: a part of one
+	// reaches no handler.
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	cc := connect.NewClient[Req, Res](c.http, "http://"+to.String()+string(p), connect.WithCodec(codec{}),
+		connect.WithReadMaxBytes(limit), connect.WithSendMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
+	res, err := cc.CallUnary(ctx, connect.NewRequest(&req))
+	if err != nil {
+		var none Res
+		return none, fromWire(to, string(p), err, sent.Load())
+	}
+	return *res.Msg, nil
+}

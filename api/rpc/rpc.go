@@ -1,0 +1,119 @@
+// Package rpc is how peers call each other: the table of calls, the server that
+// answers them and the client that makes them.
+//
+// A call is HTTP/1.1 by connect-go, its messages CBOR, over a libp2p stream of its own
+// that is kept for later calls. Server and client take the types of a call from its
+// constant, so they cannot disagree. Nobody calls itself: inside one process the
+// functions that answer are called directly.
+package rpc
+
+import (
+	"context"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// proc is a call that peers answer: its path, and the types that cross the wire.
+// Fields of these are added, never given another meaning.
+type proc[Req, Res any] string
+
+const (
+	identify   proc[struct{}, api.Peer]              = "/peer/identify"
+	join       proc[api.JoinRequest, api.JoinAnswer] = "/peer/join"
+	removePeer proc[api.PeerID, index]               = "/peer/remove"
+	repoGC     proc[struct{}, api.RepoGC]            = "/peer/gc"
+	commit     proc[api.Batch, api.Committed]        = "/pinner/commit"
+	readIndex  proc[struct{}, index]                 = "/consensus/index"
+	status     proc[api.Cid, api.PinInfo]            = "/tracker/status"
+	statuses   proc[api.StatusQuery, api.StatusPage] = "/tracker/statuses"
+	recoverPin proc[api.Cid, api.PinInfo]            = "/tracker/recover"
+	recoverAll proc[api.StatusQuery, api.StatusPage] = "/tracker/recover-all"
+	holds      proc[[]api.Cid, []bool]               = "/node/holds"
+)
+
+// index carries a log index.
+type index struct {
+	Index uint64 `cbor:"1,keyasint"`
+}
+
+// rule says who may make a call.
+type rule uint8
+
+const (
+	open   rule = iota + 1 // whoever knows the cluster's secret
+	member                 // certified members that have not been removed
+)
+
+// Limits on messages, in bytes.
+const (
+	maxMessage = 8 << 20
+	// maxOpenRequest bounds what strangers send.
+	maxOpenRequest = 64 << 10
+	// maxGCAnswer bounds the one long answer: what a collection removed.
+	maxGCAnswer = 128 << 20
+)
+
+// Handlers answer the calls; all must be set. From is the caller, as its connection
+// proves. An error arrives at the caller with its kind and text; one without a kind is
+// Internal, and one that tells only of a context's end is Unknown.
+type Handlers struct {
+	// Identify and Join answer strangers too.
+	Identify func(ctx context.Context, from api.PeerID) (api.Peer, error)
+	Join     func(ctx context.Context, from api.PeerID, req api.JoinRequest) (api.JoinAnswer, error)
+	// RemovePeer, on the leader, removes a member and returns the log index of that.
+	RemovePeer func(ctx context.Context, from, removed api.PeerID) (uint64, error)
+	RepoGC     func(ctx context.Context, from api.PeerID) (api.RepoGC, error)
+	// Commit, on the leader, decides on a batch of requests.
+	Commit func(ctx context.Context, from api.PeerID, b api.Batch) (api.Committed, error)
+	// ReadIndex, on the leader, returns the log index that a linearizable read waits for.
+	ReadIndex  func(ctx context.Context, from api.PeerID) (uint64, error)
+	Status     func(ctx context.Context, from api.PeerID, c api.Cid) (api.PinInfo, error)
+	Statuses   func(ctx context.Context, from api.PeerID, q api.StatusQuery) (api.StatusPage, error)
+	Recover    func(ctx context.Context, from api.PeerID, c api.Cid) (api.PinInfo, error)
+	RecoverAll func(ctx context.Context, from api.PeerID, q api.StatusQuery) (api.StatusPage, error)
+	// Holds tells, in order, which of the DAGs are whole on the peer's node.
+	Holds func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]bool, error)
+}
+
+// calls is the table of calls: who may make each, and what answers it.
+func (h Handlers) calls() []call {
+	return []call{
+		answer0(identify, open, h.Identify),
+		answer(join, open, h.Join),
+		answer(removePeer, member, indexed(h.RemovePeer)),
+		answer0(repoGC, member, h.RepoGC),
+		answer(commit, member, h.Commit),
+		answer(readIndex, member, indexed(noRequest(h.ReadIndex))),
+		answer(status, member, h.Status),
+		answer(statuses, member, h.Statuses),
+		answer(recoverPin, member, h.Recover),
+		answer(recoverAll, member, h.RecoverAll),
+		answer(holds, member, h.Holds),
+	}
+}
+
+// handler answers one call.
+type handler[Req, Res any] func(ctx context.Context, from api.PeerID, req Req) (Res, error)
+
+func answer0[Res any](p proc[struct{}, Res], r rule, f func(context.Context, api.PeerID) (Res, error)) call {
+	return answer(p, r, noRequest(f))
+}
+
+// noRequest makes a handler of a function that needs no request.
+func noRequest[Res any](f func(context.Context, api.PeerID) (Res, error)) handler[struct{}, Res] {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, from api.PeerID, _ struct{}) (Res, error) { return f(ctx, from) }
+}
+
+// indexed wraps the log index that f returns.
+func indexed[Req any](f func(context.Context, api.PeerID, Req) (uint64, error)) handler[Req, index] {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, from api.PeerID, req Req) (index, error) {
+		i, err := f(ctx, from, req)
+		return index{i}, err
+	}
+}
