@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// firstPage is small so that the first items come soon; nextPage bounds what a
-	// merge holds of each peer, twice: one page being read, one on its way.
+	// firstPage is small so that the first items come soon. Pages grow to nextPage,
+	// which bounds what a merge holds of each peer, thrice: one page being read, one
+	// that waits, one on its way.
 	firstPage = 64
 	nextPage  = 1000
 	// fromPeers are what peers are asked for where everything is wanted: what a pin is
@@ -217,7 +218,7 @@ func (s *stream) read(ctx context.Context, ask askLocal, q api.StatusQuery) erro
 		if err != nil || !page.More {
 			return nil
 		}
-		q.After, q.Limit = page.Last, nextPage
+		q.After, q.Limit = page.Last, min(4*q.Limit, nextPage)
 	}
 }
 

@@ -15,6 +15,8 @@ func (t *Tracker) unpin(ctx context.Context, o *op) verdict {
 	asked, surplus := o.asked, o.surplus
 	t.mu.Unlock()
 
+	ctx, cancel := context.WithTimeout(ctx, t.o.Stall)
+	defer cancel()
 	if err := t.current(ctx); err != nil {
 		t.log.Debug("unpins wait: the state of this peer may be old", "err", err)
 		t.mu.Lock()
@@ -22,8 +24,6 @@ func (t *Tracker) unpin(ctx context.Context, o *op) verdict {
 		t.mu.Unlock()
 		return verdict{next: later}
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.o.Stall)
-	defer cancel()
 	// Marks before the state: a mark goes only once the state has the pin.
 	since, marked, err := t.marks.get(ctx, t.node, o.cid, asked)
 	if err != nil {
