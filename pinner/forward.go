@@ -3,6 +3,7 @@ package pinner
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -104,31 +105,21 @@ func (p *Pinner) callLeader(ctx context.Context, leader api.PeerID, b api.Batch)
 	if leader == p.self {
 		return p.Serve(ctx, p.self, b)
 	}
-	stop := p.whileLeader(ctx, leader, cancel)
-	defer stop()
+	var watch sync.WaitGroup
+	watch.Go(func() { p.whileLeader(ctx, leader); cancel() })
+	defer watch.Wait()
+	defer cancel()
 	return p.fwd.Commit(ctx, leader, b)
 }
 
-// whileLeader calls cancel as soon as another peer leads, until stop is called: a
-// leader that is gone does not always say so.
-func (p *Pinner) whileLeader(ctx context.Context, leader api.PeerID, cancel func()) (stop func()) {
-	var t *time.Timer
-	ended := make(chan struct{})
-	t = time.AfterFunc(leaderPoll, func() {
-		select {
-		case <-ended:
-			return
-		default:
-		}
+// whileLeader returns once another peer leads, or ctx ends: a leader that is gone does
+// not always say so.
+func (p *Pinner) whileLeader(ctx context.Context, leader api.PeerID) {
+	for sleep(ctx, leaderPoll) {
 		if now, ok := p.cons.Leader(); ok && now != leader {
-			cancel()
 			return
 		}
-		if ctx.Err() == nil {
-			t.Reset(leaderPoll)
-		}
-	})
-	return func() { close(ended); t.Stop() }
+	}
 }
 
 // nothingHappened tells whether err says so; the end of a context does not.

@@ -103,7 +103,8 @@ type Options struct {
 	NoRepair bool `json:"disable_repinning"`
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with its defaults filled in.
+func (o Options) WithDefaults() Options {
 	if o.ReplicationFactorMin == 0 && o.ReplicationFactorMax == 0 {
 		o.ReplicationFactorMin, o.ReplicationFactorMax = -1, -1
 	}
@@ -149,7 +150,7 @@ type Pinner struct {
 
 // Validate checks what defaults cannot mend. The error is Invalid.
 func (o Options) Validate() error {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	return checkFactors(o.ReplicationFactorMin, o.ReplicationFactorMax)
 }
 
@@ -159,7 +160,7 @@ func New(self api.PeerID, c Consensus, pins Pinset, peers Peers, fwd Forwarder, 
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	p := &Pinner{self: self, log: log, o: o, cons: c, pins: pins, peers: peers, fwd: fwd,
 		started: time.Now(), locks: newLocks(), promises: newPromises()}
 	p.queue = newQueue(func() uint64 { id, _, _ := pins.Session(self); return id })
