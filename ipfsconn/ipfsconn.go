@@ -11,17 +11,12 @@ package ipfsconn
 import (
 	"context"
 	"iter"
-	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
-
-// MaxBlockSize bounds one block, in bytes. A larger one is refused: a pin fails with
-// api.CauseTooBig.
-const MaxBlockSize = 2 << 20
 
 // A Connector is a peer's IPFS node. Its methods are safe for concurrent use.
 type Connector interface {
@@ -46,7 +41,7 @@ type Connector interface {
 	Unpin(ctx context.Context, c api.Cid) error
 	// Pinned lists what is pinned, in order of the CIDs' bytes, from the first after
 	// the one given; api.CidUndef starts at the first.
-	Pinned(ctx context.Context, after api.Cid) iter.Seq2[PinnedCid, error]
+	Pinned(ctx context.Context, after api.Cid) iter.Seq2[api.PinnedCid, error]
 	// PinStatus tells whether c is pinned, and how.
 	PinStatus(ctx context.Context, c api.Cid) (mode api.PinMode, pinned bool, err error)
 
@@ -55,7 +50,7 @@ type Connector interface {
 	OpenAdd(ctx context.Context, size uint64) (Add, error)
 	// Marks lists the pins that adds made and no Pin has taken over, in order of the
 	// CIDs' bytes.
-	Marks(ctx context.Context) iter.Seq2[Mark, error]
+	Marks(ctx context.Context) iter.Seq2[api.Mark, error]
 	// ClearMark takes the mark off c and leaves it pinned. No mark is no error.
 	ClearMark(ctx context.Context, c api.Cid) error
 
@@ -81,29 +76,17 @@ type Connector interface {
 }
 
 // An Add takes in the blocks of one add and keeps collection off them. It ends with
-// Commit or Abort; Abort after Commit does nothing. Calls are made one at a time.
-type Add interface {
+// Commit or Abort; Abort after that does nothing. Calls are made one at a time.
+type Add = interface {
 	// Put stores blocks. Each is checked against its CID; the error for one that does
 	// not match is Invalid, with api.CauseBadBlock. Full tells that there is no room
 	// left. After an error the add can only be aborted.
 	Put(ctx context.Context, bs []blocks.Block) error
 	// Commit returns once all blocks are durable and root, which must be among the
 	// node's blocks (else NotFound), is pinned recursively. The pin is marked unless
-	// root was pinned already.
+	// root was pinned already. With api.CidUndef nothing is pinned: the blocks are
+	// durable, and left to collection.
 	Commit(ctx context.Context, root api.Cid) error
 	// Abort gives the add up: its blocks are left to collection.
 	Abort() error
-}
-
-// PinnedCid is one pin of a node.
-type PinnedCid struct {
-	Cid  api.Cid
-	Mode api.PinMode
-	Size uint64 // bytes of its DAG, 0 where nobody knows
-}
-
-// Mark is a pin that an add made at Since and no Pin has taken over.
-type Mark struct {
-	Cid   api.Cid
-	Since time.Time
 }

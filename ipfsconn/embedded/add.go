@@ -2,17 +2,15 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"iter"
-	"runtime"
 	"time"
 
 	block "github.com/ipfs/go-block-format"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/blocks"
-	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
 )
 
 // add implements ipfsconn.Add.
@@ -45,7 +43,7 @@ func (a *add) Put(ctx context.Context, bs []block.Block) error {
 		return err
 	}
 	defer a.n.use.end()
-	if err := verify(bs); err != nil {
+	if err := ipfsconn.CheckBlocks(bs); err != nil {
 		return err
 	}
 	if err := a.lease.Put(ctx, bs); err != nil {
@@ -57,34 +55,6 @@ func (a *add) Put(ctx context.Context, bs []block.Block) error {
 	return exchange{a.n}.NotifyNewBlocks(ctx, bs...)
 }
 
-// verify checks that the blocks are of a size and hash that may be kept, and match
-// their CIDs. It uses all cores: hashing is most of the cost of an add.
-func verify(bs []block.Block) error {
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, b := range bs {
-		g.Go(func() error { return verifyOne(b) })
-	}
-	return g.Wait()
-}
-
-func verifyOne(b block.Block) error {
-	if n := len(b.RawData()); n > ipfsconn.MaxBlockSize {
-		return api.CauseTooBig.Wrap(api.TooLarge.Errorf("block %s is %d bytes, more than %d", b.Cid(), n, ipfsconn.MaxBlockSize))
-	}
-	if err := dag.Check(b.Cid()); err != nil {
-		return err
-	}
-	got, err := b.Cid().Prefix().Sum(b.RawData())
-	if err != nil {
-		return api.CauseBadBlock.Wrap(api.Invalid.Errorf("hash block %s: %w", b.Cid(), err))
-	}
-	if !got.Equals(b.Cid()) {
-		return api.CauseBadBlock.Wrap(api.Invalid.Errorf("block %s has the bytes of %s", b.Cid(), got))
-	}
-	return nil
-}
-
 // Commit implements ipfsconn.Add.
 func (a *add) Commit(ctx context.Context, root api.Cid) error {
 	if a.ended {
@@ -94,6 +64,9 @@ func (a *add) Commit(ctx context.Context, root api.Cid) error {
 		return err
 	}
 	defer a.n.use.end()
+	if !root.Defined() {
+		return errors.Join(a.n.blocks.Sync(), a.Abort())
+	}
 	_, here, _, err := a.lease.Touch(ctx, root.Cid)
 	if err != nil {
 		return err
@@ -117,10 +90,10 @@ func (a *add) Abort() error {
 }
 
 // Marks implements ipfsconn.Connector.
-func (n *Node) Marks(ctx context.Context) iter.Seq2[ipfsconn.Mark, error] {
-	return during(n, func(yield func(ipfsconn.Mark, error) bool) {
+func (n *Node) Marks(ctx context.Context) iter.Seq2[api.Mark, error] {
+	return during(n, func(yield func(api.Mark, error) bool) {
 		for m, err := range n.pins.Marks(ctx) {
-			if !yield(ipfsconn.Mark(m), err) {
+			if !yield(api.Mark(m), err) {
 				return
 			}
 		}

@@ -37,9 +37,6 @@ type Providers interface {
 	// Holders tells who is likely to hold c: the data hosts of the pin's holders, or
 	// those of all peers where c is no pin. It does not block.
 	Holders(ctx context.Context, c api.Cid) []peer.AddrInfo
-	// MayFetch tells whether a peer of the data host may be given blocks. It does not
-	// block.
-	MayFetch(p peer.ID) bool
 }
 
 var _ ipfsconn.Connector = (*Node)(nil)
@@ -66,9 +63,10 @@ type Node struct {
 
 // New opens the node whose blocks and pins are in dir, creating it if need be. The
 // host may be nil: then the node is off line. With a host it exchanges blocks from now
-// on, until Close, which leaves the host open.
+// on, until Close, which leaves the host open. Whoever the host lets in is given any
+// block: the host decides who that is.
 func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) (*Node, error) {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	n := &Node{host: h, o: o, peers: peers, log: log, metrics: prometheus.NewRegistry()}
 	if o.GatewayListenMultiaddress != "" {
 		l, err := listen(o.GatewayListenMultiaddress)

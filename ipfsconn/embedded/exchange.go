@@ -35,7 +35,6 @@ const (
 // newBitswap begins to exchange blocks over the data host.
 func newBitswap(n *Node) *bitswap.Bitswap {
 	return bitswap.New(context.Background(), bsnet.NewFromIpfsHost(n.host), discovery{n}, n.local,
-		bitswap.WithPeerBlockRequestFilter(func(p peer.ID, _ cid.Cid) bool { return n.peers.MayFetch(p) }),
 		bitswap.ProviderSearchDelay(searchDelay),
 		bitswap.RebroadcastDelay(rebroadcast),
 		bitswap.MaxOutstandingBytesPerPeer(16<<20),

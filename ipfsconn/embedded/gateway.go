@@ -10,7 +10,6 @@ import (
 
 	bsfetcher "github.com/ipfs/boxo/fetcher/impl/blockservice"
 	"github.com/ipfs/boxo/gateway"
-	"github.com/ipfs/boxo/path"
 	"github.com/ipfs/boxo/path/resolver"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/ipfs/go-unixfsnode"
@@ -21,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/ipfsconn"
 )
 
 // Run serves the gateway, where there is one, until ctx ends.
@@ -96,7 +96,7 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 		return api.CidUndef, err
 	}
 	defer n.use.end()
-	parsed, err := parsePath(p)
+	parsed, err := ipfsconn.ParsePath(p)
 	if err != nil {
 		return api.CidUndef, err
 	}
@@ -116,24 +116,6 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 	}
 	return api.Cid{Cid: c}, nil
 }
-
-func parsePath(p string) (path.ImmutablePath, error) {
-	if len(p) > maxPath {
-		return path.ImmutablePath{}, api.Invalid.Errorf("a path has at most %d bytes", maxPath)
-	}
-	parsed, err := path.NewPath(p)
-	if err != nil {
-		return path.ImmutablePath{}, api.Invalid.Errorf("%w", err)
-	}
-	fixed, err := path.NewImmutablePath(parsed)
-	if err != nil {
-		return path.ImmutablePath{}, api.Unsupported.Errorf("resolve %s: names that change are not supported", p)
-	}
-	return fixed, nil
-}
-
-// maxPath bounds a path to resolve, in bytes.
-const maxPath = 4096
 
 // found gives err its kind where it says that something is not there: NotFound where
 // it does not exist or cannot, Unavailable where it did not come in time.

@@ -8,9 +8,6 @@ type Options struct {
 	StorageMax uint64 `json:"storage_max"`
 	// DiskReserve is how much of the disk is left free, in bytes; 512 MiB.
 	DiskReserve uint64 `json:"disk_reserve"`
-	// SwarmListenMultiaddress is where the data host listens. It is for whoever makes
-	// that host; a Node does not look at it.
-	SwarmListenMultiaddress string `json:"swarm_listen_multiaddress"`
 	// GatewayListenMultiaddress is where Run serves the HTTP gateway, such as
 	// /ip4/127.0.0.1/tcp/8080; empty nowhere.
 	GatewayListenMultiaddress string `json:"gateway_listen_multiaddress"`
@@ -28,7 +25,8 @@ type Options struct {
 	MemTableBytes uint64 `json:"mem_table_bytes"`
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with the defaults for what it leaves out.
+func (o Options) WithDefaults() Options {
 	if o.GatewayRequests == 0 {
 		o.GatewayRequests = 128
 	}

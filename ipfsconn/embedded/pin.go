@@ -13,7 +13,6 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/blocks"
-	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/pins"
 )
 
@@ -77,7 +76,7 @@ var errStalled = errors.New("no block has arrived")
 
 // root gets the block p.Cid onto the node, under lease, and returns its size.
 func (n *Node) root(ctx context.Context, p api.Pin, lease *blocks.Lease, s *session) (size uint64, err error) {
-	if err := dag.Check(p.Cid.Cid); err != nil {
+	if err := ipfsconn.CheckCid(p.Cid.Cid); err != nil {
 		return 0, err
 	}
 	size, here, _, err := lease.Touch(ctx, p.Cid.Cid)
@@ -100,8 +99,8 @@ func (n *Node) fetch(ctx context.Context, c api.Cid, lease *blocks.Lease, s *ses
 	if err != nil {
 		return nil, err
 	}
-	if size := len(b.RawData()); size > ipfsconn.MaxBlockSize {
-		return nil, api.CauseTooBig.Wrap(api.TooLarge.Errorf("block %s is %d bytes, more than %d", c, size, ipfsconn.MaxBlockSize))
+	if err := ipfsconn.CheckSize(b); err != nil {
+		return nil, err
 	}
 	if err := lease.Put(ctx, []block.Block{b}); err != nil {
 		return nil, err
@@ -144,13 +143,13 @@ func (n *Node) Unpin(_ context.Context, c api.Cid) error {
 }
 
 // Pinned implements ipfsconn.Connector.
-func (n *Node) Pinned(ctx context.Context, after api.Cid) iter.Seq2[ipfsconn.PinnedCid, error] {
-	return during(n, func(yield func(ipfsconn.PinnedCid, error) bool) {
+func (n *Node) Pinned(ctx context.Context, after api.Cid) iter.Seq2[api.PinnedCid, error] {
+	return during(n, func(yield func(api.PinnedCid, error) bool) {
 		for p, err := range n.pins.List(ctx, after) {
 			if err == nil && p.State == pins.Partial {
 				continue
 			}
-			if !yield(ipfsconn.PinnedCid{Cid: p.Cid, Mode: p.Mode, Size: p.Size}, err) {
+			if !yield(api.PinnedCid{Cid: p.Cid, Mode: p.Mode, Size: p.Size}, err) {
 				return
 			}
 		}

@@ -117,9 +117,9 @@ func wantStatus(t *testing.T, n ipfsconn.Connector, c api.Cid, mode api.PinMode,
 	}
 }
 
-func marks(t *testing.T, n ipfsconn.Connector) []ipfsconn.Mark {
+func marks(t *testing.T, n ipfsconn.Connector) []api.Mark {
 	t.Helper()
-	var ms []ipfsconn.Mark
+	var ms []api.Mark
 	for m, err := range n.Marks(t.Context()) {
 		if err != nil {
 			t.Fatalf("marks: %v", err)
@@ -140,9 +140,9 @@ func wantMarks(t *testing.T, n ipfsconn.Connector, want ...api.Cid) {
 	}
 }
 
-func pinned(t *testing.T, n ipfsconn.Connector, after api.Cid) []ipfsconn.PinnedCid {
+func pinned(t *testing.T, n ipfsconn.Connector, after api.Cid) []api.PinnedCid {
 	t.Helper()
-	var ps []ipfsconn.PinnedCid
+	var ps []api.PinnedCid
 	for p, err := range n.Pinned(t.Context(), after) {
 		if err != nil {
 			t.Fatalf("pinned: %v", err)

@@ -5,7 +5,6 @@ import (
 	"bytes"
 
 	"github.com/ipfs/boxo/ipld/merkledag"
-	"github.com/ipfs/boxo/verifcid"
 	"github.com/ipfs/go-cid"
 	"github.com/ipld/go-ipld-prime/codec"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
@@ -17,6 +16,7 @@ import (
 	"github.com/multiformats/go-multicodec"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/ipfsconn"
 )
 
 // IsLeaf tells whether blocks of c's codec never have links, so that they need not be
@@ -52,20 +52,11 @@ func Links(c cid.Cid, data []byte) ([]cid.Cid, error) {
 		return nil, bad(c, err)
 	}
 	for _, l := range links {
-		if err := Check(l); err != nil {
+		if err := ipfsconn.CheckCid(l); err != nil {
 			return nil, bad(c, err)
 		}
 	}
 	return links, nil
-}
-
-// Check tells whether content can be relied on to match c. The error is Invalid, with
-// api.CauseBadBlock.
-func Check(c cid.Cid) error {
-	if err := verifcid.ValidateCid(verifcid.DefaultAllowlist, c); err != nil {
-		return api.CauseBadBlock.Wrap(api.Invalid.Errorf("%s: %w", c, err))
-	}
-	return nil
 }
 
 func bad(c cid.Cid, err error) error {
