@@ -67,7 +67,7 @@ type Consensus struct {
 // the same peer; where a snapshot is newer, Run restores it. The error is Conflict where
 // log and state cannot belong together. New starts nothing; Close releases.
 func New(self api.PeerID, dir string, st *state.State, net Network, l Listener, o Options, log *slog.Logger) (*Consensus, error) {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	log = log.With("component", "consensus")
 	snaps, err := openSnapshots(filepath.Join(dir, snapshotsDir), log)
 	if err != nil {

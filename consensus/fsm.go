@@ -51,11 +51,14 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 			}
 		}
 		if l.Index <= m.st.Applied() {
-			out[i] = m.repeat(l.Index, ops)
+			out[i] = w.repeat(l.Index, ops) // these come first: nothing is written yet
 			continue
 		}
 		if w.index > 0 && (w.full(l.Index) || admits(ops)) {
 			w = m.commit(w)
+		}
+		if admits(ops) {
+			w = m.beginAdmitting(ops)
 		}
 		out[i] = w.apply(l, ops)
 	}
@@ -72,12 +75,11 @@ type write struct {
 	index uint64 // of the last entry in it; 0 none
 	bytes int
 	tell  []func()
-	used  map[string]bool // credentials of entries in it
+	fresh map[string]bool // credentials in it that nobody had used before
 }
 
-func (m *machine) begin() *write {
-	return &write{m: m, batch: m.st.NewBatch(), used: make(map[string]bool)}
-}
+// begin starts a write, which ends one that was not committed.
+func (m *machine) begin() *write { return &write{m: m, batch: m.st.NewBatch()} }
 
 // full tells whether the entry at index must go into another write: this one is large,
 // or the state takes its digest between the two.
@@ -227,14 +229,11 @@ func (w *write) join(op api.Op) (api.OpStatus, error) {
 	if err != nil {
 		return 0, err
 	}
-	if removed {
-		fresh, err := w.fresh(op)
-		if err != nil || !fresh {
-			return api.OpUsed, err
-		}
+	if removed && !w.fresh[string(op.Credential)] {
+		return api.OpUsed, nil
 	}
 	if len(op.Credential) > 0 {
-		w.used[string(op.Credential)] = true
+		delete(w.fresh, string(op.Credential))
 		ok, err := w.batch.UseCredential(op.Credential, m.ID, op.Expires, op.Time)
 		if err != nil || !ok {
 			return api.OpUsed, err
@@ -243,20 +242,26 @@ func (w *write) join(op api.Op) (api.OpStatus, error) {
 	return api.OpApplied, w.batch.PutMember(m)
 }
 
-// admits tells whether ops use up a credential. Such an entry begins a write of its own:
-// then the state shows all that were used before, and w.used the others.
+// admits tells whether ops use credentials.
 func admits(ops []api.Op) bool {
 	return slices.ContainsFunc(ops, func(op api.Op) bool { return len(op.Credential) > 0 })
 }
 
-// fresh tells whether nobody has used op's credential. The state tells only who may
-// use it: if a stranger may, nobody has. The batch that asks is dropped.
-func (w *write) fresh(op api.Op) (bool, error) {
-	if len(op.Credential) == 0 || w.used[string(op.Credential)] {
-		return false, nil
-	}
+// beginAdmitting starts a write for an entry that uses credentials, all earlier ones
+// being part of the state. The state only tells who may use a credential: if a stranger
+// may, nobody has. The batch that asks is not committed.
+func (m *machine) beginAdmitting(ops []api.Op) *write {
 	const stranger = api.PeerID("\x00")
-	return w.m.st.NewBatch().UseCredential(op.Credential, stranger, op.Expires, op.Time)
+	asks, fresh := m.st.NewBatch(), make(map[string]bool)
+	for _, op := range ops {
+		if len(op.Credential) > 0 {
+			ok, err := asks.UseCredential(op.Credential, stranger, op.Expires, op.Time)
+			fresh[string(op.Credential)] = ok && err == nil || fresh[string(op.Credential)]
+		}
+	}
+	w := m.begin()
+	w.fresh = fresh
+	return w
 }
 
 // remove takes out a member, remembers that, and ends its session.
@@ -267,13 +272,12 @@ func (w *write) remove(op api.Op) (api.OpStatus, error) {
 
 // repeat answers the entry at index, which the state has already: after a restart raft
 // hands over again what came since its snapshot.
-func (m *machine) repeat(index uint64, ops []api.Op) []api.Outcome {
-	b := m.begin()
+func (w *write) repeat(index uint64, ops []api.Op) []api.Outcome {
 	out := make([]api.Outcome, len(ops))
 	for i, op := range ops {
-		o, err := b.recall(index, op)
+		o, err := w.recall(index, op)
 		if err != nil {
-			m.fault.stop(fmt.Errorf("look up the outcome of log entry %d: %w", index, err))
+			w.m.fault.stop(fmt.Errorf("look up the outcome of log entry %d: %w", index, err))
 		}
 		out[i] = o
 	}
@@ -345,10 +349,7 @@ func (c *checkpoint) Persist(k raft.SnapshotSink) error {
 	if !ok {
 		return fmt.Errorf("snapshot into a %T", k)
 	}
-	if err := s.adopt(c.dir, c.applied); err != nil {
-		return err
-	}
-	return s.Close()
+	return s.adopt(c.dir, c.applied) // raft closes it
 }
 
 // Release implements raft.FSMSnapshot.

@@ -48,7 +48,8 @@ type Options struct {
 	quietCommits   bool // tests only: no nudges
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with its defaults filled in.
+func (o Options) WithDefaults() Options {
 	o.HeartbeatTimeout = cmp.Or(o.HeartbeatTimeout, 1500*time.Millisecond)
 	o.ElectionTimeout = cmp.Or(o.ElectionTimeout, 1500*time.Millisecond)
 	o.LeaderLeaseTimeout = cmp.Or(o.LeaderLeaseTimeout, 1200*time.Millisecond)

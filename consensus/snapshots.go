@@ -204,6 +204,7 @@ type sink struct {
 	dir  string
 	meta snapshotMeta
 	file *os.File // the archive; nil for a checkpoint
+	done bool
 }
 
 // ID implements raft.SnapshotSink.
@@ -236,6 +237,10 @@ func (k *sink) Write(b []byte) (int, error) {
 // Close implements raft.SnapshotSink. An archive is read through first, so that a
 // damaged one never becomes a snapshot.
 func (k *sink) Close() error {
+	if k.done {
+		return nil
+	}
+	k.done = true
 	if err := k.finish(); err != nil {
 		return errors.Join(fmt.Errorf("finish snapshot %s: %w", k.meta.ID, err), os.RemoveAll(k.dir))
 	}
@@ -281,6 +286,10 @@ func (k *sink) check() error {
 
 // Cancel implements raft.SnapshotSink.
 func (k *sink) Cancel() error {
+	if k.done {
+		return nil
+	}
+	k.done = true
 	if k.file != nil {
 		k.file.Close()
 	}
