@@ -73,7 +73,8 @@ type cluster struct {
 	// before is called with each list of changes before it is applied; an error of kind
 	// Unknown is given after it is, any other instead.
 	before func([]api.Op) error
-	// call is called for each forwarded batch; like before.
+	// call is called for each forwarded batch, which never arrives where its error is of
+	// kind Unavailable, and loses its answer where it is another.
 	call func(to api.PeerID, b api.Batch) error
 	lag  map[api.PeerID]bool // peers that never catch up
 }
@@ -96,7 +97,7 @@ func newCluster(t *testing.T, n int, o Options) *cluster {
 		c.health = append(c.health, api.PeerHealth{ID: id, Alive: true, Measured: true, Free: 1 << 40, Since: time.Now(), Index: 1 << 40})
 	}
 	for _, id := range c.ids {
-		if c.pinners[id], err = New(id, node{c, id}, pinset{st}, c, c, o, quiet); err != nil {
+		if c.pinners[id], err = New(id, node{c, id}, pinset{st}, c, wire{c, id}, o, quiet); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,26 +148,23 @@ func (c *cluster) lead(i int) {
 	c.leader, c.term = c.ids[i], c.term+1
 }
 
-// Commit implements Forwarder.
-func (c *cluster) Commit(ctx context.Context, to api.PeerID, b api.Batch) (api.Committed, error) {
-	c.mu.Lock()
-	call := c.call
-	c.mu.Unlock()
+// wire is how one peer calls others.
+type wire struct {
+	*cluster
+	self api.PeerID
+}
+
+func (w wire) Commit(ctx context.Context, to api.PeerID, b api.Batch) (api.Committed, error) {
+	w.mu.Lock()
+	call := w.call
+	w.mu.Unlock()
 	var err error
 	if call != nil {
-		if err = call(to, b); err != nil && api.KindOf(err) != api.Unknown {
+		if err = call(to, b); err != nil && api.KindOf(err) == api.Unavailable {
 			return api.Committed{}, err
 		}
 	}
-	var from api.PeerID
-	for id, p := range c.pinners { // who sent it follows from the session
-		p.queue.mu.Lock()
-		if p.queue.session == b.Session {
-			from = id
-		}
-		p.queue.mu.Unlock()
-	}
-	out, serveErr := c.pinners[to].Serve(ctx, from, b)
+	out, serveErr := w.pinners[to].Serve(ctx, w.self, b)
 	if err != nil {
 		return api.Committed{}, err
 	}

@@ -135,7 +135,7 @@ func TestSession_EndedOneIsNotOpenedAgain(t *testing.T) {
 	old, _, _ := c.st.Session(c.ids[1])
 
 	// The peer restarts; a call of its former life arrives late.
-	restarted, err := New(c.ids[1], node{c, c.ids[1]}, pinset{c.st}, c, c, Options{}, quiet)
+	restarted, err := New(c.ids[1], node{c, c.ids[1]}, pinset{c.st}, c, wire{c, c.ids[1]}, Options{}, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestServe_DeposedLeaderRefusesNothing(t *testing.T) {
 	c.run()
 	// Decided by a leader that is deposed before it can say so.
 	deposed := deposedNode{node{c, c.ids[0]}}
-	p, err := New(c.ids[0], deposed, pinset{c.st}, c, c, Options{}, quiet)
+	p, err := New(c.ids[0], deposed, pinset{c.st}, c, wire{c, c.ids[0]}, Options{}, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestForward_GivesUpOnALeaderThatIsNoMore(t *testing.T) {
 		hang := make(chan struct{})
 		t.Cleanup(func() { close(hang) })
 		c.run(c.ids[1], c.ids[2])
-		fwd := hangingForwarder{c, hang}
+		fwd := hangingForwarder{wire{c, c.ids[1]}, hang}
 		c.pinners[c.ids[1]].fwd = fwd
 		go func() {
 			time.Sleep(2 * time.Second)
@@ -256,7 +256,7 @@ func TestForward_GivesUpOnALeaderThatIsNoMore(t *testing.T) {
 
 // hangingForwarder gets no answer from the first peer.
 type hangingForwarder struct {
-	*cluster
+	wire
 	hang chan struct{}
 }
 
@@ -268,7 +268,7 @@ func (f hangingForwarder) Commit(ctx context.Context, to api.PeerID, b api.Batch
 		}
 		return api.Committed{}, fmt.Errorf("call: %w", ctx.Err())
 	}
-	return f.cluster.Commit(ctx, to, b)
+	return f.wire.Commit(ctx, to, b)
 }
 
 func TestQueue_NumbersAreBounded(t *testing.T) {
