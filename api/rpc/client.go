@@ -126,15 +126,23 @@ func (c *Client) Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]bo
 
 // invoke makes a call whose answer has at most limit bytes.
 func invoke[Req, Res any](ctx context.Context, c *Client, to api.PeerID, p proc[Req, Res], req Req, limit int) (Res, error) {
+	var none Res
+	// Encoded here, as connect sends an empty request where it cannot encode one.
+	message, err := codec{}.Marshal(req)
+	if err != nil {
+		return none, api.Internal.Errorf("call %s of peer %s: %w", p, to, err)
+	}
+	if len(message) > maxMessage {
+		return none, api.TooLarge.Errorf("call %s of peer %s: a request of %d bytes is too large", p, to, len(message))
+	}
 	// Until its header is written a request cannot have been answered: a part of one
 	// reaches no handler.
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	cc := connect.NewClient[Req, Res](c.http, "http://"+to.String()+string(p), connect.WithCodec(codec{}),
-		connect.WithReadMaxBytes(limit), connect.WithSendMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))
-	res, err := cc.CallUnary(ctx, connect.NewRequest(&req))
+	cc := connect.NewClient[encoded, Res](c.http, "http://"+to.String()+string(p), connect.WithCodec(codec{long: limit > maxMessage}),
+		connect.WithReadMaxBytes(limit), connect.WithAcceptCompression("gzip", nil, nil))
+	res, err := cc.CallUnary(ctx, connect.NewRequest((*encoded)(&message)))
 	if err != nil {
-		var none Res
 		return none, fromWire(to, string(p), err, sent.Load())
 	}
 	return *res.Msg, nil

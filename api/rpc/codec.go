@@ -6,10 +6,12 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// Bounds on what is decoded, so that hostile input costs little.
+// Bounds on what is decoded, so that hostile input costs little: an element of one byte
+// may take hundreds in memory.
 const (
-	maxDepth    = 16
-	maxElements = 1 << 21
+	maxDepth        = 16
+	maxElements     = 1 << 17
+	maxLongElements = 1 << 21
 )
 
 // Unlike package api's, which makes the records that peers compare, this CBOR keeps the
@@ -21,14 +23,19 @@ var (
 		IndefLength:   cbor.IndefLengthForbidden,
 		ShortestFloat: cbor.ShortestFloat16,
 	}.EncMode())
-	decMode = must(cbor.DecOptions{
+	decMode  = decoder(maxElements)
+	longMode = decoder(maxLongElements)
+)
+
+func decoder(elements int) cbor.DecMode {
+	return must(cbor.DecOptions{
 		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
 		IndefLength:      cbor.IndefLengthForbidden,
 		MaxNestedLevels:  maxDepth,
-		MaxArrayElements: maxElements,
-		MaxMapPairs:      maxElements,
+		MaxArrayElements: elements,
+		MaxMapPairs:      elements,
 	}.DecMode())
-)
+}
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -37,14 +44,20 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// codec is connect's view of CBOR.
-type codec struct{}
+// encoded is a message in its wire form.
+type encoded []byte
+
+// codec is connect's view of CBOR. A long one takes the one long answer.
+type codec struct{ long bool }
 
 // Name implements connect.Codec: messages are application/cbor.
 func (codec) Name() string { return "cbor" }
 
 // Marshal implements connect.Codec.
 func (codec) Marshal(v any) ([]byte, error) {
+	if e, ok := v.(*encoded); ok {
+		return *e, nil
+	}
 	b, err := encMode.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
@@ -53,8 +66,12 @@ func (codec) Marshal(v any) ([]byte, error) {
 }
 
 // Unmarshal implements connect.Codec.
-func (codec) Unmarshal(b []byte, v any) error {
-	if err := decMode.Unmarshal(b, v); err != nil {
+func (c codec) Unmarshal(b []byte, v any) error {
+	mode := decMode
+	if c.long {
+		mode = longMode
+	}
+	if err := mode.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("decode %T: %w", v, err)
 	}
 	return nil

@@ -69,10 +69,6 @@ func fromWire(to api.PeerID, path string, err error, sent bool) error {
 	switch {
 	case sent:
 		kind = api.Unknown
-	case connect.CodeOf(err) == connect.CodeResourceExhausted:
-		kind = api.TooLarge
-	case connect.CodeOf(err) == connect.CodeInternal: // it cannot be encoded
-		kind = api.Internal
 	case errors.Is(err, errors.ErrUnsupported):
 		kind = api.Unsupported
 	}
