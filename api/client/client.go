@@ -83,7 +83,7 @@ type request struct {
 	contentType string
 }
 
-// do sends r and returns an answer of the 2xx kind; the caller closes its body.
+// do sends r and returns an answer that says it is done; the caller closes its body.
 func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 	var last error
 	for _, e := range c.endpoints {
@@ -128,7 +128,8 @@ func (c *Client) ask(ctx context.Context, e endpoint, r request) (*http.Response
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode/100 != 2 {
+	// 202 tells of a change that was made and cannot be seen yet.
+	if res.StatusCode/100 != 2 || res.StatusCode == http.StatusAccepted {
 		defer res.Body.Close()
 		return nil, refusal(res)
 	}

@@ -80,3 +80,10 @@ func (c *Client) GC(ctx context.Context, local bool) (api.GlobalRepoGC, error) {
 	_, err := c.call(ctx, request{method: http.MethodPost, path: "/ipfs/gc", query: localQuery(local)}, &gc)
 	return gc, err
 }
+
+// Repair tells how repair is going, as the asked peer knows it.
+func (c *Client) Repair(ctx context.Context) (api.RepairStatus, error) {
+	var s api.RepairStatus
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/repair"}, &s)
+	return s, err
+}

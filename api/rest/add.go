@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"mime"
@@ -45,7 +46,9 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	body := bufio.NewReaderSize(web.NewBody(w, r), 64<<10)
+	in := web.NewBody(w, r)
+	defer context.AfterFunc(r.Context(), in.Stop)()
+	body := bufio.NewReaderSize(in, 64<<10)
 	up, err := newUpload(body, attrs["boundary"])
 	if err != nil {
 		return err
@@ -137,10 +140,15 @@ func addParams(q url.Values, now time.Time) (api.AddParams, error) {
 	if a.Format == "car" && a.Wrap {
 		p.fail("cannot wrap a CAR file upload")
 	}
-	if p.err == nil && a.Shard {
+	switch {
+	case p.err != nil:
+		return api.AddParams{}, p.err
+	case a.Shard:
 		return api.AddParams{}, api.Unsupported.Errorf("sharding a DAG over several peers is not supported")
+	case a.NoCopy:
+		return api.AddParams{}, api.Unsupported.Errorf("adding without copying is not supported")
 	}
-	return a, p.err
+	return a, nil
 }
 
 // oneOf reads a parameter that must be one of values.

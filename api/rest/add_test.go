@@ -166,8 +166,8 @@ func TestAddParams(t *testing.T) {
 			p.Size, p.CidVersion, p.RawLeaves, p.Layout, p.HashFun, p.Chunker = 1, 1, true, "trickle", "sha2-512", "rabin-16-32-64"
 		}),
 		"size=1&cid-version=1&raw-leaves=F": with(func(p *api.AddParams) { p.Size, p.CidVersion = 1, 1 }),
-		"size=1&local=1&recursive=t&hidden=T&wrap-with-directory=true&progress=TRUE&nocopy=True&no-pin=1": with(func(p *api.AddParams) {
-			p.Size, p.Local, p.Recursive, p.Hidden, p.Wrap, p.Progress, p.NoCopy, p.NoPin = 1, true, true, true, true, true, true, true
+		"size=1&local=1&recursive=t&hidden=T&wrap-with-directory=true&progress=TRUE&nocopy=0&no-pin=1": with(func(p *api.AddParams) {
+			p.Size, p.Local, p.Recursive, p.Hidden, p.Wrap, p.Progress, p.NoPin = 1, true, true, true, true, true, true
 		}),
 		"size=1&format=car&pin-update=" + cid0 + "&mode=direct&name=n&replication=2&wrap=1&no-copy=1": with(func(p *api.AddParams) {
 			p.Size, p.Format, p.Name, p.ReplicationFactorMin, p.ReplicationFactorMax = 1, "car", "n", 2, 2
@@ -214,6 +214,9 @@ func TestAdd_BadParametersAreRefusedBeforeTheBody(t *testing.T) {
 		"options":          {"replication-min=2&replication-max=1", kind, 400},
 		"expired":          {"expire-at=2020-01-01T00:00:00Z", kind, 400},
 		"shard":            {"shard=true", kind, 501},
+		"no copy":          {"nocopy=true", kind, 501},
+		"chunker, min":     {"chunker=rabin-1-2-3", kind, 400},
+		"chunker, words":   {"chunker=rabin-a-b-c", kind, 400},
 		"given twice":      {"layout=trickle&layout=balanced", kind, 400},
 	} {
 		t.Run(name, func(t *testing.T) {
