@@ -1,7 +1,8 @@
 package adder
 
 import (
-	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 
 	chunk "github.com/ipfs/boxo/chunker"
@@ -69,19 +70,22 @@ func newFormat(p api.AddParams) (format, error) {
 	return f, nil
 }
 
-// checkChunker refuses what the chunkers themselves do not: they take any number as
-// the mean of a Rabin chunk, and with a tiny or negative one they panic.
+// minRabinMean is the least mean of Rabin chunks: a third of it is the least size,
+// which may not be below the 16 bytes that the fingerprint is taken of.
+const minRabinMean = 48
+
+// checkChunker refuses also what the chunkers themselves do not: they take any number
+// as the mean of Rabin chunks, and panic with a tiny or a negative one.
 func checkChunker(s string) error {
-	if mean, ok := strings.CutPrefix(s, "rabin-"); ok && !strings.Contains(mean, "-") {
-		if len(mean) < len("48") || len(mean) == len("48") && mean < "48" {
-			return chunk.ErrRabinMin // a third of the mean
+	if _, err := chunk.FromString(strings.NewReader(""), s); err != nil {
+		return err
+	}
+	if mean, ok := strings.CutPrefix(s, "rabin-"); ok {
+		if n, err := strconv.Atoi(mean); err == nil && n < minRabinMean {
+			return fmt.Errorf("the mean may not be below %d", minRabinMean)
 		}
 	}
-	if strings.Contains(s, "--") {
-		return errors.New("a negative size")
-	}
-	_, err := chunk.FromString(strings.NewReader(""), s)
-	return err
+	return nil
 }
 
 // hashCode finds a hash function that CIDs may use, by its multihash name.

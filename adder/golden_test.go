@@ -71,7 +71,7 @@ var inputs = map[string]func() files.Node{
 		m["a name with one byte more: 31 B"] = files.NewBytesFile(nil)
 		return files.NewMapDirectory(m)
 	},
-	"dir-hamt-many": func() files.Node { return files.NewMapDirectory(many(20_000, 12, false)) },
+	"dir-hamt-many": func() files.Node { return files.NewMapDirectory(many(8000, 12, false)) },
 	"dir-hamt-nested": func() files.Node {
 		return files.NewMapDirectory(map[string]files.Node{
 			"large": files.NewMapDirectory(many(6000, 20, false)),
