@@ -167,6 +167,9 @@ func (s *State) Replace(dir string) error {
 // IndexAt tells the log index that the database in dir has reached, 0 where there is
 // none. It must not be open.
 func IndexAt(dir string) (uint64, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
 	o := pebbleOptions(Options{}.WithDefaults(), slog.New(slog.DiscardHandler))
 	o.ReadOnly, o.ErrorIfNotExists = true, true
 	db, err := pebble.Open(dir, o)
