@@ -13,7 +13,8 @@ import (
 )
 
 // A settings tree is a plain struct: a section is a struct field, a key any other
-// field, both named by their json tag. The functions here fill such a struct from JSON
+// field, both named by their json tag; ",inline" puts a struct's keys among those of the
+// struct around it. The functions here fill such a struct from JSON
 // and from the environment, and print what differs from another one.
 
 // key is one setting: where it stands and the field that holds it.
@@ -46,8 +47,8 @@ func keys(v reflect.Value, path []string) []key {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name := jsonName(f)
-		if f.Anonymous && name == "" && f.IsExported() && isSection(f.Type) {
-			out = append(out, keys(v.Field(i), path)...)
+		if f.Tag.Get("json") == ",inline" {
+			out = append(out, keys(v.Field(i), path)...) // its keys stand among ours
 			continue
 		}
 		if name == "" {
@@ -171,6 +172,12 @@ func setText(field reflect.Value, s string) error {
 		return nil
 	}
 	switch field.Kind() {
+	case reflect.Pointer:
+		fresh := reflect.New(field.Type().Elem())
+		if err := setText(fresh.Elem(), s); err != nil {
+			return err
+		}
+		field.Set(fresh)
 	case reflect.String:
 		field.SetString(s)
 	case reflect.Bool:
@@ -260,59 +267,57 @@ func kindName(t reflect.Type) string {
 	}
 }
 
-// difference renders the settings of tree that are not those of base, or all of them
-// when base is the zero Value, as indented JSON in the order of the struct.
-func difference(tree, base reflect.Value) ([]byte, error) {
-	object, err := diffObject(tree, base)
-	if err != nil {
-		return nil, err
+// render gives the settings of tree for which keep is true, as indented JSON in the
+// order of the struct.
+func render(tree reflect.Value, keep func(k key) bool, hide func(k key) bool) ([]byte, error) {
+	var b bytes.Buffer
+	var open []string // sections that are open now
+	b.WriteByte('{')
+	comma := false
+	for _, k := range keys(tree, nil) {
+		if !keep(k) {
+			continue
+		}
+		section := k.path[:len(k.path)-1]
+		shared := 0
+		for shared < len(open) && shared < len(section) && open[shared] == section[shared] {
+			shared++
+		}
+		for range len(open) - shared {
+			b.WriteByte('}')
+			comma = true
+		}
+		if comma {
+			b.WriteByte(',')
+		}
+		for _, name := range section[shared:] {
+			b.WriteString(strconv.Quote(name) + ":{")
+		}
+		open, comma = section, true
+		text, err := valueJSON(k.field)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k, err)
+		}
+		if hide(k) && !k.field.IsZero() {
+			text = []byte(`"(hidden)"`)
+		}
+		b.WriteString(strconv.Quote(k.path[len(k.path)-1]) + ":" + string(text))
 	}
-	if object == nil {
-		object = []byte("{}")
-	}
+	b.WriteString(strings.Repeat("}", len(open)+1))
 	var out bytes.Buffer
-	if err := json.Indent(&out, object, "", "  "); err != nil {
+	if err := json.Indent(&out, b.Bytes(), "", "  "); err != nil {
 		return nil, err
 	}
 	out.WriteByte('\n')
 	return out.Bytes(), nil
 }
 
-func diffObject(v, base reflect.Value) ([]byte, error) {
-	var members []string
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		name := jsonName(f)
-		if name == "" {
-			continue
-		}
-		var other reflect.Value
-		if base.IsValid() {
-			other = base.Field(i)
-		}
-		var text []byte
-		var err error
-		if isSection(f.Type) {
-			text, err = diffObject(v.Field(i), other)
-		} else if !other.IsValid() || !reflect.DeepEqual(v.Field(i).Interface(), other.Interface()) {
-			text, err = valueJSON(v.Field(i))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if text != nil {
-			members = append(members, strconv.Quote(name)+":"+string(text))
-		}
-	}
-	if members == nil {
-		return nil, nil
-	}
-	return []byte("{" + strings.Join(members, ",") + "}"), nil
-}
-
 func valueJSON(v reflect.Value) ([]byte, error) {
 	if v.Type() == durationType {
 		return json.Marshal(time.Duration(v.Int()).String())
+	}
+	if v.Kind() == reflect.Slice && v.IsNil() && v.Type().Elem().Kind() != reflect.Uint8 {
+		return []byte("[]"), nil
 	}
 	return json.Marshal(v.Interface())
 }

@@ -124,12 +124,16 @@ func newRoot(c *ctl) *cobra.Command {
 	f.StringVarP(&c.host, "host", "l", client.DefaultAddress, "`ADDRESS` of a peer's REST API: URL, multiaddr or host:port; several with commas are tried in order")
 	f.StringVar(&c.encoding, "encoding", "", "`FORMAT` of results: text, table, or json (an object a line); default: table on a terminal, else text")
 	f.StringVar(&c.encoding, "enc", "", "short for --encoding")
-	f.BoolVarP(&c.https, "https", "s", false, "use https")
+	f.BoolVar(&c.https, "https", false, "use https (-s before the command)")
 	f.BoolVar(&c.noCheck, "no-check-certificate", false, "do not verify the server's certificate")
 	f.StringVar(&c.basicAuth, "basic-auth", os.Getenv("CLUSTER_CREDENTIALS"), "`USER:PASSWORD`; implies https unless --force-http (CLUSTER_CREDENTIALS)")
 	f.BoolVarP(&c.forceHTTP, "force-http", "f", false, "use http with --basic-auth; the password crosses the network in the clear")
 	f.IntVarP(&c.timeout, "timeout", "t", 0, "give up after so many `SECONDS`; 0 never")
 	f.BoolVarP(&c.debug, "debug", "d", false, "print the request's errors in full")
+	// add has an -s of its own, so the short form of --https is only the root's.
+	root.TraverseChildren = true
+	root.Flags().BoolVarP(&c.https, "https-short", "s", false, "use https")
+	root.Flags().Lookup("https-short").Hidden = true
 	root.AddCommand(newID(c), newVersion(c), newPeers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newMetrics(c), newIPFS(c), newCommands())
 	return root
 }

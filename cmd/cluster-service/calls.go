@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/rpc"
+	"github.com/pinfold-cluster/pinfold/monitor"
+)
+
+// openCalls makes the server of what other peers call here.
+func (p *Daemon) openCalls() (*rpc.Server, error) {
+	return rpc.NewServer(p.host, rpc.Handlers{
+		Identify: func(ctx context.Context, _ api.PeerID) (api.Peer, error) { return p.peers.Self(ctx) },
+		Join:     p.members.join,
+		RemovePeer: func(ctx context.Context, _, removed api.PeerID) (uint64, error) {
+			return p.members.remove(ctx, removed)
+		},
+		RepoGC:    func(ctx context.Context, _ api.PeerID) (api.RepoGC, error) { return p.collect(ctx), nil },
+		Commit:    p.pinner.Serve,
+		ReadIndex: func(ctx context.Context, _ api.PeerID) (uint64, error) { return p.cons.ReadIndex(ctx) },
+		Status: func(ctx context.Context, _ api.PeerID, c api.Cid) (api.PinInfo, error) {
+			return p.tracker.Status(ctx, c), nil
+		},
+		Statuses: func(ctx context.Context, _ api.PeerID, q api.StatusQuery) (api.StatusPage, error) {
+			return p.tracker.StatusPage(ctx, q)
+		},
+		Recover: func(ctx context.Context, _ api.PeerID, c api.Cid) (api.PinInfo, error) {
+			return p.tracker.Recover(ctx, c)
+		},
+		RecoverAll: func(ctx context.Context, _ api.PeerID, q api.StatusQuery) (api.StatusPage, error) {
+			return p.tracker.RecoverAll(ctx, q)
+		},
+		Holds: func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
+	}, p.component("rpc"))
+}
+
+// holds tells which of the DAGs are whole on this peer's node.
+func (p *Daemon) holds(ctx context.Context, cids []api.Cid) ([]bool, error) {
+	out := make([]bool, len(cids))
+	for i, c := range cids {
+		_, pinned, err := p.node.PinStatus(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = pinned
+	}
+	return out, nil
+}
+
+// forwarder calls the pinners and nodes of other peers; a question to this peer is
+// answered here.
+type forwarder struct{ p *Daemon }
+
+func (f forwarder) Commit(ctx context.Context, to api.PeerID, b api.Batch) (api.Committed, error) {
+	return f.p.calls.Commit(ctx, to, b)
+}
+
+func (f forwarder) Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]bool, error) {
+	if to == f.p.ids.cluster.ID {
+		return f.p.holds(ctx, cids)
+	}
+	return f.p.calls.Holds(ctx, to, cids)
+}
+
+// collect runs a collection on this peer's node.
+func (p *Daemon) collect(ctx context.Context) api.RepoGC {
+	out := api.RepoGC{Peer: p.ids.cluster.ID, PeerName: p.c.Cluster.PeerName, Keys: []api.RepoGCKey{}}
+	if err := p.current(ctx); err != nil {
+		out.Error = "not collecting from an old view of the pinset: " + err.Error()
+		return out
+	}
+	for key, err := range p.node.GC(ctx) {
+		if err != nil {
+			out.Error = err.Error()
+			break
+		}
+		out.Keys = append(out.Keys, key)
+	}
+	return out
+}
+
+// collector runs collections on this peer or on all.
+type collector struct{ p *Daemon }
+
+// GC collects on all peers at once; what fails on one is told in its place.
+func (c collector) GC(ctx context.Context, local bool) (api.GlobalRepoGC, error) {
+	out := api.GlobalRepoGC{PeerMap: map[string]api.RepoGC{}}
+	if local {
+		r := c.p.collect(ctx)
+		out.PeerMap[r.Peer.String()] = r
+		return out, nil
+	}
+	members, err := c.p.state.Members()
+	if err != nil {
+		return out, err
+	}
+	for _, r := range parallel(members, func(m api.Member) api.RepoGC {
+		if m.ID == c.p.ids.cluster.ID {
+			return c.p.collect(ctx)
+		}
+		r, err := c.p.calls.RepoGC(ctx, m.ID)
+		if err != nil {
+			return api.RepoGC{Peer: m.ID, PeerName: m.Name, Keys: []api.RepoGCKey{}, Error: err.Error()}
+		}
+		return r
+	}) {
+		out.PeerMap[r.Peer.String()] = r
+	}
+	return out, nil
+}
+
+// parallel returns f of each item, all done at once.
+func parallel[T, R any](items []T, f func(T) R) []R {
+	out := make([]R, len(items))
+	var all sync.WaitGroup
+	for i, item := range items {
+		all.Go(func() { out[i] = f(item) })
+	}
+	all.Wait()
+	return out
+}
+
+// metricsTopic is where full peers publish their metrics.
+const metricsTopic = "pinfold/metrics/1"
+
+func (p *Daemon) openMonitor() (*monitor.Monitor, error) {
+	topic, err := p.host.Topic(metricsTopic, monitor.Valid)
+	if err != nil {
+		return nil, err
+	}
+	p.closes(topic.Close)
+	free := func(ctx context.Context) (uint64, error) {
+		stat, err := p.node.RepoStat(ctx)
+		if err != nil {
+			return 0, err
+		}
+		_, promised := p.tracker.Pending()
+		return stat.Free - min(stat.Free, promised), nil
+	}
+	samplers := []monitor.Sampler{
+		monitor.Ping(p.c.Cluster.PeerName, p.node.ID),
+		monitor.FreeSpace(free),
+		monitor.PinQueue(func() int { n, _ := p.tracker.Pending(); return n }),
+		monitor.Tags(p.c.Informer.Tags.Tags),
+	}
+	m := monitor.New(p.ids.cluster.ID, topic, p.state, samplers, p.lastContact, p.c.Cluster.Monitor, p.component("monitor"))
+	m.Watch(func(id api.PeerID, alive bool) {
+		if alive {
+			p.tracker.Heard(id)
+		}
+	})
+	return m, nil
+}
+
+// lastContact tells when Raft last heard of a peer, zero where this peer cannot tell.
+func (p *Daemon) lastContact(id api.PeerID) time.Time {
+	for _, s := range p.cons.Servers() {
+		if s.ID == id {
+			return s.LastContact
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pinfold-cluster/pinfold/adder"
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/rest"
+	"github.com/pinfold-cluster/pinfold/api/rpc"
+	"github.com/pinfold-cluster/pinfold/api/web"
+	"github.com/pinfold-cluster/pinfold/config"
+	"github.com/pinfold-cluster/pinfold/consensus"
+	"github.com/pinfold-cluster/pinfold/ipfsconn"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
+	"github.com/pinfold-cluster/pinfold/monitor"
+	"github.com/pinfold-cluster/pinfold/p2p"
+	"github.com/pinfold-cluster/pinfold/pinner"
+	"github.com/pinfold-cluster/pinfold/pintracker"
+	"github.com/pinfold-cluster/pinfold/state"
+	"github.com/pinfold-cluster/pinfold/transfer"
+)
+
+func newDaemon(g *globals) *cobra.Command {
+	var bootstrap []string
+	cmd := &cobra.Command{
+		Use:   "daemon",
+		Short: "Run the peer",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDaemon(cmd.Context(), g, bootstrap)
+		},
+	}
+	cmd.Flags().StringSliceVarP(&bootstrap, "bootstrap", "j", nil, "join the cluster of the peer at `ADDRESS` first, with the swarm secret alone, where its join_policy allows that; ignored once joined")
+	return cmd
+}
+
+// runDaemon runs the peer of the directory until ctx ends or a part of it fails.
+func runDaemon(ctx context.Context, g *globals, bootstrap []string) error {
+	log, err := g.logger()
+	if err != nil {
+		return err
+	}
+	d := directory(g.dir)
+	there, err := d.initialised()
+	if err != nil {
+		return fmt.Errorf("reading the configuration: %w", err)
+	}
+	if !there && len(bootstrap) > 0 {
+		if err := joinBySecret(ctx, d, bootstrap[0], os.Environ(), os.Stdout, log); err != nil {
+			return fmt.Errorf("joining: %w", err)
+		}
+	}
+	c, err := g.loadConfig()
+	if err != nil {
+		return err
+	}
+	daemon, err := openDaemon(d, c, log)
+	if err != nil {
+		return fmt.Errorf("starting the peer: %w", err)
+	}
+	err = daemon.Run(ctx)
+	if closeErr := daemon.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("running the peer: %w", err)
+	}
+	return nil
+}
+
+// Daemon is a running peer: its parts, in the order in which they are opened.
+type Daemon struct {
+	log *slog.Logger
+	c   config.Config
+	ids identities
+
+	cluster *p2p.Cluster
+	state   *state.State
+	host    *p2p.Host
+	data    *p2p.DataHost
+	links   *links
+	node    ipfsconn.Connector
+	runNode func(context.Context) error // what the node does by itself
+	gateway string
+	calls   *rpc.Client
+	cons    *consensus.Consensus
+	monitor *monitor.Monitor
+	tracker *pintracker.Tracker
+	global  *pintracker.Global
+	pinner  *pinner.Pinner
+	blocks  *transfer.Server
+	adder   *adder.Adder
+	members *membership
+	peers   *peers
+	rpc     *rpc.Server
+	rest    *web.Server
+
+	closers []func() error // in the order of opening
+}
+
+// openDaemon opens the peer of d. Nothing runs before Run. What fails closes what was
+// opened.
+func openDaemon(d directory, c config.Config, log *slog.Logger) (_ *Daemon, err error) {
+	p := &Daemon{log: log, c: c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	release, err := d.lock()
+	if err != nil {
+		return nil, err
+	}
+	p.closes(func() error { release(); return nil })
+	if err := p.openIdentity(d); err != nil {
+		return nil, err
+	}
+	if err := p.openState(d); err != nil {
+		return nil, err
+	}
+	if err := p.openHosts(d); err != nil {
+		return nil, err
+	}
+	if err := p.openNode(d); err != nil {
+		return nil, err
+	}
+	if err := p.openConsensus(d); err != nil {
+		return nil, err
+	}
+	if err := p.openDoors(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Daemon) closes(f func() error) { p.closers = append(p.closers, f) }
+
+func (p *Daemon) component(name string) *slog.Logger { return p.log.With("component", name) }
+
+func (p *Daemon) openIdentity(d directory) (err error) {
+	if p.ids, err = d.loadIdentities(); err != nil {
+		return err
+	}
+	p.cluster, err = p2p.LoadCluster(d.cluster())
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing: the peer has no place in a cluster; remove %s and join anew", d.cluster(), d)
+	}
+	return err
+}
+
+func (p *Daemon) openState(d directory) (err error) {
+	if p.state, err = state.Open(d.state(), p.c.State, p.component("state")); err != nil {
+		return err
+	}
+	p.closes(p.state.Close)
+	return nil
+}
+
+// openHosts opens the cluster host and the data host.
+func (p *Daemon) openHosts(d directory) (err error) {
+	who := roster(p.state, p.log)
+	o := p.c.Cluster.Host
+	o.PeerstoreFile = d.path("peerstore")
+	if p.host, err = p2p.NewHost(p.ids.cluster, p.cluster, who, o, p.component("p2p")); err != nil {
+		return err
+	}
+	p.closes(p.host.Close)
+	if p.data, err = p2p.NewDataHost(p.ids.data, p.cluster, who, p.c.Embedded.Data, p.component("data")); err != nil {
+		return err
+	}
+	p.closes(p.data.Close)
+	p.links = &links{self: p.ids.cluster.ID, data: p.data, pins: p.state, log: p.component("data")}
+	p.calls = rpc.NewClient(p.host)
+	p.closes(func() error { p.calls.Close(); return nil })
+	return nil
+}
+
+// openNode opens the IPFS node.
+func (p *Daemon) openNode(d directory) error {
+	node, err := embedded.New(p.data, d.ipfs(), p.c.Embedded.Node, p.links, p.component("ipfs"))
+	if err != nil {
+		return err
+	}
+	p.node, p.runNode, p.gateway = node, node.Run, node.GatewayURL()
+	p.closes(node.Close)
+	return nil
+}
+
+// openConsensus opens the log and the parts that decide by it and follow it.
+func (p *Daemon) openConsensus(d directory) (err error) {
+	self := p.ids.cluster.ID
+	told := &changes{}
+	if p.cons, err = consensus.New(self, d.raft(), p.state, p.host, told, p.c.Consensus.Raft, p.component("consensus")); err != nil {
+		return err
+	}
+	p.closes(p.cons.Close)
+	o := p.c.PinTracker.Stateless
+	o.Exclusive = true
+	id := pintracker.Self{ID: self, Name: p.c.Cluster.PeerName, IPFS: p.ipfsID}
+	if p.tracker, err = pintracker.New(id, p.node, pinset{p.state}, p.current, d.tracker(), o, p.component("tracker")); err != nil {
+		return err
+	}
+	p.closes(p.tracker.Close)
+	p.global = pintracker.NewGlobal(p.listMembers, p.tracker, p.calls)
+	if p.monitor, err = p.openMonitor(); err != nil {
+		return err
+	}
+	p.pinner, err = pinner.New(self, p.cons, pinset{p.state}, p.monitor, forwarder{p}, p.c.Cluster.Pinner, p.component("pinner"))
+	if err != nil {
+		return err
+	}
+	*told = changes{p.tracker, p.pinner}
+	return nil
+}
+
+// openDoors opens what others reach the peer by: streams of blocks, calls, HTTP.
+func (p *Daemon) openDoors() (err error) {
+	p.blocks = transfer.NewServer(p.data, p.node, p.data.Check, transfer.Options{}, p.component("transfer"))
+	p.adder = adder.New(p.ids.cluster.ID, p.pinner, sender{p, transfer.NewClient(p.data)}, adder.Options{}, p.component("adder"))
+	p.members = &membership{ids: p.ids, cluster: p.cluster, c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
+		calls: p.calls, log: p.component("members")}
+	p.peers = &peers{membership: p.members, ipfs: p.node.ID, gateway: p.gateway}
+	if p.rpc, err = p.openCalls(); err != nil {
+		return err
+	}
+	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
+		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner}, p.component("rest"))
+	if p.rest, err = web.New(p.c.API.REST, h, p.component("rest")); err != nil {
+		return err
+	}
+	p.closes(p.rest.Close)
+	return nil
+}
+
+// Run works until ctx ends or a part fails. The doors close first and the log last: a
+// request that was let in can end.
+func (p *Daemon) Run(ctx context.Context) error {
+	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gateway)
+	floors := [][]func(context.Context) error{
+		{p.host.Run, p.data.Run, p.links.run, p.cons.Run, p.runNode},
+		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
+		{p.rpc.Run, p.blocks.Run},
+		{p.rest.Run},
+	}
+	err := runFloors(ctx, floors)
+	p.log.Info("peer has stopped", "err", err)
+	return err
+}
+
+// runFloors runs all functions; once ctx ends or one of them does, it stops the floors
+// from the last to the first, each when the one above has ended. It returns the first
+// error.
+func runFloors(ctx context.Context, floors [][]func(context.Context) error) error {
+	if len(floors) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	// The lower floor runs on while the upper ones stop.
+	below, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, floor := errgroup.WithContext(below)
+	for _, f := range floors[0] {
+		g.Go(func() error {
+			err := f(floor)
+			if err == nil && floor.Err() == nil {
+				err = errors.New("a part of the peer ended by itself")
+			}
+			return err
+		})
+	}
+	above, stopAbove := context.WithCancel(ctx)
+	defer stopAbove()
+	defer context.AfterFunc(floor, stopAbove)()
+	err := runFloors(above, floors[1:])
+	stop()
+	if own := g.Wait(); own != nil && !errors.Is(own, context.Canceled) {
+		return own
+	}
+	return err
+}
+
+// Close releases everything, in the reverse order of opening.
+func (p *Daemon) Close() error {
+	var errs []error
+	for _, f := range slices.Backward(p.closers) {
+		errs = append(errs, f())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+// current fails unless this peer's state has the commit index that the leader, which
+// has just made sure that it leads, tells.
+func (p *Daemon) current(ctx context.Context) error {
+	leader, err := p.cons.WaitLeader(ctx)
+	if err != nil {
+		return err
+	}
+	var index uint64
+	if leader == p.ids.cluster.ID {
+		index, err = p.cons.ReadIndex(ctx)
+	} else {
+		index, err = p.calls.ReadIndex(ctx, leader)
+	}
+	if err != nil {
+		return err
+	}
+	return p.cons.WaitApplied(ctx, index)
+}
+
+func (p *Daemon) listMembers() []api.Member {
+	members, err := p.state.Members()
+	if err != nil {
+		p.log.Error("members cannot be read", "err", err)
+	}
+	return members
+}
+
+// ipfsID identifies the node without waiting for it.
+func (p *Daemon) ipfsID() api.IPFSID {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	id, err := p.node.ID(ctx)
+	if err != nil {
+		id.Error = err.Error()
+	}
+	return id
+}
+
+// sender opens destinations of adds: this peer's own node, or another's.
+type sender struct {
+	p      *Daemon
+	remote *transfer.Client
+}
+
+func (s sender) Send(ctx context.Context, id api.PeerID, size uint64) (adder.Destination, error) {
+	if id == s.p.ids.cluster.ID {
+		return s.p.node.OpenAdd(ctx, size)
+	}
+	members, err := s.p.state.Members()
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(members, func(m api.Member) bool { return m.ID == id })
+	if i < 0 {
+		return nil, api.Unavailable.Errorf("%s is not a peer of this cluster", id)
+	}
+	s.p.links.connect(ctx, peer.AddrInfo{ID: members[i].DataID, Addrs: members[i].DataAddresses})
+	return s.remote.Send(ctx, members[i].DataID, size)
+}

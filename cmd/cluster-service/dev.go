@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pinfold-cluster/pinfold/api/client"
+)
+
+// devPeer is one process of a development cluster, as dev.json lists it.
+type devPeer struct {
+	Name    string `json:"name"`
+	Dir     string `json:"dir"`
+	PID     int    `json:"pid"`
+	API     string `json:"api"`     // URL of the REST API
+	Gateway string `json:"gateway"` // URL of the HTTP gateway
+	ports   devPorts
+	cmd     *exec.Cmd
+}
+
+type devPorts struct{ rest, swarm, data, gateway int }
+
+const (
+	devReadyTimeout = 60 * time.Second
+	devStopTimeout  = 15 * time.Second
+)
+
+func newDev(g *globals) *cobra.Command {
+	var peers int
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole cluster on this machine, a process a peer, to try things out",
+		Long: "Run a whole cluster on this machine, a process a peer, on free loopback ports.\n" +
+			"Timings are short: a dead peer is noticed and its pins repaired within seconds.\n" +
+			"DIR/dev.json lists the peers' addresses and process IDs. It runs until interrupted.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := g.logger()
+			if err != nil {
+				return err
+			}
+			if peers < 1 || peers > 9 {
+				return fmt.Errorf("reading --peers: %d is not between 1 and 9", peers)
+			}
+			if dir == "" {
+				if dir, err = os.MkdirTemp("", "pinfold-dev-"); err != nil {
+					return fmt.Errorf("making a directory: %w", err)
+				}
+				defer os.RemoveAll(dir)
+			}
+			return runDev(cmd.Context(), dir, peers, cmd.OutOrStdout(), log)
+		},
+	}
+	cmd.Flags().IntVar(&peers, "peers", 3, "number of peers, 1 to 9")
+	cmd.Flags().StringVar(&dir, "dir", "", "keep the peers' directories in `DIR` (default: a temporary one, removed at the end)")
+	return cmd
+}
+
+// runDev starts the peers one after the other, prints where they are, and ends them
+// when ctx ends. A peer that dies by itself is reported; the others go on.
+func runDev(ctx context.Context, dir string, n int, out io.Writer, log *slog.Logger) (err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	var running sync.WaitGroup
+	peers := make([]*devPeer, 0, n)
+	defer func() { err = errors.Join(err, stopDev(peers, &running)) }()
+
+	for i := range n {
+		p, err := newDevPeer(dir, i)
+		if err != nil {
+			return err
+		}
+		args := []string{"-c", p.Dir, "daemon"}
+		_, statErr := os.Stat(filepath.Join(p.Dir, "service.json"))
+		fresh := errors.Is(statErr, fs.ErrNotExist)
+		switch {
+		case fresh && i == 0:
+			init := exec.CommandContext(ctx, exe, "-c", p.Dir, "init")
+			init.Env = p.environ()
+			if text, err := init.CombinedOutput(); err != nil {
+				return fmt.Errorf("initialising %s: %w: %s", p.Name, err, text)
+			}
+		case fresh:
+			token, err := invite(ctx, peers[0].API)
+			if err != nil {
+				return err
+			}
+			args = []string{"-c", p.Dir, "join", token}
+		}
+		if err := p.start(exe, args, &running, log); err != nil {
+			return err
+		}
+		peers = append(peers, p)
+		if fresh && i == 0 {
+			if err := waitReady(ctx, peers, 1); err != nil {
+				return err
+			}
+		}
+	}
+	if err := waitReady(ctx, peers, n); err != nil {
+		return err
+	}
+	if err := writeDevFile(filepath.Join(dir, "dev.json"), peers); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "PEER\tPID\tAPI\tGATEWAY\tDIRECTORY")
+	for _, p := range peers {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", p.Name, p.PID, p.API, p.Gateway, p.Dir)
+	}
+	w.Flush()
+	fmt.Fprintf(out, "\nready: try  cluster-ctl --host %s peers ls   (Ctrl-C ends the cluster)\n", peers[0].API)
+	<-ctx.Done()
+	return nil
+}
+
+func newDevPeer(dir string, i int) (*devPeer, error) {
+	p := &devPeer{Name: fmt.Sprintf("peer%d", i+1)}
+	p.Dir = filepath.Join(dir, p.Name)
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the directory of %s: %w", p.Name, err)
+	}
+	ports, err := freePorts(4)
+	if err != nil {
+		return nil, err
+	}
+	p.ports = devPorts{ports[0], ports[1], ports[2], ports[3]}
+	p.API = fmt.Sprintf("http://127.0.0.1:%d", p.ports.rest)
+	p.Gateway = fmt.Sprintf("http://127.0.0.1:%d", p.ports.gateway)
+	return p, nil
+}
+
+// environ gives the peer its settings: its ports, and the short timings of dev.
+func (p *devPeer) environ() []string {
+	tcp := func(port int) string { return fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port) }
+	return append(os.Environ(),
+		"CLUSTER_PEERNAME="+p.Name,
+		"CLUSTER_LISTENMULTIADDRESS="+tcp(p.ports.swarm),
+		"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS="+tcp(p.ports.rest),
+		"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS="+tcp(p.ports.data),
+		"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS="+tcp(p.ports.gateway),
+		"CLUSTER_MONITORPINGINTERVAL=1s",
+		"CLUSTER_REPAIRGRACE=3s",
+	)
+}
+
+func (p *devPeer) start(exe string, args []string, running *sync.WaitGroup, log *slog.Logger) error {
+	file, err := os.OpenFile(filepath.Join(p.Dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the log of %s: %w", p.Name, err)
+	}
+	p.cmd = exec.Command(exe, args...)
+	p.cmd.Env = p.environ()
+	p.cmd.Stdout, p.cmd.Stderr = file, file
+	// A signal to the terminal's group must not reach the peers before it reached us.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		file.Close()
+		return fmt.Errorf("starting %s: %w", p.Name, err)
+	}
+	p.PID = p.cmd.Process.Pid
+	running.Go(func() {
+		defer file.Close()
+		if err := p.cmd.Wait(); err != nil {
+			log.Warn("peer ended", "peer", p.Name, "err", err, "log", file.Name())
+		}
+	})
+	return nil
+}
+
+// stopDev ends all peers, politely at first.
+func stopDev(peers []*devPeer, running *sync.WaitGroup) error {
+	for _, p := range peers {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // one that has ended needs none
+	}
+	done := make(chan struct{})
+	go func() { running.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(devStopTimeout):
+	}
+	for _, p := range peers {
+		_ = p.cmd.Process.Kill()
+	}
+	<-done
+	return errors.New("stopping the cluster: some peers did not stop in time and were killed")
+}
+
+func invite(ctx context.Context, api string) (string, error) {
+	c, err := client.New(api, client.Options{})
+	if err != nil {
+		return "", err
+	}
+	token, err := c.Invite(ctx, 0)
+	if err != nil {
+		return "", fmt.Errorf("asking %s for a token: %w", api, err)
+	}
+	return token, nil
+}
+
+// waitReady returns once every peer answers and sees n peers.
+func waitReady(ctx context.Context, peers []*devPeer, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, devReadyTimeout)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range peers {
+		g.Go(func() error {
+			c, err := client.New(p.API, client.Options{})
+			if err != nil {
+				return err
+			}
+			for {
+				id, err := c.ID(ctx)
+				if err == nil && len(id.ClusterPeers) == n && id.Role != "" {
+					return nil
+				}
+				select {
+				case <-ctx.Done():
+					return fmt.Errorf("waiting for %s: it did not come up: %v; its log is %s", p.Name, err, filepath.Join(p.Dir, "log"))
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+func writeDevFile(path string, peers []*devPeer) error {
+	text, err := json.MarshalIndent(peers, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o600)
+}
+
+// freePorts finds n TCP ports on loopback that nothing listens on now.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, 0, n)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("finding a free port: %w", err)
+		}
+		defer l.Close() // held until all are found, so that they differ
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}

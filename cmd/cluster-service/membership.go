@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/rpc"
+	"github.com/pinfold-cluster/pinfold/config"
+	"github.com/pinfold-cluster/pinfold/consensus"
+	"github.com/pinfold-cluster/pinfold/p2p"
+	"github.com/pinfold-cluster/pinfold/state"
+)
+
+const (
+	defaultInvitation = 24 * time.Hour
+	longestInvitation = 30 * 24 * time.Hour
+	tokenAddresses    = 12 // as many of them go into a token
+)
+
+// membership admits peers to the cluster and removes them. What it decides on the
+// leader, other peers forward to it.
+type membership struct {
+	ids     identities
+	cluster *p2p.Cluster
+	c       config.Config
+	host    *p2p.Host
+	data    *p2p.DataHost
+	cons    *consensus.Consensus
+	pins    *state.State
+	calls   *rpc.Client
+	log     *slog.Logger
+}
+
+// invite makes a token with which one peer can join within ttl; 0 is a day.
+func (m *membership) invite(ttl time.Duration) (string, error) {
+	if ttl == 0 {
+		ttl = defaultInvitation
+	}
+	if ttl < time.Minute || ttl > longestInvitation {
+		return "", api.Invalid.Errorf("a token's time must be between %s and %s", time.Minute, longestInvitation)
+	}
+	expires := time.Now().Add(ttl)
+	credential, err := p2p.NewCredential(m.cluster.Private, expires)
+	if err != nil {
+		return "", err
+	}
+	addresses := m.host.Addrs()
+	members, err := m.pins.Members()
+	if err != nil {
+		return "", err
+	}
+	for _, other := range members {
+		if other.ID != m.ids.cluster.ID {
+			addresses = append(addresses, withPeer(other)...)
+		}
+	}
+	return p2p.Token{
+		Name: m.cluster.Name, Secret: m.c.Cluster.Host.Secret, Key: m.cluster.Key, Incarnation: m.cluster.Incarnation,
+		Addresses: addresses[:min(len(addresses), tokenAddresses)], Credential: credential, Expires: expires,
+	}.Encode()
+}
+
+func withPeer(member api.Member) []api.Multiaddr {
+	addrs, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: member.ID, Addrs: member.Addresses})
+	if err != nil {
+		return nil // a member's ID has a text form
+	}
+	return addrs
+}
+
+// join answers a request to join, or a member's to renew its record. Any member takes
+// it; only another member may speak for somebody else.
+func (m *membership) join(ctx context.Context, from api.PeerID, req api.JoinRequest) (api.JoinAnswer, error) {
+	if req.ID == "" {
+		req.ID = from
+	}
+	if req.ID != from {
+		if err := m.host.Check(ctx, from); err != nil {
+			return api.JoinAnswer{}, api.Denied.Errorf("only a member may ask for another peer: %w", err)
+		}
+	}
+	leader, err := m.cons.WaitLeader(ctx)
+	if err != nil {
+		return api.JoinAnswer{}, err
+	}
+	if leader != m.ids.cluster.ID {
+		if from != req.ID { // forwarded once already: the leader has moved
+			return api.JoinAnswer{}, api.Unavailable.Errorf("the leader has changed; try again")
+		}
+		return m.calls.Join(ctx, leader, req)
+	}
+	return m.admit(ctx, req)
+}
+
+// admit decides on a joiner: the leader's part.
+func (m *membership) admit(ctx context.Context, req api.JoinRequest) (api.JoinAnswer, error) {
+	if _, err := m.cons.Ready(ctx); err != nil {
+		return api.JoinAnswer{}, err
+	}
+	op := api.Op{Type: api.OpJoin, Time: time.Now().Unix()}
+	if len(req.Credential) > 0 {
+		nonce, expires, err := p2p.VerifyCredential(m.cluster.Key, req.Credential, time.Now())
+		if err != nil {
+			return api.JoinAnswer{}, api.Denied.Errorf("this token cannot be used: %w", err)
+		}
+		op.Credential, op.Expires = nonce, expires.Unix()
+	} else if err := m.mayComeWithout(req.ID); err != nil {
+		return api.JoinAnswer{}, err
+	}
+	if req.DataID == "" || req.DataID == req.ID {
+		return api.JoinAnswer{}, api.Invalid.Errorf("a peer that joins must name its data host")
+	}
+	certificate, err := m.cluster.Certify(req.ID, req.DataID)
+	if err != nil {
+		return api.JoinAnswer{}, err
+	}
+	member := api.Member{ID: req.ID, DataID: req.DataID, Name: req.Name, Addresses: req.Addresses,
+		DataAddresses: req.DataAddresses, Certificate: certificate}
+	op.Member = &member
+	out, err := m.cons.Commit(ctx, []api.Op{op})
+	if err != nil {
+		return api.JoinAnswer{}, err
+	}
+	if out[0].Status == api.OpUsed {
+		return api.JoinAnswer{}, api.Denied.Errorf("this token was used by another peer, or %s was removed: make a new one with 'cluster-ctl peers invite'", req.ID)
+	}
+	if err := m.cons.AddMember(ctx, member); err != nil {
+		return api.JoinAnswer{}, err
+	}
+	m.log.Info("peer admitted", "peer", member.ID, "name", member.Name)
+	members, err := m.pins.Members()
+	return api.JoinAnswer{ClusterKey: m.cluster.Private, Incarnation: m.cluster.Incarnation, Certificate: certificate,
+		Members: members, Index: out[0].Index}, err
+}
+
+// mayComeWithout tells whether a peer needs no credential: it is a member, or the
+// operator chose that knowing the secret is enough.
+func (m *membership) mayComeWithout(id api.PeerID) error {
+	if m.pins.Removed(id) {
+		return api.Denied.Errorf("peer %s was removed from this cluster; it can come back with a new token", id)
+	}
+	members, err := m.pins.Members()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(members, func(o api.Member) bool { return o.ID == id }) || m.c.Cluster.JoinPolicy == config.JoinBySecret {
+		return nil
+	}
+	return api.Denied.Errorf("joining takes a token: make one with 'cluster-ctl peers invite' (or set cluster.join_policy to %q)", config.JoinBySecret)
+}
+
+// remove takes a peer out of the cluster and returns the log index of that.
+func (m *membership) remove(ctx context.Context, id api.PeerID) (uint64, error) {
+	leader, err := m.cons.WaitLeader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if leader != m.ids.cluster.ID {
+		index, err := m.calls.RemovePeer(ctx, leader, id)
+		if err != nil {
+			return 0, err
+		}
+		return index, m.cons.WaitApplied(ctx, index)
+	}
+	members, err := m.pins.Members()
+	if err != nil {
+		return 0, err
+	}
+	if !slices.ContainsFunc(members, func(o api.Member) bool { return o.ID == id }) {
+		return 0, api.NotFound.Errorf("%s is not a peer of this cluster", id)
+	}
+	if len(members) == 1 {
+		return 0, api.Conflict.Errorf("the last peer cannot be removed")
+	}
+	if err := m.cons.RemoveMember(ctx, id); err != nil {
+		return 0, err
+	}
+	m.log.Info("peer removed", "peer", id)
+	return m.pins.Applied(), nil
+}
+
+// keepRecord keeps this peer's own record in the state true: its name and addresses
+// may have changed since it was last here. It ends with an error once this peer has
+// been removed from the cluster.
+func (m *membership) keepRecord(ctx context.Context) error {
+	tick := time.NewTicker(recordPeriod)
+	defer tick.Stop()
+	for {
+		if m.pins.Removed(m.ids.cluster.ID) {
+			return errors.New("this peer was removed from the cluster; to come back, remove its directory and join with a new token")
+		}
+		if err := m.renewRecord(ctx); err != nil && ctx.Err() == nil {
+			m.log.Debug("this peer's record is not renewed yet", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+const (
+	recordPeriod  = 2 * time.Second
+	recordTimeout = 10 * time.Second
+)
+
+func (m *membership) renewRecord(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	own := api.JoinRequest{ID: m.ids.cluster.ID, DataID: m.ids.data.ID, Name: m.c.Cluster.PeerName, DataAddresses: m.data.Addrs()}
+	for _, a := range m.host.Addrs() {
+		info, err := peer.AddrInfoFromP2pAddr(a)
+		if err != nil {
+			return err
+		}
+		own.Addresses = append(own.Addresses, info.Addrs...)
+	}
+	members, err := m.pins.Members()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(members, func(o api.Member) bool { return o.ID == own.ID })
+	if i >= 0 && sameRecord(members[i], own) {
+		return nil
+	}
+	leader, err := m.cons.WaitLeader(ctx)
+	if err != nil {
+		return err
+	}
+	if leader == own.ID {
+		if _, err := m.cons.Ready(ctx); err != nil {
+			return err
+		}
+		if i < 0 { // the first peer of a new cluster
+			return m.commitRecord(ctx, own)
+		}
+		_, err = m.admit(ctx, own)
+		return err
+	}
+	_, err = m.calls.Join(ctx, leader, own)
+	return err
+}
+
+// commitRecord puts the leader's own record into the state.
+func (m *membership) commitRecord(ctx context.Context, own api.JoinRequest) error {
+	_, err := m.cons.Commit(ctx, []api.Op{{Type: api.OpJoin, Time: time.Now().Unix(), Member: &api.Member{
+		ID: own.ID, DataID: own.DataID, Name: own.Name, Addresses: own.Addresses,
+		DataAddresses: own.DataAddresses, Certificate: m.cluster.Certificate}}})
+	return err
+}
+
+func sameRecord(member api.Member, own api.JoinRequest) bool {
+	equal := func(a, b api.Multiaddr) bool { return a.Equal(b) }
+	return member.DataID == own.DataID && member.Name == own.Name && len(member.Certificate) > 0 &&
+		slices.EqualFunc(member.Addresses, own.Addresses, equal) && slices.EqualFunc(member.DataAddresses, own.DataAddresses, equal)
+}
+
+// roster is what the hosts need to know of the members.
+func roster(pins *state.State, log *slog.Logger) p2p.Roster {
+	return p2p.Roster{
+		Members: func() []peer.AddrInfo {
+			members, err := pins.Members()
+			if err != nil {
+				log.Error("members cannot be read", "err", err)
+			}
+			out := make([]peer.AddrInfo, 0, len(members))
+			for _, m := range members {
+				out = append(out, peer.AddrInfo{ID: m.ID, Addrs: m.Addresses})
+			}
+			return out
+		},
+		Removed: pins.Removed,
+	}
+}
+
+// bootstrapJoin asks each of the members to let this peer in, the first that answers
+// deciding. It is the joiner's side.
+func bootstrapJoin(ctx context.Context, host *p2p.Host, calls *rpc.Client, members []peer.AddrInfo, req api.JoinRequest) (api.JoinAnswer, error) {
+	var errs []error
+	for _, m := range members {
+		if err := host.Connect(ctx, m); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		answer, err := calls.Join(ctx, m.ID, req)
+		if err == nil {
+			return answer, nil
+		}
+		if api.KindOf(err) == api.Denied || api.KindOf(err) == api.Invalid {
+			return answer, err
+		}
+		errs = append(errs, fmt.Errorf("ask %s: %w", m.ID, err))
+	}
+	return api.JoinAnswer{}, errors.Join(errs...)
+}
