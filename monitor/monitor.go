@@ -46,7 +46,8 @@ type Options struct {
 	Check time.Duration `json:"check_interval"`
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with its defaults filled in.
+func (o Options) WithDefaults() Options {
 	if o.Interval <= 0 {
 		o.Interval = 15 * time.Second
 	}
@@ -85,7 +86,7 @@ func New(self api.PeerID, topic Topic, cluster Cluster, samplers []Sampler, cont
 	if contact == nil {
 		contact = func(api.PeerID) time.Time { return time.Time{} }
 	}
-	m := &Monitor{self: self, topic: topic, cluster: cluster, contact: contact, samplers: samplers, o: o.withDefaults(), log: log,
+	m := &Monitor{self: self, topic: topic, cluster: cluster, contact: contact, samplers: samplers, o: o.WithDefaults(), log: log,
 		poke: make(chan struct{}, 1), peers: map[api.PeerID]*peer{}, watchers: map[int]func(api.PeerID, bool){}}
 	m.health.Store(&[]api.PeerHealth{})
 	return m

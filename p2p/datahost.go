@@ -33,7 +33,7 @@ type DataHost struct {
 // NewDataHost returns a data host that listens. The identity is not that of the
 // cluster host. The caller closes it.
 func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Logger) (*DataHost, error) {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	opts, err := common(id, o.Listen, o.Announce, nil, o.ConnectionManager, o.ResourceManager, log)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)

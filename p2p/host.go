@@ -41,7 +41,7 @@ type Host struct {
 // introduce itself and to join, and nothing else. A new one is made once it has
 // joined. The caller closes it.
 func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*Host, error) {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	if len(o.Secret) != SecretSize {
 		return nil, fmt.Errorf("cluster host: the secret has %d bytes, not %d", len(o.Secret), SecretSize)
 	}

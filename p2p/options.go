@@ -60,7 +60,8 @@ type PubSub struct {
 	FloodPublish *bool `json:"flood_publish"`
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with its defaults filled in.
+func (o Options) WithDefaults() Options {
 	if len(o.Listen) == 0 {
 		o.Listen = []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/0.0.0.0/tcp/9096")}
 	}
@@ -124,7 +125,8 @@ type DataOptions struct {
 	ResourceManager   ResourceManager   `json:"resource_manager"`
 }
 
-func (o DataOptions) withDefaults() DataOptions {
+// WithDefaults returns o with its defaults filled in.
+func (o DataOptions) WithDefaults() DataOptions {
 	if len(o.Listen) == 0 {
 		o.Listen = []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/0.0.0.0/tcp/4001")}
 	}

@@ -84,7 +84,8 @@ type Options struct {
 	Exclusive bool `json:"-"`
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with its defaults filled in.
+func (o Options) WithDefaults() Options {
 	set := func(d *time.Duration, to time.Duration) {
 		if *d <= 0 {
 			*d = to
@@ -143,7 +144,7 @@ func New(self Self, node Node, pins Pinset, current func(context.Context) error,
 		return nil, err
 	}
 	t := &Tracker{
-		self: self, node: node, pins: pins, current: current, o: o.withDefaults(), log: log, journal: j,
+		self: self, node: node, pins: pins, current: current, o: o.WithDefaults(), log: log, journal: j,
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 		ops: newOps(), leaving: map[api.Cid]struct{}{}, back: map[api.PeerID]struct{}{},
 	}

@@ -54,7 +54,8 @@ type Options struct {
 	CORSMaxAge time.Duration `json:"cors_max_age"`
 }
 
-func (o Options) withDefaults() Options {
+// WithDefaults returns o with its defaults filled in.
+func (o Options) WithDefaults() Options {
 	if len(o.HTTPListenMultiaddress) == 0 {
 		o.HTTPListenMultiaddress = []string{DefaultAddress}
 	}
@@ -85,7 +86,7 @@ func (o Options) withDefaults() Options {
 
 // Validate tells what is wrong with o, as an Invalid error that names the key.
 func (o Options) Validate() error {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	for _, a := range o.HTTPListenMultiaddress {
 		if _, err := multiaddr.NewMultiaddr(a); err != nil {
 			return api.Invalid.Errorf("http_listen_multiaddress: %q: %w", a, err)

@@ -40,7 +40,7 @@ type Server struct {
 // New binds the addresses of o and returns a Server of h there. It answers nobody
 // before Run. The error is Invalid where o is.
 func New(o Options, h http.Handler, log *slog.Logger) (*Server, error) {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (s *Server) Close() error {
 // Wrap puts the shared checks in front of h. Requests are logged at debug level, and
 // in Apache's common format to requests where it is not nil.
 func Wrap(o Options, h http.Handler, log *slog.Logger, requests *os.File) http.Handler {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	h = redirectSlash(h)
 	h = crossOrigin(o, h)
 	h = authenticate(o.BasicAuthCredentials, h)
