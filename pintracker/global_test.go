@@ -245,7 +245,7 @@ func TestGlobal_UnreachablePeers(t *testing.T) {
 }
 
 func TestGlobal_ListTellsWhatStatusDoes(t *testing.T) {
-	pins := twoOfThree(3000)
+	pins := twoOfThree(900)
 	pins[5].Type = api.PinMeta
 	pins[6].ReplicationFactorMin, pins[6].Allocations = -1, nil
 	g, remote := clusterOf(t, pins...)

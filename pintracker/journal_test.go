@@ -74,7 +74,7 @@ func FuzzDecodeRow(f *testing.F) {
 		if err != nil {
 			return
 		}
-		tr := &Tracker{ops: newOps(), o: Options{}.withDefaults()}
+		tr := &Tracker{ops: newOps(), o: Options{}.WithDefaults()}
 		tr.restore(c, r)
 		if o := tr.ops.get(c); o != nil {
 			o.glimpse()

@@ -24,6 +24,7 @@ func TestTracker_UnpinsOnlyWhileCurrent(t *testing.T) {
 		r.unpin(gone.Cid)
 		r.unpin(kept.Cid)
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(r.node.unpins) != 0 {
 			t.Fatal("unpinned on a peer whose state may be old")
 		}
@@ -62,6 +63,7 @@ func TestTracker_LeavesThePinsOfASharedNodesOwnerAlone(t *testing.T) {
 		r.start()
 		defer r.stop()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if _, ok := r.node.pinned[users]; !ok || len(r.node.pinned) != 1 {
 			t.Fatalf("left on the node: %v, want %v only", r.node.pinned, users)
 		}
