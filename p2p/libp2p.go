@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -59,7 +60,7 @@ func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm 
 		}),
 		// With SO_REUSEPORT two peers set to one port would share it in silence.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
-		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
+		libp2p.Muxer(yamux.ID, muxer()),
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),
 		libp2p.UserAgent("pinfold"),
@@ -70,11 +71,23 @@ func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm 
 	}, nil
 }
 
+// muxer is libp2p's yamux, but one that sees within 20 s that a machine has gone
+// without a word.
+func muxer() *yamux.Transport {
+	t := *yamux.DefaultTransport
+	t.KeepAliveInterval = 10 * time.Second
+	return &t
+}
+
 func (o ResourceManager) manager() (network.ResourceManager, error) {
 	if o.Enabled != nil && !*o.Enabled {
 		return &network.NullResourceManager{}, nil
 	}
 	limits := rcmgr.DefaultLimits
+	// A peer may use its streams for one protocol: an add is a stream, and so is a call.
+	limits.ProtocolPeerBaseLimit.StreamsInbound = limits.PeerBaseLimit.StreamsInbound
+	limits.ProtocolPeerBaseLimit.StreamsOutbound = limits.PeerBaseLimit.StreamsOutbound
+	limits.ProtocolPeerBaseLimit.Streams = limits.PeerBaseLimit.Streams
 	libp2p.SetDefaultServiceLimits(&limits)
 	whole := rcmgr.ResourceLimits{}
 	if o.MemoryLimitBytes > 0 {
