@@ -63,6 +63,7 @@ func (n *Node) Pin(ctx context.Context, p api.Pin, progress func(uint64)) error 
 			return err
 		}
 		w := newWalk(n, lease, s, stall, progress)
+		w.bytes = size // the lease has seen the root
 		if size, err = w.run(ctx, p.Cid.Cid, n.o.FetchConcurrency); err != nil {
 			return err
 		}
@@ -80,17 +81,16 @@ func (n *Node) root(ctx context.Context, p api.Pin, lease *blocks.Lease, s *sess
 		return 0, err
 	}
 	size, here, _, err := lease.Touch(ctx, p.Cid.Cid)
-	if err != nil || here {
-		return size, err
+	if err == nil && !here {
+		var b block.Block
+		if b, err = n.fetch(ctx, p.Cid, lease, s); err == nil {
+			size = uint64(len(b.RawData()))
+		}
 	}
-	b, err := n.fetch(ctx, p.Cid, lease, s)
 	if err != nil && notArrived(ctx, err) {
-		return 0, api.CauseNoProvider.Wrap(api.Unavailable.Errorf("nobody offers %s: %w", p.Cid, why(ctx, err)))
+		err = api.CauseNoProvider.Wrap(api.Unavailable.Errorf("nobody offers %s: %w", p.Cid, why(ctx, err)))
 	}
-	if err != nil {
-		return 0, err
-	}
-	return uint64(len(b.RawData())), nil
+	return size, err
 }
 
 // fetch gets a block from another peer and stores it under lease.
@@ -111,7 +111,7 @@ func (n *Node) fetch(ctx context.Context, c api.Cid, lease *blocks.Lease, s *ses
 // notArrived tells whether err means that a wanted block has not come, rather than
 // that something went wrong with one that has.
 func notArrived(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || ipld.IsNotFound(err)
+	return ctx.Err() != nil && errors.Is(err, ctx.Err()) || ipld.IsNotFound(err)
 }
 
 // why is what ended ctx, where it has ended, else err.

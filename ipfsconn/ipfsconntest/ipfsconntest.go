@@ -80,7 +80,7 @@ func direct(c api.Cid) api.Pin {
 // Has tells whether the node has a block, by asking for it with little patience.
 func Has(t testing.TB, n ipfsconn.Connector, c cid.Cid) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 	defer cancel()
 	_, err := n.Block(ctx, api.Cid{Cid: c})
 	return err == nil

@@ -1,0 +1,328 @@
+package embedded
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/ipfsconn"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/ipfsconntest"
+)
+
+// holders tells of other nodes, and counts how often it is asked.
+type holders struct {
+	infos []peer.AddrInfo
+	asked atomic.Int64
+}
+
+func (h *holders) Holders(context.Context, api.Cid) []peer.AddrInfo {
+	h.asked.Add(1)
+	return h.infos
+}
+
+func newHost(t testing.TB) host.Host {
+	t.Helper()
+	h, err := libp2p.New(libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport), libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.DisableRelay())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// onLine opens a node on a host of its own that knows of the others.
+func onLine(t testing.TB, o Options, others ...*Node) *Node {
+	t.Helper()
+	known := &holders{}
+	for _, n := range others {
+		known.infos = append(known.infos, peer.AddrInfo{ID: n.host.ID(), Addrs: n.host.Addrs()})
+	}
+	n, err := New(newHost(t), t.TempDir(), o, known, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestSuiteOnLine(t *testing.T) {
+	ipfsconntest.Run(t, func(t *testing.T) ipfsconn.Connector { return onLine(t, Options{Stall: 500 * time.Millisecond}) })
+}
+
+func TestPin_FetchesFromAnotherNode(t *testing.T) {
+	holder := onLine(t, Options{})
+	// 64 MiB below directories, so that the walk has something to follow.
+	entries := map[string]ipfsconntest.Tree{}
+	for i, name := range []string{"a", "b", "c", "d"} {
+		entries[name] = ipfsconntest.File(t, uint64(i), 64, 256<<10)
+	}
+	dir := ipfsconntest.Directory(t, entries)
+	ipfsconntest.Add(t, holder, dir)
+	n := onLine(t, Options{}, holder)
+
+	start := time.Now()
+	var last uint64
+	if err := n.Pin(within(t, time.Minute), ipfsconntest.Pin(dir.Root), func(b uint64) { last = b }); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes in %v", dir.Size, time.Since(start))
+	if last != dir.Size {
+		t.Fatalf("%d bytes of progress, want %d", last, dir.Size)
+	}
+	p, ok, err := n.pins.Get(dir.Root)
+	if err != nil || !ok || p.Size != dir.Size {
+		t.Fatalf("pin %+v, %v, %v: want size %d", p, ok, err, dir.Size)
+	}
+	if err := n.host.Network().ClosePeer(holder.host.ID()); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range dir.Blocks {
+		if ok, err := n.blocks.Has(t.Context(), b.Cid()); err != nil || !ok {
+			t.Fatalf("block %s: %v, %v", b.Cid(), ok, err)
+		}
+	}
+	if gone := ipfsconntest.Collect(t, n); len(gone) != 0 {
+		t.Fatalf("%d blocks of the pin went", len(gone))
+	}
+}
+
+func TestPin_FetchesOnlyWhatIsMissing(t *testing.T) {
+	holder := onLine(t, Options{})
+	file := ipfsconntest.File(t, 1, 40, 1000)
+	ipfsconntest.Add(t, holder, file)
+	n := onLine(t, Options{}, holder)
+	ipfsconntest.Put(t, n, file.Blocks[:30]...) // leaves
+	if err := n.Pin(within(t, 20*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
+		t.Fatal(err)
+	}
+	st, err := n.bitswap.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.BlocksReceived != 11 {
+		t.Fatalf("%d blocks came, want the 10 leaves that were missing and the root", st.BlocksReceived)
+	}
+}
+
+func TestPin_DirectFetchesTheRootOnly(t *testing.T) {
+	holder := onLine(t, Options{})
+	file := ipfsconntest.File(t, 1, 4, 1000)
+	ipfsconntest.Add(t, holder, file)
+	n := onLine(t, Options{}, holder)
+	p := ipfsconntest.Pin(file.Root)
+	p.Mode = api.PinDirect
+	if err := n.Pin(within(t, 20*time.Second), p, nil); err != nil {
+		t.Fatal(err)
+	}
+	st, err := n.bitswap.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.BlocksReceived != 1 {
+		t.Fatalf("%d blocks came, want the root", st.BlocksReceived)
+	}
+}
+
+// A holder nobody told of is asked if the pin names it.
+func TestFind_AsksOrigins(t *testing.T) {
+	holder, n := onLine(t, Options{}), onLine(t, Options{})
+	file := ipfsconntest.File(t, 1, 1, 1000)
+	ipfsconntest.Add(t, holder, file)
+	id, err := holder.ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := ipfsconntest.Pin(file.Root)
+	p.Origins = id.Addresses
+	if err := n.Find(within(t, 10*time.Second), p); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := n.blocks.Has(t.Context(), file.Root.Cid); err != nil || !ok {
+		t.Fatalf("found, but not here: %v", err)
+	}
+}
+
+// Find must be quick when the holder is known but not connected, when one of the
+// holders cannot be reached, and when the holder gets the block only later.
+func TestFind_IsQuick(t *testing.T) {
+	holder := onLine(t, Options{})
+	file := ipfsconntest.File(t, 1, 1, 1000)
+	ipfsconntest.Add(t, holder, file)
+	n := onLine(t, Options{}, holder)
+	dead := newHost(t)
+	known := n.peers.(*holders)
+	known.infos = slices.Insert(known.infos, 0, peer.AddrInfo{ID: dead.ID(), Addrs: dead.Addrs()})
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if err := n.Find(within(t, 10*time.Second), ipfsconntest.Pin(file.Root)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Fatalf("took %v", took)
+	}
+
+	late := ipfsconntest.File(t, 2, 1, 1000)
+	found := make(chan error, 1)
+	go func() { found <- n.Find(within(t, 15*time.Second), ipfsconntest.Pin(late.Root)) }()
+	for !slices.Contains(n.bitswap.GetWantlist(), late.Root.Cid) {
+		select {
+		case err := <-found:
+			t.Fatalf("found before it was there: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	ipfsconntest.Add(t, holder, late)
+	if err := <-found; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSession_IdleBeforeAWant: a bitswap session whose idle timer has run out before
+// its first want, or between two, looks for no provider any more (boxo v0.42). Here the
+// holder is not even connected, so that only a search finds it.
+func TestSession_IdleBeforeAWant(t *testing.T) {
+	holder := onLine(t, Options{})
+	n := onLine(t, Options{}, holder)
+	blocks := []cid.Cid{}
+	for i := range 3 {
+		file := ipfsconntest.File(t, uint64(i), 1, 1000)
+		ipfsconntest.Add(t, holder, file)
+		blocks = append(blocks, file.Root.Cid)
+	}
+	ctx := within(t, 20*time.Second)
+	s := n.session(ctx, blocks[0])
+	defer s.Close()
+	for _, c := range blocks {
+		<-time.After(4 * searchDelay) // longer than any idle timer
+		if err := n.host.Network().ClosePeer(holder.host.ID()); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := s.GetBlock(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > rebroadcast/2 {
+			t.Fatalf("took %v: it hung until the rebroadcast", took)
+		}
+	}
+}
+
+func TestFind_ClosesItsWants(t *testing.T) {
+	holder := onLine(t, Options{})
+	n := onLine(t, Options{}, holder)
+	for i := range 20 {
+		c := ipfsconntest.File(t, uint64(i), 1, 100).Root
+		if err := n.Find(within(t, 30*time.Millisecond), ipfsconntest.Pin(c)); api.CauseOf(err) != api.CauseNoProvider {
+			t.Fatalf("error %v, cause %q", err, api.CauseOf(err))
+		}
+	}
+	deadline := within(t, 10*time.Second)
+	for len(n.bitswap.GetWantlist()) > 0 || len(holder.bitswap.WantlistForPeer(n.host.ID())) > 0 {
+		select {
+		case <-deadline.Done():
+			t.Fatalf("wants left: %v here, %v at the other node", n.bitswap.GetWantlist(), holder.bitswap.WantlistForPeer(n.host.ID()))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func TestPin_Causes(t *testing.T) {
+	holder := onLine(t, Options{})
+	n := onLine(t, Options{Stall: 300 * time.Millisecond, StorageMax: 3 << 20}, holder)
+	tests := map[string]struct {
+		held  ipfsconntest.Tree // what the other node has of it
+		want  api.Cause
+		wants api.Cid
+	}{}
+	add := func(name string, tree ipfsconntest.Tree, held int, want api.Cause) {
+		part := tree
+		part.Blocks = tree.Blocks[held:]
+		tests[name] = struct {
+			held  ipfsconntest.Tree
+			want  api.Cause
+			wants api.Cid
+		}{part, want, tree.Root}
+	}
+	add("nobody has it", ipfsconntest.File(t, 1, 1, 100), 2, api.CauseNoProvider)
+	add("a leaf is missing", ipfsconntest.File(t, 2, 3, 100), 1, api.CauseStalled)
+	add("no room", ipfsconntest.File(t, 3, 4, 1<<20), 0, api.CauseDiskFull)
+	bad := ipfsconntest.Block(t, cid.DagProtobuf, []byte("no protobuf"))
+	add("undecodable", ipfsconntest.Tree{Root: api.Cid{Cid: bad.Cid()}, Blocks: ipfsconntest.Tree{}.Over(t).Blocks}, 0, api.CauseBadBlock)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			bs := test.held.Blocks
+			if test.want == api.CauseBadBlock {
+				bs = append(bs, bad)
+			}
+			ipfsconntest.Put(t, holder, bs...)
+			err := n.Pin(within(t, 20*time.Second), ipfsconntest.Pin(test.wants), nil)
+			if api.CauseOf(err) != test.want {
+				t.Fatalf("error %v, cause %q, want %q", err, api.CauseOf(err), test.want)
+			}
+			if _, pinned, err := n.PinStatus(t.Context(), test.wants); err != nil || pinned {
+				t.Fatalf("pinned all the same: %v", err)
+			}
+		})
+	}
+}
+
+// A block between our limit and bitswap's own reaches the node, and is refused.
+func TestPin_TooBigBlock(t *testing.T) {
+	holder := onLine(t, Options{})
+	n := onLine(t, Options{}, holder)
+	big := ipfsconntest.Leaf(t, 1, ipfsconn.MaxBlockSize+1000)
+	if err := holder.blocks.Put(t.Context(), big); err != nil {
+		t.Fatal(err)
+	}
+	err := n.Pin(within(t, 20*time.Second), ipfsconntest.Pin(api.Cid{Cid: big.Cid()}), nil)
+	if api.CauseOf(err) != api.CauseTooBig {
+		t.Fatalf("error %v, cause %q", err, api.CauseOf(err))
+	}
+}
+
+func TestPin_EndsWithItsContext(t *testing.T) {
+	holder := onLine(t, Options{})
+	file := ipfsconntest.File(t, 1, 3, 100)
+	ipfsconntest.Put(t, holder, file.Blocks[1:]...)
+	n := onLine(t, Options{}, holder)
+	if err := n.Pin(within(t, 300*time.Millisecond), ipfsconntest.Pin(file.Root), nil); api.KindOf(err) != api.Unavailable {
+		t.Fatalf("error %v of kind %q", err, api.KindOf(err))
+	}
+	// What came is kept for the next try, and goes with the pin.
+	if gone := ipfsconntest.Collect(t, n); len(gone) != 0 {
+		t.Fatalf("%d blocks of an unfinished pin went", len(gone))
+	}
+	for range n.Pinned(t.Context(), api.CidUndef) {
+		t.Fatal("an unfinished pin is listed")
+	}
+	if err := n.Unpin(t.Context(), file.Root); err != nil {
+		t.Fatal(err)
+	}
+	if gone := ipfsconntest.Collect(t, n); len(gone) != 3 {
+		t.Fatalf("%d blocks went, want 3", len(gone))
+	}
+}
