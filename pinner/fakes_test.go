@@ -59,7 +59,7 @@ func (s pinset) Totals() (pins, bytes uint64) {
 // cluster is a log that is applied to one state, which all its peers share. What the
 // consensus of a peer does wrong is set by the test.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	st      *state.State
 	pinners map[api.PeerID]*Pinner
 	ids     []api.PeerID
@@ -79,7 +79,7 @@ type cluster struct {
 	lag  map[api.PeerID]bool // peers that never catch up
 }
 
-func newCluster(t *testing.T, n int, o Options) *cluster {
+func newCluster(t testing.TB, n int, o Options) *cluster {
 	t.Helper()
 	st, err := state.Open(t.TempDir(), state.Options{}, quiet)
 	if err != nil {

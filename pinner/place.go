@@ -2,6 +2,7 @@ package pinner
 
 import (
 	"context"
+	"errors"
 	"crypto/rand"
 	"slices"
 	"time"
@@ -12,8 +13,26 @@ import (
 
 // Place says where the blocks of an add go, whose CID nobody knows yet and of which
 // size bytes are expected, 0 unknown. It promises nothing: a destination grants the
-// room when its stream opens. The error is Invalid, Full or Unavailable.
-func (p *Pinner) Place(_ context.Context, o api.PinOptions, size uint64) (api.Placement, error) {
+// room when its stream opens. Shortly after start it waits for peers to be heard of.
+// The error is Invalid, Full or Unavailable.
+func (p *Pinner) Place(ctx context.Context, o api.PinOptions, size uint64) (api.Placement, error) {
+	for {
+		placement, err := p.place(o, size)
+		if !errors.Is(err, api.Unavailable) || time.Since(p.started) >= p.o.Settle {
+			return placement, err
+		}
+		select {
+		case <-ctx.Done():
+			return placement, err
+		case <-time.After(placeRetry):
+		}
+	}
+}
+
+// placeRetry is the time between two looks at who has been heard of.
+const placeRetry = 50 * time.Millisecond
+
+func (p *Pinner) place(o api.PinOptions, size uint64) (api.Placement, error) {
 	v, err := p.look(time.Now())
 	if err != nil {
 		return api.Placement{}, err
