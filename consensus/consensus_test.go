@@ -11,6 +11,7 @@ import (
 )
 
 func TestConsensus_Replicates(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	leader := g.leader()
 	var ops []api.Op
@@ -52,6 +53,7 @@ func TestConsensus_Replicates(t *testing.T) {
 }
 
 func TestConsensus_FailoverKeepsWhatWasAcknowledged(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	for round := range 2 {
 		leader := g.leader()
@@ -87,6 +89,7 @@ func TestConsensus_FailoverKeepsWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestConsensus_RestartOfAll(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	out := g.must(g.leader(), pinOp("a"), pinOp("b"))
 	g.must(g.leader(), unpinOp("a", out[0].Index))
@@ -106,6 +109,7 @@ func TestConsensus_RestartOfAll(t *testing.T) {
 }
 
 func TestConsensus_DecisionOfAnOldLeaderIsStale(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	first := g.must(g.leader(), pinOp("a"))[0].Index
 	old := g.leader()
@@ -127,6 +131,7 @@ func TestConsensus_DecisionOfAnOldLeaderIsStale(t *testing.T) {
 }
 
 func TestConsensus_RetryIsAppliedOnce(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	leader := g.leader()
 	p := g.followers(leader)[0].id
@@ -152,6 +157,7 @@ func TestConsensus_RetryIsAppliedOnce(t *testing.T) {
 }
 
 func TestConsensus_CommitErrors(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 1, quick)
 	leader := g.leader()
 	big := pinOp("big")
@@ -189,6 +195,7 @@ func TestConsensus_CommitErrors(t *testing.T) {
 }
 
 func TestConsensus_CutOffLeaderDoesNotRead(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	leader := g.leader()
 	if _, err := leader.c.ReadIndex(g.ctx()); err != nil {

@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -183,18 +182,19 @@ func (c *Consensus) WaitApplied(ctx context.Context, index uint64) error {
 // handOver makes another voter lead: the one whose log reaches furthest of those that
 // have answered lately.
 func (c *Consensus) handOver(ctx context.Context, r *raft.Raft, trans *transport) error {
+	const lately = 3 // heartbeat timeouts
 	term := r.CurrentTerm()
 	others, _ := voters(r, c.self)
 	var to raft.ServerID
 	var best uint64
 	for _, id := range others {
 		match, contact := trans.progress.view(id, term)
-		if time.Since(contact) <= c.o.HeartbeatTimeout && (to == "" || match > best) {
+		if time.Since(contact) <= lately*c.o.HeartbeatTimeout && (to == "" || match > best) {
 			to, best = id, match
 		}
 	}
 	if to == "" {
-		return errors.New("no other voter answers")
+		return api.Unavailable.Errorf("no other voter answers")
 	}
 	err := c.await(ctx, func() raft.Future { return r.LeadershipTransferToServer(to, raft.ServerAddress(to)) })
 	if err != nil {

@@ -202,6 +202,7 @@ func (g *group) fillUntilCut(prefix string) {
 }
 
 func TestConsensus_LaggingPeerCatchesUp(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, small())
 	out := g.must(g.leader(), pinOp("gone"), pinOp("stays"))
 	lagging := g.followers(g.leader())[0]
@@ -234,6 +235,7 @@ func TestConsensus_LaggingPeerCatchesUp(t *testing.T) {
 }
 
 func TestConsensus_LogIsBoundedByBytes(t *testing.T) {
+	t.Parallel()
 	o := quick
 	o.LogBytes = 256 << 10
 	g := newGroup(t, 1, o)
@@ -259,6 +261,7 @@ func TestConsensus_LogIsBoundedByBytes(t *testing.T) {
 
 // A snapshot has come whole, and the process ends before it is restored.
 func TestConsensus_CrashBetweenSnapshotAndRestore(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, small())
 	lagging := g.followers(g.leader())[0]
 	lagging.stop()
@@ -306,6 +309,7 @@ func (g *group) copySnapshot(from, to *node) {
 
 // The state loses what it had not synced, after the log was cut to a snapshot.
 func TestConsensus_CrashAfterLogWasCut(t *testing.T) {
+	t.Parallel()
 	for name, empty := range map[string]bool{"state as at the snapshot": false, "no state at all": true} {
 		t.Run(name, func(t *testing.T) {
 			g := newGroup(t, 1, small())
@@ -341,6 +345,7 @@ func TestConsensus_CrashAfterLogWasCut(t *testing.T) {
 }
 
 func TestNew_RefusesWhatDoesNotBelongTogether(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(n *node) error{
 		"the log is gone": func(n *node) error { return os.RemoveAll(n.raftDir()) },
 		"the snapshots are gone": func(n *node) error {
@@ -361,6 +366,7 @@ func TestNew_RefusesWhatDoesNotBelongTogether(t *testing.T) {
 }
 
 func TestRecover_OneSurvivorGoesOn(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, small())
 	g.fillUntilCut("a")
 	g.must(g.leader(), pinOp("last"))

@@ -21,6 +21,7 @@ import (
 // Trap 1: a heartbeat of a new term, taken beside raft's main loop, lets a deposed
 // leader write an entry in a term that is not its own.
 func TestTrap1_DeposedLeaderWritesNothing(t *testing.T) {
+	t.Parallel()
 	for name, fast := range map[string]bool{"through the main loop": false, "control: beside it": true} {
 		t.Run(name, func(t *testing.T) {
 			o := quick
@@ -80,6 +81,7 @@ func archiveAt(t testing.TB, index uint64, names ...string) []byte {
 
 // Trap 2: a log that goes on past an installed snapshot, and contradicts it.
 func TestTrap2_SnapshotOverDivergentLog(t *testing.T) {
+	t.Parallel()
 	const at, term = 10, 3
 	for _, tc := range []struct {
 		name    string
@@ -165,6 +167,7 @@ func encoded(t testing.TB, op api.Op) []byte {
 
 // Trap 3: a crash between the two halves of a vote.
 func TestTrap3_VoteIsOneValue(t *testing.T) {
+	t.Parallel()
 	type store interface {
 		raft.StableStore
 		Close() error
@@ -204,6 +207,7 @@ func TestTrap3_VoteIsOneValue(t *testing.T) {
 
 // Trap 4: without these options each commit writes the list of free pages.
 func TestTrap4_FreelistIsNotWritten(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	db, err := openBolt(dir)
 	check(t, err)
@@ -227,6 +231,7 @@ func TestTrap4_FreelistIsNotWritten(t *testing.T) {
 
 // Trap 5: a disk that fails, or hangs, ends the peer; the others go on.
 func TestTrap5_StorageErrorEndsThePeer(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	leader := g.leader()
 	check(t, leader.c.logs.BoltStore.Close()) // all that follows fails
@@ -243,6 +248,7 @@ func TestTrap5_StorageErrorEndsThePeer(t *testing.T) {
 }
 
 func TestTrap5_HangingDiskEndsThePeer(t *testing.T) {
+	t.Parallel()
 	o := quick
 	o.StallLimit = time.Nanosecond // any write is a hang
 	n := newNode(t, newMesh(), o)
@@ -257,6 +263,7 @@ func TestTrap5_HangingDiskEndsThePeer(t *testing.T) {
 
 // Trap 6: raft's VerifyLeader counts answers to what was sent before it was asked.
 func TestTrap6_OldAnswersDoNotVerify(t *testing.T) {
+	t.Parallel()
 	o := quick
 	o.HeartbeatTimeout, o.ElectionTimeout, o.LeaderLeaseTimeout = time.Second, time.Second, time.Second
 	o.CommitTimeout, o.quietCommits = time.Minute, true // heartbeats only
@@ -308,6 +315,7 @@ func TestTrap6_OldAnswersDoNotVerify(t *testing.T) {
 }
 
 func TestNudge_FollowersHearOfACommitAtOnce(t *testing.T) {
+	t.Parallel()
 	for name, quiet := range map[string]bool{"nudged": false, "control: raft alone": true} {
 		t.Run(name, func(t *testing.T) {
 			o := quick

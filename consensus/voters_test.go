@@ -78,6 +78,7 @@ func TestCouncil_Next(t *testing.T) {
 }
 
 func TestConsensus_SettlesAtAnOddNumberOfVoters(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 4, quick) // settles at 3
 	g.join(newNode(t, g.m, quick))
 	g.join(newNode(t, g.m, quick))
@@ -99,6 +100,7 @@ func TestConsensus_SettlesAtAnOddNumberOfVoters(t *testing.T) {
 }
 
 func TestConsensus_ReplacesASilentVoter(t *testing.T) {
+	t.Parallel()
 	o := quick
 	o.ReplaceAfter = 2 * time.Second
 	g := newGroup(t, 4, o)
@@ -128,6 +130,7 @@ func TestConsensus_ReplacesASilentVoter(t *testing.T) {
 }
 
 func TestConsensus_RemoveMember(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 3, quick)
 	leader := g.leader()
 	gone := g.followers(leader)[0]
