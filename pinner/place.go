@@ -2,8 +2,8 @@ package pinner
 
 import (
 	"context"
-	"errors"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"time"
 
@@ -17,7 +17,7 @@ import (
 // The error is Invalid, Full or Unavailable.
 func (p *Pinner) Place(ctx context.Context, o api.PinOptions, size uint64) (api.Placement, error) {
 	for {
-		placement, err := p.place(o, size)
+		placement, err := p.placeNow(o, size)
 		if !errors.Is(err, api.Unavailable) || time.Since(p.started) >= p.o.Settle {
 			return placement, err
 		}
@@ -32,7 +32,7 @@ func (p *Pinner) Place(ctx context.Context, o api.PinOptions, size uint64) (api.
 // placeRetry is the time between two looks at who has been heard of.
 const placeRetry = 50 * time.Millisecond
 
-func (p *Pinner) place(o api.PinOptions, size uint64) (api.Placement, error) {
+func (p *Pinner) placeNow(o api.PinOptions, size uint64) (api.Placement, error) {
 	v, err := p.look(time.Now())
 	if err != nil {
 		return api.Placement{}, err
