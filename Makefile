@@ -8,7 +8,7 @@ KUBO     := v0.42.0
 LINT     := v2.6.2
 SHARNESS := /usr/share/sharness/sharness.sh
 
-.PHONY: all build test unit sharness lint demo bench fuzz kubo clean
+.PHONY: all build test vet unit sharness lint demo bench fuzz kubo clean
 
 all: build
 
@@ -28,8 +28,9 @@ unit: kubo
 
 # The binaries, driven from a shell.
 sharness: build
-	@test -f $(SHARNESS) || { echo "installing Debian's sharness package"; apt-get update -qq && apt-get install -y -qq sharness; } || true
+	@{ test -f $(SHARNESS) && command -v curl >/dev/null; } || { echo "installing Debian's sharness and curl"; apt-get update -qq && apt-get install -y -qq sharness curl; } || true
 	@test -f $(SHARNESS) || { echo "sharness is missing: run 'apt-get install sharness' as root, or set SHARNESS to its sharness.sh"; exit 1; }
+	@command -v curl >/dev/null || { echo "curl is missing: run 'apt-get install curl' as root"; exit 1; }
 	SHARNESS=$(SHARNESS) BIN=$(BIN) sharness/run
 
 # The real Kubo that the connector's suite runs against.

@@ -90,7 +90,7 @@ func (d *demo) run(ctx context.Context) error {
 	}{
 		{"make a 64 MiB file and a directory", func() (err error) { file, tree, sum, err = d.material(); return }},
 		{"start three peers, a process each", func() error { return d.startCluster(ctx) }},
-		{"who is there", func() error { return d.ctl(ctx, d.peers[0], "peers", "ls") }},
+		{"who is there", func() error { return d.ctl(ctx, d.peers[0], "--enc=table", "peers", "ls") }},
 		{"add the directory, two copies", func() (err error) {
 			dirCid, err = d.add(ctx, "directory", "-r", tree)
 			return
@@ -99,11 +99,11 @@ func (d *demo) run(ctx context.Context) error {
 			fileCid, err = d.add(ctx, "file", file)
 			return
 		}},
-		{"who shall hold what", func() error { return d.ctl(ctx, d.peers[0], "pin", "ls") }},
-		{"who holds what", func() error { return d.ctl(ctx, d.peers[0], "status") }},
+		{"who shall hold what", func() error { return d.ctl(ctx, d.peers[0], "--enc=table", "pin", "ls") }},
+		{"who holds what", func() error { return d.ctl(ctx, d.peers[0], "--enc=table", "status") }},
 		{"kill a holder of the file", func() (err error) { victim, newcomer, err = d.killHolder(ctx, fileCid); return }},
 		{"repair to two live copies", func() error { return d.waitRepair(ctx, newcomer, victim, dirCid, fileCid) }},
-		{"who holds what now", func() error { return d.ctl(ctx, newcomer, "status") }},
+		{"who holds what now", func() error { return d.ctl(ctx, newcomer, "--enc=table", "status") }},
 		{"read the file from the peer that had no copy", func() error { return d.readBack(ctx, newcomer, fileCid, sum) }},
 	}
 	for _, s := range steps {
