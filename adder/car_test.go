@@ -1,0 +1,173 @@
+package adder
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ipfs/boxo/files"
+	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	mh "github.com/multiformats/go-multihash"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// carOf writes a CARv1 by the letter: a section is a uvarint, a CID and data.
+func carOf(roots []cid.Cid, bs ...blocks.Block) []byte {
+	header := []byte("\xa2\x65roots") // {"roots": [...], "version": 1}
+	header = append(header, 0x80|byte(len(roots)))
+	for _, r := range roots {
+		header = append(header, 0xd8, 42, 0x58, byte(r.ByteLen()+1), 0)
+		header = append(header, r.Bytes()...)
+	}
+	header = append(header, "\x67version\x01"...)
+	out := append(binary.AppendUvarint(nil, uint64(len(header))), header...)
+	for _, b := range bs {
+		out = binary.AppendUvarint(out, uint64(b.Cid().ByteLen()+len(b.RawData())))
+		out = append(append(out, b.Cid().Bytes()...), b.RawData()...)
+	}
+	return out
+}
+
+// carTree is a dag-cbor root over a dag-pb file of two leaves, with different hashes.
+func carTree(tb testing.TB) (root cid.Cid, bs []blocks.Block) {
+	tb.Helper()
+	make := func(codec, hash uint64, data []byte) blocks.Block {
+		b, err := block(cid.Prefix{Version: 1, Codec: codec, MhType: hash, MhLength: -1}, data)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return b
+	}
+	one, two := make(cid.Raw, mh.SHA2_256, []byte("one")), make(cid.Raw, mh.BLAKE2B_MIN+31, []byte("two!"))
+	f := make(cid.DagProtobuf, mh.SHA2_512, fileNode([]link{{cid: one.Cid(), size: 3}, {cid: two.Cid(), size: 4}}, []uint64{3, 4}))
+	node := append([]byte{0xa1, 0x61, 'f', 0xd8, 42, 0x58, byte(f.Cid().ByteLen() + 1), 0}, f.Cid().Bytes()...)
+	r := make(cid.DagCBOR, mh.SHA2_256, node)
+	return r.Cid(), []blocks.Block{r, f, one, two}
+}
+
+func carDir(data []byte) files.Directory {
+	return dirOf(files.FileEntry("x.car", files.NewBytesFile(data)))
+}
+
+func carParams() api.AddParams {
+	p := api.DefaultAddParams()
+	p.Format = "car"
+	return p
+}
+
+func TestCAR_BlocksKeepTheirCIDs(t *testing.T) {
+	root, bs := carTree(t)
+	total := uint64(0)
+	for _, b := range bs {
+		total += uint64(len(b.RawData()))
+	}
+	for name, tc := range map[string]struct {
+		root cid.Cid
+		size uint64
+	}{"a dag-cbor root": {root, 0}, "a file": {bs[1].Cid(), 7}, "a raw root": {bs[2].Cid(), 3}} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 2, 2)
+			pin, out, err := c.add(t, carDir(carOf([]cid.Cid{tc.root}, bs...)), carParams())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pin.Cid.Cid != tc.root || pin.Size != total || len(c.pins) != 1 {
+				t.Fatalf("pin %+v", pin)
+			}
+			if len(out) != 1 || out[0].Name != "x.car" || out[0].Bytes != total || out[0].Size != tc.size || out[0].Cid != pin.Cid ||
+				!slices.Equal(out[0].Allocations, c.ids) {
+				t.Fatalf("lines %+v", out)
+			}
+			for _, m := range c.peers {
+				for _, b := range bs {
+					if !bytes.Equal(m.blocks[b.Cid()], b.RawData()) {
+						t.Fatalf("block %s is missing", b.Cid())
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestCAR_Refused(t *testing.T) {
+	root, bs := carTree(t)
+	whole := carOf([]cid.Cid{root}, bs...)
+	other, err := block(cid.Prefix{Version: 1, Codec: cid.DagJSON, MhType: mh.SHA2_256, MhLength: -1}, []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, text string
+		dir        files.Directory
+	}{
+		{"nothing", "", dirOf()},
+		{"a directory", "", dirOf(folder("d"))},
+		{"two files", "one CAR", dirOf(files.FileEntry("a", files.NewBytesFile(whole)), files.FileEntry("b", files.NewBytesFile(whole)))},
+		{"no root", "single root", carDir(carOf(nil, bs...))},
+		{"two roots", "single root", carDir(carOf([]cid.Cid{root, root}, bs...))},
+		{"no CAR at all", "", carDir([]byte("hello, this is a text and no CAR"))},
+		{"an empty file", "", carDir(nil)},
+		{"half a block", "", carDir(whole[:len(whole)-2])},
+		{"a block missing", bs[3].Cid().Hash().B58String(), carDir(carOf([]cid.Cid{root}, bs[:3]...))},
+		{"no root block", root.Hash().B58String(), carDir(carOf([]cid.Cid{root}, bs[1:]...))},
+		{"another codec", "dag-cbor", carDir(carOf([]cid.Cid{root}, append(bs, other)...))},
+		{"a block that does not match", "does not match", carDir(carOf([]cid.Cid{root}, append(bs[:3:3], blockWith(t, []byte("three"), bs[3].Cid()))...))},
+		{"a section over any block", "", carDir(append(whole, 0xff, 0xff, 0xff, 0x7f))},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCluster(t, 2, 1)
+			_, _, err := c.add(t, tc.dir, carParams())
+			if !errors.Is(err, api.Invalid) && tc.text != bs[3].Cid().Hash().B58String() || err == nil {
+				t.Fatalf("got %v, want Invalid", err)
+			}
+			if !strings.Contains(err.Error(), tc.text) && !strings.Contains(err.Error(), "lacks") {
+				t.Fatalf("got %q, want something about %q", err, tc.text)
+			}
+			nothingPinned(t, c)
+		})
+	}
+}
+
+func TestCAR_PartsAreTakenWithNoPin(t *testing.T) {
+	root, bs := carTree(t)
+	c := newCluster(t, 1, 1)
+	p := carParams()
+	p.NoPin = true
+	if _, _, err := c.add(t, carDir(carOf([]cid.Cid{root}, bs[2:]...)), p); err != nil {
+		t.Fatal(err)
+	}
+	if m := c.peers[c.ids[0]]; len(m.blocks) != 2 || m.durable != 1 || len(c.pins) != 0 {
+		t.Fatalf("%d blocks, %d commits, pins %v", len(m.blocks), m.durable, c.pins)
+	}
+}
+
+func FuzzCAR(f *testing.F) {
+	root, bs := carTree(f)
+	whole := carOf([]cid.Cid{root}, bs...)
+	f.Add(whole)
+	f.Add(whole[:40])
+	f.Add([]byte("\x0a\xa1\x67version\x02"))
+	// A CARv2: pragma, characteristics, where the data is, and the data.
+	v2 := append([]byte("\x0a\xa1\x67version\x02"), make([]byte, 16)...)
+	for _, n := range []uint64{51, uint64(len(whole)), 0} {
+		v2 = binary.LittleEndian.AppendUint64(v2, n)
+	}
+	f.Add(append(v2, whole...))
+	for _, n := range []uint64{0, 1 << 63, 1<<64 - 1} {
+		bad := bytes.Clone(v2)
+		binary.LittleEndian.PutUint64(bad[27:], n)
+		f.Add(append(bad, whole...))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := newCluster(t, 1, 1)
+		pin, _, err := c.add(t, carDir(data), carParams())
+		if err == nil {
+			complete(t, c.peers[c.ids[0]], pin)
+		}
+	})
+}
