@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
@@ -40,6 +41,8 @@ type Options struct {
 	DiskReserve   uint64 // bytes of the disk to leave free; 512 MiB
 	CacheBytes    int64  // of memory for reads; 16 MiB
 	MemTableBytes uint64 // of memory for one buffer of writes, of which there are at most 3; 16 MiB
+
+	fs vfs.FS // the disk; a test's may crash
 }
 
 func (o Options) withDefaults() Options {
@@ -51,6 +54,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 16 << 20
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
 	}
 	return o
 }
@@ -81,13 +87,24 @@ func Open(dir string, o Options, log *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open block store %s: %w", dir, err)
 	}
 	s := &Store{dir: dir, o: o, db: db}
-	total, err := get(db, []byte{prefixTotal})
-	if err == nil && len(total) == 8 {
-		s.total = binary.BigEndian.Uint64(total)
-	} else if !errors.Is(err, pebble.ErrNotFound) {
-		return nil, errors.Join(fmt.Errorf("block store %s: bad total %x: %w", dir, total, err), db.Close())
+	if s.total, err = readTotal(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("open block store %s: %w", dir, err), db.Close())
 	}
 	return s, nil
+}
+
+func readTotal(db *pebble.DB) (uint64, error) {
+	v, err := get(db, []byte{prefixTotal})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err == nil && len(v) != 8 {
+		err = api.Internal.Errorf("bad total %x", v)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(v), nil
 }
 
 // Close flushes and closes the store. Nothing may be using it.

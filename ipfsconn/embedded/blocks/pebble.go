@@ -17,6 +17,7 @@ func openDB(dir string, o Options, log *slog.Logger) (*pebble.DB, error) {
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
 	po := &pebble.Options{
+		FS:                          o.fs,
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		MemTableSize:                o.MemTableBytes,
