@@ -78,6 +78,7 @@ func BenchmarkList(b *testing.B) {
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			b.ReportAllocs()
+			cpu := cpuTime(b)
 			for read := 0; read < b.N; {
 				for _, err := range s.List(b.Context(), q.q) {
 					must(b, err)
@@ -87,6 +88,7 @@ func BenchmarkList(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pins/s")
+			b.ReportMetric(float64(b.N)/(cpuTime(b)-cpu).Seconds(), "pins/s/core")
 		})
 	}
 }

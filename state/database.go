@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
@@ -70,20 +72,18 @@ func (d *database) release() {
 }
 
 func pebbleOptions(o Options, log *slog.Logger) *pebble.Options {
-	l := pebbleLog{log}
+	l := &pebbleLog{log: log}
 	p := &pebble.Options{
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       uint64(o.MemTableBytes),
 		// A flush may take as long as filling one more takes before writes wait.
 		MemTableStopWritesThreshold: 3,
-		// L0 files are small beside a peer's other work: let a burst pass and merge
-		// them later, but never read from more than a dozen.
-		L0CompactionThreshold: 4,
+		// A burst of writes may pass before its files are merged: the cores are shared.
 		L0StopWritesThreshold: 24,
 		MaxOpenFiles:          512,
 		Logger:                l,
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { log.Error("state database cannot write", "err", err) },
+			BackgroundError: l.background,
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				log.Error("state database is damaged", "file", i.Path, "err", i.Details)
 			},
@@ -102,13 +102,29 @@ func pebbleOptions(o Options, log *slog.Logger) *pebble.Options {
 	return p
 }
 
-// pebbleLog gives Pebble's talk to the debug log.
-type pebbleLog struct{ log *slog.Logger }
+// pebbleLog gives Pebble's talk to the debug log, and its failures to the others.
+type pebbleLog struct {
+	log *slog.Logger
 
-func (l pebbleLog) Infof(format string, args ...any)  { l.debug(format, args) }
-func (l pebbleLog) Errorf(format string, args ...any) { l.debug(format, args) }
+	mu   sync.Mutex
+	told time.Time // when a background error was last told
+}
 
-func (l pebbleLog) debug(format string, args []any) {
+func (l *pebbleLog) Infof(format string, args ...any)  { l.debug(format, args) }
+func (l *pebbleLog) Errorf(format string, args ...any) { l.debug(format, args) }
+
+// background tells of a write that failed and that Pebble tries again at once, for as
+// long as it takes: on a full disk many times a second.
+func (l *pebbleLog) background(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.told) > time.Minute {
+		l.told = now
+		l.log.Error("state database cannot write", "err", err)
+	}
+}
+
+func (l *pebbleLog) debug(format string, args []any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
 		l.log.Debug("pebble", "says", fmt.Sprintf(format, args...))
 	}
@@ -117,7 +133,7 @@ func (l pebbleLog) debug(format string, args []any) {
 // Fatalf is called where Pebble cannot go on, such as after a failed write of its
 // log, and must not return: the process ends, and what it had not synced comes back
 // from the Raft log.
-func (l pebbleLog) Fatalf(format string, args ...any) {
+func (l *pebbleLog) Fatalf(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	l.log.Error("state database failed", "err", msg)
 	panic("state: " + msg)

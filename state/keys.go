@@ -131,8 +131,8 @@ func ceilSeconds(t time.Time, none int64) int64 {
 	return t.Unix()
 }
 
-// indexKeys appends the secondary keys of p to the arena and gives each of them to
-// add. A key is valid until the next call of add.
+// indexKeys gives each secondary key of p to add, in no order. A key is valid until
+// add returns.
 func indexKeys(p api.Pin, add func(key []byte)) {
 	cid := p.Cid.KeyString()
 	buf := make([]byte, 0, 256)

@@ -333,6 +333,41 @@ func TestState_ReopensAfterCrash(t *testing.T) {
 	must(t, again.Verify(t.Context()))
 }
 
+// What a crash may leave of the log is any beginning of it: then the state is that of
+// some commit, whole.
+func TestState_LosesOnlyATail(t *testing.T) {
+	dir := t.TempDir()
+	live := filepath.Join(dir, "live")
+	s := openState(t, live)
+	digests := map[uint64]Digest{0: s.Digest()}
+	for n := range 20 {
+		put(t, s, testPin(2*n), testPin(2*n+1))
+		digests[s.Applied()] = s.Digest()
+	}
+	must(t, s.Sync())
+	logs, err := filepath.Glob(filepath.Join(s.live.dir, "*.log"))
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("logs %v, %v", logs, err)
+	}
+	whole, err := os.Stat(logs[0])
+	must(t, err)
+	seen := map[uint64]bool{}
+	for i := range int64(20) {
+		crashed := filepath.Join(dir, fmt.Sprint(i))
+		must(t, os.CopyFS(crashed, os.DirFS(live)))
+		must(t, os.Truncate(filepath.Join(crashed, filepath.Base(s.live.dir), filepath.Base(logs[0])), whole.Size()*i/20))
+		again := openState(t, crashed)
+		seen[again.Applied()] = true
+		if again.Digest() != digests[again.Applied()] {
+			t.Fatalf("at %d: a state that never was", again.Applied())
+		}
+		must(t, again.Verify(t.Context()))
+	}
+	if len(seen) < 10 {
+		t.Fatalf("only %d states were seen: the test does not cut where it should", len(seen))
+	}
+}
+
 func TestState_ClosedIsUnavailable(t *testing.T) {
 	s, err := Open(t.TempDir(), Options{}, quiet)
 	must(t, err)
