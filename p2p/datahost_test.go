@@ -128,7 +128,11 @@ func TestDataHost_SilentStrangerGetsNothing(t *testing.T) {
 	stranger.SetStreamHandler(certificateProtocol, func(s network.Stream) { asked <- struct{}{} })
 	answer := make(chan error, 1)
 	go func() { answer <- ask(t, stranger, a) }()
-	<-asked
+	select {
+	case <-asked:
+	case err := <-answer:
+		t.Fatalf("it was not asked for its certificate: %v", err)
+	}
 	select {
 	case err := <-answer:
 		if err == nil {
