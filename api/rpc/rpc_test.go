@@ -469,7 +469,7 @@ func TestLimits(t *testing.T) {
 		return api.Peer{Version: strings.Repeat("x", maxMessage)}, nil
 	}
 	h.RepoGC = func(context.Context, api.PeerID) (api.RepoGC, error) {
-		keys := make([]api.RepoGCKey, 2*maxElements)
+		keys := make([]api.RepoGCKey, maxElements+1)
 		for i := range keys {
 			keys[i].Key = cid1
 		}
@@ -496,8 +496,8 @@ func TestLimits(t *testing.T) {
 	want("as much as a member may send", err, "")
 	gc, err := member.RepoGC(t.Context(), w.server.ID())
 	want("what a large collection removed", err, "")
-	if len(gc.Keys) != 2*maxElements {
-		t.Errorf("%d keys arrived, want %d", len(gc.Keys), 2*maxElements)
+	if len(gc.Keys) != maxElements+1 {
+		t.Errorf("%d keys arrived, want %d", len(gc.Keys), maxElements+1)
 	}
 	_, err = member.Identify(t.Context(), w.server.ID())
 	want("an answer that is too long", err, api.Unknown)
