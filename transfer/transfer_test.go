@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -134,7 +135,7 @@ func serve(tb testing.TB, st Store, allow func(context.Context, peer.ID) error, 
 		tb.Fatal(err)
 	}
 	for !contains(there) {
-		time.Sleep(time.Millisecond) // until Run has set its handler
+		runtime.Gosched() // until Run has set its handler
 	}
 	return NewClient(here), s
 }
@@ -488,7 +489,7 @@ func TestServer_StoppingAborts(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
 	for !contains(there) {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	if err := here.Connect(t.Context(), peer.AddrInfo{ID: there.ID(), Addrs: there.Addrs()}); err != nil {
 		t.Fatal(err)
