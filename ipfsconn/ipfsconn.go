@@ -70,8 +70,7 @@ type Connector interface {
 
 	// Connect connects the node to a peer.
 	Connect(ctx context.Context, p peer.AddrInfo) error
-	// Close releases what New took, after calls in progress have ended. Their contexts
-	// are the caller's to cancel.
+	// Close releases what New took. The calls in progress are the caller's to end.
 	Close() error
 }
 

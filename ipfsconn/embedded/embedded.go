@@ -102,8 +102,8 @@ func listen(addr string) (net.Listener, error) {
 	return manet.NetListener(l), nil
 }
 
-// Close ends the exchange of blocks and closes the stores, once calls in progress have
-// ended.
+// Close ends the exchange of blocks, and with it what waits for blocks, and closes the
+// stores once the calls in progress have ended.
 func (n *Node) Close() error {
 	err := n.closeGateway()
 	if !n.use.close() {
@@ -188,12 +188,14 @@ type inUse struct {
 	calls  sync.WaitGroup
 }
 
+var errClosed = api.Unavailable.Errorf("the IPFS node is closed")
+
 // begin counts a call that end ends. The error is Unavailable once closed.
 func (u *inUse) begin() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.closed {
-		return api.Unavailable.Errorf("the IPFS node is closed")
+		return errClosed
 	}
 	u.calls.Add(1)
 	return nil

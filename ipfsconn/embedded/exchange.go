@@ -133,7 +133,11 @@ func (s *session) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error)
 		return nil, err
 	}
 	defer s.end()
-	return f.GetBlock(ctx, c)
+	b, err := f.GetBlock(ctx, c)
+	if err != nil && s.n.closing.Err() != nil {
+		return nil, errClosed
+	}
+	return b, err
 }
 
 // GetBlocks implements exchange.Fetcher.
