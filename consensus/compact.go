@@ -9,9 +9,10 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// snapshotPause is the least time between two snapshots: raft refuses one while a
-// change of the configuration is under way.
-const snapshotPause = time.Second
+const (
+	snapshotPause = time.Second      // least time between two snapshots
+	snapshotRetry = 10 * time.Second // after one that failed
+)
 
 // takeSnapshots has raft take a snapshot and cut its log whenever the log has grown by
 // half of Options.LogBytes, or by Options.SnapshotThreshold entries, until ctx ends.
@@ -26,13 +27,15 @@ func (c *Consensus) takeSnapshots(ctx context.Context, r *raft.Raft) error {
 	})
 	for {
 		if c.snapshotDue() {
+			pause := snapshotPause
 			if err := c.takeSnapshot(ctx, r); err != nil && ctx.Err() == nil {
 				c.log.Warn("snapshot was not taken", "err", err)
+				pause = snapshotRetry
 			}
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(snapshotPause):
+			case <-time.After(pause):
 			}
 		}
 		select {

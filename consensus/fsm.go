@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -32,7 +33,11 @@ type machine struct {
 	fault     *fault
 	// applied is called when the state has moved on to index.
 	applied func(index uint64)
+	// configured is the index of the last change of raft's configuration in the log.
+	configured atomic.Uint64
 }
+
+var _ raft.BatchingFSM = (*machine)(nil)
 
 // Apply implements raft.FSM.
 func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
@@ -49,6 +54,9 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 			if ops, err = decodeEntry(l.Data); err != nil {
 				m.fault.stop(fmt.Errorf("log entry %d cannot be applied: %w", l.Index, err))
 			}
+		}
+		if l.Type == raft.LogConfiguration {
+			m.configured.Store(l.Index)
 		}
 		if l.Index <= m.st.Applied() {
 			out[i] = w.repeat(l.Index, ops) // these come first: nothing is written yet

@@ -171,19 +171,27 @@ func (c *Consensus) reconfigure(ctx context.Context, change func(r *raft.Raft, n
 	if r.State() != raft.Leader {
 		return errNotLeader()
 	}
+	newest, err := c.snapshots.newest()
+	if err != nil {
+		return err
+	}
+	// Raft does not tell the index of its configuration, but refuses a change that names
+	// an older one: so what was decided in another leadership changes nothing.
+	index := max(c.machine.configured.Load(), newest.ConfigurationIndex)
 	err = c.await(ctx, func() raft.Future {
 		f := r.GetConfiguration()
-		if change := change(r, f.Configuration(), f.Index()); change != nil {
+		if change := change(r, f.Configuration(), index); change != nil {
 			return change
 		}
 		return f
 	})
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return api.Unavailable.Errorf("change the voters: %w", err)
-	default:
-		return api.Unknown.Errorf("change the voters: %w", err)
+	for _, open := range []error{raft.ErrLeadershipLost, raft.ErrRaftShutdown, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, open) {
+			return api.Unknown.Errorf("change the voters: %w", err)
+		}
 	}
+	if err != nil {
+		return api.Unavailable.Errorf("change the voters: %w", err)
+	}
+	return nil
 }

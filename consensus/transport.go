@@ -23,6 +23,13 @@ type transport struct {
 	progress               *progress
 }
 
+// Raft asks for these and makes do without where they are missing.
+var (
+	_ raft.WithPreVote       = (*transport)(nil)
+	_ raft.WithClose         = (*transport)(nil)
+	_ raft.MonotonicLogStore = (*logStore)(nil)
+)
+
 func newTransport(layer *streamLayer, o Options, log *hclogger) *transport {
 	return &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
