@@ -1,9 +1,9 @@
 # What the tests share. Source it after setting test_description.
 : "${BIN:?the directory of the built binaries}"
 : "${SHARNESS:=/usr/share/sharness/sharness.sh}"
-PATH=$BIN:$PATH
 export LC_ALL=C
 . "$SHARNESS"
+PATH=$BIN:$PATH # after sharness, which puts the folder above first
 
 # wait_for SECONDS COMMAND...: succeeds once the command does.
 wait_for() {
@@ -64,6 +64,7 @@ ctl() {
 start_peer() {
 	local dir=$1
 	shift
+	use_peer "$dir"
 	(use_peer "$dir" && exec cluster-service -c "$dir" "${@:-daemon}" >>"$dir.log" 2>&1) &
 	echo $! >"$dir.pid"
 	wait_for 30 ctl "$dir" pin ls || { cat "$dir.log" >&2; return 1; }

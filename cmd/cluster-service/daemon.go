@@ -251,12 +251,43 @@ func (p *Daemon) Run(ctx context.Context) error {
 		{p.host.Run, p.data.Run, p.links.run, p.cons.Run, p.runNode},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
 		{p.rpc.Run, p.blocks.Run},
-		{p.rest.Run},
+		{p.serveREST},
 	}
 	err := runFloors(ctx, floors)
 	p.log.Info("peer has stopped", "err", err)
 	return err
 }
+
+// catchUpLimit is how long the API waits at start for this peer's state.
+const catchUpLimit = 15 * time.Second
+
+// serveREST answers the API once this peer's state holds what was committed before the
+// start: a peer that was killed may have lost the last changes of its state, though not
+// of its log, and must not read as if they had not been made. Without a quorum it
+// answers all the same after a while, from what it has.
+func (p *Daemon) serveREST(ctx context.Context) error {
+	catchUp, cancel := context.WithTimeout(ctx, catchUpLimit)
+	defer cancel()
+	for {
+		err := p.current(catchUp)
+		if err == nil {
+			break
+		}
+		if catchUp.Err() != nil {
+			if ctx.Err() == nil {
+				p.log.Warn("this peer could not make sure that its state is current; it answers from what it has", "err", err)
+			}
+			break
+		}
+		select {
+		case <-catchUp.Done():
+		case <-time.After(catchUpRetry):
+		}
+	}
+	return p.rest.Run(ctx)
+}
+
+const catchUpRetry = 50 * time.Millisecond
 
 // runFloors runs all functions; once ctx ends or one of them does, it stops the floors
 // from the last to the first, each when the one above has ended. It returns the first
