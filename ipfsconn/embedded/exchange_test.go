@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
@@ -344,5 +346,44 @@ func TestPin_EndsWithItsContext(t *testing.T) {
 	}
 	if gone := ipfsconntest.Collect(t, n); len(gone) != 3 {
 		t.Fatalf("%d blocks went, want 3", len(gone))
+	}
+}
+
+// Content that nobody has must not hold up content that is there.
+func TestFind_AmidManyThatFindNothing(t *testing.T) {
+	holder := onLine(t, Options{})
+	n := onLine(t, Options{}, holder)
+	ctx, cancel := context.WithCancel(t.Context())
+	var lost errgroup.Group
+	const missing = 1000
+	for i := range missing {
+		c := api.Cid{Cid: ipfsconntest.Leaf(t, uint64(i), 10).Cid()}
+		lost.Go(func() error {
+			if err := n.Find(ctx, ipfsconntest.Pin(c)); api.CauseOf(err) != api.CauseNoProvider {
+				return fmt.Errorf("error %v, cause %q", err, api.CauseOf(err))
+			}
+			return nil
+		})
+	}
+	deadline := within(t, 20*time.Second)
+	for len(n.bitswap.GetWantlist()) < missing {
+		select {
+		case <-deadline.Done():
+			t.Fatalf("%d wants", len(n.bitswap.GetWantlist()))
+		case <-time.After(time.Millisecond):
+		}
+	}
+	start := time.Now()
+	for i := range 20 {
+		file := ipfsconntest.File(t, uint64(i), 2, 100)
+		ipfsconntest.Add(t, holder, file)
+		if err := n.Pin(deadline, ipfsconntest.Pin(file.Root), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("20 pins amid %d searches took %v", missing, time.Since(start))
+	cancel()
+	if err := lost.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
