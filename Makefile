@@ -4,7 +4,6 @@ GO       ?= go
 BIN      := $(CURDIR)/bin
 TOOLS    := $(CURDIR)/.bin
 PACKAGES := ./...
-KUBO     := v0.42.0
 LINT     := v2.6.2
 SHARNESS := /usr/share/sharness/sharness.sh
 
@@ -33,11 +32,11 @@ sharness: build
 	@command -v curl >/dev/null || { echo "curl is missing: run 'apt-get install curl' as root"; exit 1; }
 	SHARNESS=$(SHARNESS) BIN=$(BIN) sharness/run
 
-# The real Kubo that the connector's suite runs against.
-kubo: $(TOOLS)/ipfs-$(KUBO)
-$(TOOLS)/ipfs-$(KUBO):
-	GOBIN=$(TOOLS) $(GO) install github.com/ipfs/kubo/cmd/ipfs@$(KUBO)
-	@touch $@
+# The real Kubo that the connector's suite runs against, pinned by a module of its own.
+kubo: $(TOOLS)/ipfs
+$(TOOLS)/ipfs: tools/kubo/go.mod
+	@mkdir -p $(TOOLS)
+	$(GO) build -C tools/kubo -o $@ github.com/ipfs/kubo/cmd/ipfs
 
 lint:
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT)
