@@ -1,29 +1,34 @@
 package config
 
 import (
+	"cmp"
+	"encoding"
+	"errors"
 	"fmt"
+	"maps"
 	"reflect"
-	"sort"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
-// prefixes are the environment's names of sections, as IPFS Cluster has them.
+// prefixes are the environment's names of sections, as IPFS Cluster has them; state and
+// embedded are ours alone.
 var prefixes = map[string]string{
 	"cluster":                 "CLUSTER_",
 	"consensus.raft":          "CLUSTER_RAFT_",
+	"state":                   "CLUSTER_STATE_",
 	"api.restapi":             "CLUSTER_RESTAPI_",
 	"ipfs_connector.ipfshttp": "CLUSTER_IPFSHTTP_",
+	"embedded":                "CLUSTER_EMBEDDED_",
 	"pin_tracker.stateless":   "CLUSTER_STATELESS_",
 	"monitor.pubsubmon":       "CLUSTER_PUBSUBMON_",
-	"allocator.balanced":      "CLUSTER_BALANCED_",
-	"informer.disk":           "CLUSTER_DISK_",
 	"informer.tags":           "CLUSTER_TAGS_",
-	"embedded":                "CLUSTER_EMBEDDED_",
 }
 
-// otherVariables are read by somebody else than the settings tree, or belong to parts
-// of IPFS Cluster that Pinfold does not have.
-var otherVariables = []string{"CLUSTER_CREDENTIALS", "CLUSTER_ID", "CLUSTER_PRIVATEKEY"}
+// credentials is the variable that cluster-ctl reads.
+const credentials = "CLUSTER_CREDENTIALS"
 
 // envName gives the variable of the setting at path: the section's prefix and the rest
 // of the path in capitals without underscores, joined by underscores.
@@ -42,37 +47,144 @@ func envName(path []string) string {
 	return ""
 }
 
-// fromEnv sets what the environment (name=value pairs) says. A variable that starts
-// with CLUSTER_ and means nothing is a warning.
-func fromEnv(environ []string, tree reflect.Value, bad *faults, warn *[]string) {
-	known := keys(tree, nil)
-	byName := make(map[string]key, len(known))
-	for _, k := range known {
+// readEnviron sets what the environment (name=value pairs) says; an empty variable says
+// nothing. One that starts with CLUSTER_ and means nothing is a warning, not a fault:
+// whoever runs the process may have put it there, as Kubernetes does for a service
+// named cluster.
+func (r *reading) readEnviron(environ []string) {
+	byName := make(map[string]key, len(r.keys))
+	for _, k := range r.keys {
 		byName[envName(k.path)] = k
 	}
-	sorted := append([]string(nil), environ...)
-	sort.Strings(sorted)
+	sorted := slices.Clone(environ)
+	slices.SortStableFunc(sorted, func(a, b string) int {
+		a, _, _ = strings.Cut(a, "=")
+		b, _, _ = strings.Cut(b, "=")
+		return cmp.Compare(a, b)
+	})
 	for _, pair := range sorted {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, "CLUSTER_") || isOther(name) {
+		if !strings.HasPrefix(name, "CLUSTER_") || name == credentials || value == "" {
 			continue
 		}
 		k, ok := byName[name]
 		if !ok {
-			*warn = append(*warn, fmt.Sprintf("the environment variable %s means nothing to Pinfold and is ignored", name))
+			r.warnf("the environment variable %s means nothing to Pinfold and is ignored%s", printable(name), hintFor(name, byName))
 			continue
 		}
+		r.variable[k.String()] = name
 		if err := setText(k.field, value); err != nil {
-			bad.addf("%s: %v", name, err)
+			r.addf([]string{k.String()}, "%v", err)
 		}
 	}
 }
 
-func isOther(name string) bool {
-	for _, o := range otherVariables {
-		if name == o {
-			return true
+// hintFor tells what to do about an unknown variable, where that is known.
+func hintFor(name string, known map[string]key) string {
+	for _, f := range foreigners {
+		if f.hint != "" && envName(strings.Split(f.path, ".")) == name {
+			return ": " + f.hint
 		}
 	}
-	return false
+	for _, n := range slices.Sorted(maps.Keys(known)) {
+		if edits(name, n) <= 2 {
+			return "; did you mean " + n + "?"
+		}
+	}
+	return ""
+}
+
+// setText sets a field from the text form that the environment uses: lists are
+// separated by commas, maps are key:value pairs separated by commas.
+func setText(field reflect.Value, s string) error {
+	if u, ok := field.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return u.UnmarshalText([]byte(s))
+	}
+	if field.Type() == durationType {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("%q is not a duration such as 30s or 5m", s)
+		}
+		field.SetInt(int64(d))
+		return nil
+	}
+	switch field.Kind() {
+	case reflect.Pointer:
+		fresh := reflect.New(field.Type().Elem())
+		if err := setText(fresh.Elem(), s); err != nil {
+			return err
+		}
+		field.Set(fresh)
+	case reflect.String:
+		field.SetString(s)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", s)
+		}
+		field.SetBool(b)
+	case reflect.Int, reflect.Int64:
+		n, err := strconv.ParseInt(s, 10, field.Type().Bits())
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", s)
+		}
+		field.SetInt(n)
+	case reflect.Uint64:
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number of 0 or more", s)
+		}
+		field.SetUint(n)
+	case reflect.Slice:
+		return setTextList(field, s)
+	case reflect.Map:
+		return setTextMap(field, s)
+	default:
+		return errors.New("cannot be set from the environment")
+	}
+	return nil
+}
+
+// parts are the elements of a list in the environment.
+func parts(s string) []string {
+	var out []string
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+func setTextList(field reflect.Value, s string) error {
+	parts := parts(s)
+	list := reflect.MakeSlice(field.Type(), len(parts), len(parts))
+	for i, part := range parts {
+		if err := setText(list.Index(i), part); err != nil {
+			return err
+		}
+	}
+	field.Set(list)
+	return nil
+}
+
+// setTextMap does not repeat what it was given in errors: it may be passwords.
+func setTextMap(field reflect.Value, s string) error {
+	m := reflect.MakeMap(field.Type())
+	for i, part := range parts(s) {
+		name, value, ok := strings.Cut(part, ":")
+		if !ok || name == "" {
+			return fmt.Errorf("must be key:value pairs with commas between them, and number %d is none", i+1)
+		}
+		if m.MapIndex(reflect.ValueOf(name)).IsValid() {
+			return fmt.Errorf("%q is there twice", name)
+		}
+		item := reflect.New(field.Type().Elem()).Elem()
+		if err := setText(item, value); err != nil {
+			return err
+		}
+		m.SetMapIndex(reflect.ValueOf(name), item)
+	}
+	field.Set(m)
+	return nil
 }
