@@ -68,8 +68,8 @@ type Node struct {
 func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) (*Node, error) {
 	o = o.WithDefaults()
 	n := &Node{host: h, o: o, peers: peers, log: log, metrics: prometheus.NewRegistry()}
-	if o.GatewayListenMultiaddress != "" {
-		l, err := listen(o.GatewayListenMultiaddress)
+	if a := o.GatewayListenMultiaddress; a != "" && a != Off {
+		l, err := listen(a)
 		if err != nil {
 			return nil, err
 		}
