@@ -42,8 +42,9 @@ type Contact func(api.PeerID) time.Time
 type Options struct {
 	// Interval is between two messages of a peer; half of what a metric lasts; 15s.
 	Interval time.Duration `json:"monitor_ping_interval"`
-	// Check is between looks at what has expired; a quarter of Interval, 1s at most.
-	Check time.Duration `json:"check_interval"`
+	// Check is between looks at what has expired; a quarter of Interval, 1s at most. In a
+	// file it is check_interval in the section monitor.pubsubmon.
+	Check time.Duration `json:"-"`
 }
 
 // WithDefaults returns o with its defaults filled in.

@@ -20,7 +20,7 @@ type Options struct {
 	// PeerAddresses are peers to connect to before any other, each with its /p2p.
 	PeerAddresses []multiaddr.Multiaddr `json:"peer_addresses"`
 	// PeerstoreFile is where known addresses are kept, one a line; "" nowhere.
-	PeerstoreFile string `json:"peerstore_file,omitempty"`
+	PeerstoreFile string `json:"-"`
 
 	ConnectionManager ConnectionManager `json:"connection_manager"`
 	ResourceManager   ResourceManager   `json:"resource_manager"`
@@ -66,6 +66,7 @@ func (o Options) WithDefaults() Options {
 		o.Listen = []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/0.0.0.0/tcp/9096")}
 	}
 	o.ConnectionManager = o.ConnectionManager.withDefaults()
+	o.ResourceManager = o.ResourceManager.withDefaults()
 	o.PubSub = o.PubSub.withDefaults()
 	def(&o.DialPeerTimeout, 3*time.Second)
 	return o
@@ -76,6 +77,13 @@ func (c ConnectionManager) withDefaults() ConnectionManager {
 	def(&c.LowWater, 100)
 	def(&c.GracePeriod, 2*time.Minute)
 	return c
+}
+
+func (m ResourceManager) withDefaults() ResourceManager {
+	if m.Enabled == nil {
+		m.Enabled = new(true)
+	}
+	return m
 }
 
 func (p PubSub) withDefaults() PubSub {
@@ -131,5 +139,6 @@ func (o DataOptions) WithDefaults() DataOptions {
 		o.Listen = []multiaddr.Multiaddr{multiaddr.StringCast("/ip4/0.0.0.0/tcp/4001")}
 	}
 	o.ConnectionManager = o.ConnectionManager.withDefaults()
+	o.ResourceManager = o.ResourceManager.withDefaults()
 	return o
 }

@@ -69,16 +69,18 @@ type Self struct {
 
 // Options tune a Tracker; the zero value of a field means its default.
 type Options struct {
-	Workers     int           `json:"concurrent_pins"`      // pins fetching at once; 10
-	Finders     int           `json:"concurrent_finds"`     // pins looking for their first block at once; 1000
-	Patience    time.Duration `json:"find_patience"`        // for a first block at the first try, doubled with each; 500ms
-	MaxPatience time.Duration `json:"find_patience_max"`    // and at most; 1m
-	Backoff     time.Duration `json:"retry_backoff"`        // before retrying a failed pin, doubled with each try; 5s
-	MaxBackoff  time.Duration `json:"retry_backoff_max"`    // and at most; 1h
-	Stall       time.Duration `json:"stall_timeout"`        // a fetch without new bytes for this long has failed, at the first try sooner; 2m
-	Sync        time.Duration `json:"pin_recover_interval"` // between comparisons of node and state; 12m
-	MarkAge     time.Duration `json:"add_mark_age"`         // an add's pin that no pin has taken over goes after this; 1h
+	Workers     int           `json:"concurrent_pins"`   // pins fetching at once; 10
+	Finders     int           `json:"concurrent_finds"`  // pins looking for their first block at once; 1000
+	Patience    time.Duration `json:"find_patience"`     // for a first block at the first try, doubled with each; 500ms
+	MaxPatience time.Duration `json:"find_patience_max"` // and at most; 1m
+	Backoff     time.Duration `json:"retry_backoff"`     // before retrying a failed pin, doubled with each try; 5s
+	MaxBackoff  time.Duration `json:"retry_backoff_max"` // and at most; 1h
+	Stall       time.Duration `json:"stall_timeout"`     // a fetch without new bytes for this long has failed, at the first try sooner; 2m
+	MarkAge     time.Duration `json:"add_mark_age"`      // an add's pin that no pin has taken over goes after this; 1h
 
+	// Sync is between comparisons of node and state; 12m. In a file it is
+	// pin_recover_interval in the section cluster.
+	Sync time.Duration `json:"-"`
 	// Exclusive tells that all pins of the node are the cluster's (the embedded node).
 	// On a node shared with others, only what this peer was once allotted is unpinned.
 	Exclusive bool `json:"-"`
