@@ -28,19 +28,27 @@ func listen(o Options) ([]net.Listener, error) {
 	return all, nil
 }
 
-func listenOn(addr string) (net.Listener, error) {
+// dialArgs gives what net.Listen takes for addr, of TCP or a Unix socket.
+func dialArgs(addr string) (network, host string, err error) {
 	m, err := multiaddr.NewMultiaddr(addr)
 	if err != nil {
-		return nil, api.Invalid.Errorf("http_listen_multiaddress: %q: %w", addr, err)
+		return "", "", api.Invalid.Errorf("http_listen_multiaddress: %q: %w", addr, err)
 	}
-	network, host, err := manet.DialArgs(m)
-	if err != nil {
-		return nil, api.Invalid.Errorf("http_listen_multiaddress: %q: %w", addr, err)
+	if network, host, err = manet.DialArgs(m); err != nil {
+		return "", "", api.Invalid.Errorf("http_listen_multiaddress: %q: %w", addr, err)
 	}
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix":
+		return network, host, nil
 	default:
-		return nil, api.Invalid.Errorf("http_listen_multiaddress: %q: want tcp or unix", addr)
+		return "", "", api.Invalid.Errorf("http_listen_multiaddress: %q: want tcp or unix", addr)
+	}
+}
+
+func listenOn(addr string) (net.Listener, error) {
+	network, host, err := dialArgs(addr)
+	if err != nil {
+		return nil, err
 	}
 	l, err := net.Listen(network, host)
 	if err != nil {

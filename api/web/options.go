@@ -1,9 +1,8 @@
 package web
 
 import (
+	"errors"
 	"time"
-
-	"github.com/multiformats/go-multiaddr"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -84,33 +83,41 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// Validate tells what is wrong with o, as an Invalid error that names the key.
+// Validate tells everything that is wrong with o, each as an Invalid error that names
+// the key first.
 func (o Options) Validate() error {
 	o = o.WithDefaults()
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, api.Invalid.Errorf(format, args...)) }
 	for _, a := range o.HTTPListenMultiaddress {
-		if _, err := multiaddr.NewMultiaddr(a); err != nil {
-			return api.Invalid.Errorf("http_listen_multiaddress: %q: %w", a, err)
+		if _, _, err := dialArgs(a); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if (o.SSLCertFile == "") != (o.SSLKeyFile == "") {
-		return api.Invalid.Errorf("ssl_cert_file and ssl_key_file: give both or neither")
+		bad("ssl_cert_file: give it and ssl_key_file, or neither")
 	}
-	for key, d := range map[string]time.Duration{"read_timeout": o.ReadTimeout, "read_header_timeout": o.ReadHeaderTimeout,
-		"write_timeout": o.WriteTimeout, "idle_timeout": o.IdleTimeout, "cors_max_age": o.CORSMaxAge} {
-		if d < 0 {
-			return api.Invalid.Errorf("%s: must not be negative", key)
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"read_timeout", o.ReadTimeout}, {"read_header_timeout", o.ReadHeaderTimeout}, {"write_timeout", o.WriteTimeout},
+		{"idle_timeout", o.IdleTimeout}, {"cors_max_age", o.CORSMaxAge},
+	} {
+		if d.value < 0 {
+			bad("%s: must not be negative", d.key)
 		}
 	}
 	if o.MaxHeaderBytes < 4096 {
-		return api.Invalid.Errorf("max_header_bytes: %d is under 4096", o.MaxHeaderBytes)
+		bad("max_header_bytes: %d is under 4096", o.MaxHeaderBytes)
 	}
 	if o.BasicAuthCredentials != nil && len(o.BasicAuthCredentials) == 0 {
-		return api.Invalid.Errorf("basic_auth_credentials: is empty; leave it out to let everybody in")
+		bad("basic_auth_credentials: is empty; leave it out to let everybody in")
 	}
 	for user, password := range o.BasicAuthCredentials {
 		if user == "" || password == "" {
-			return api.Invalid.Errorf("basic_auth_credentials: a user and a password must not be empty")
+			bad("basic_auth_credentials: a user and a password must not be empty")
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
