@@ -256,6 +256,43 @@ func TestSweep_Spares(t *testing.T) {
 	}
 }
 
+func TestSweep_GivesTheDiskBack(t *testing.T) {
+	s := open(t, Options{MemTableBytes: 1 << 20})
+	bs := random(t, 1, 256, 64<<10)
+	lease(t, s, 0, bs...).Close()
+	keep := lease(t, s, 0, bs[:32]...)
+	defer keep.Close()
+	w := begin(t, s)
+	for _, err := range w.Remove(t.Context(), func(multihash.Multihash) bool { return false }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Reclaim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for files := s.DB().Metrics().BlobFiles.Local.LiveSize; files > 6<<20; files = s.DB().Metrics().BlobFiles.Local.LiveSize {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%d bytes of files for %d bytes of blocks", files, 32*64<<10)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	for i, b := range bs {
+		if has(t, s, b) != (i < 32) {
+			t.Fatalf("block %d", i)
+		}
+		if _, err := s.Get(t.Context(), b.Cid()); i < 32 && err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Writers put and touch blocks of a common pool while sweeps run one after another: what a
 // lease has been told is here stays here until it ends.
 func TestSweep_AmidWriters(t *testing.T) {

@@ -40,7 +40,7 @@ func openDB(dir string, o Options, log *slog.Logger) (*pebble.DB, error) {
 			Enabled:               true,
 			MinimumSize:           512,
 			MaxBlobReferenceDepth: 100,
-			RewriteMinimumAge:     time.Minute,
+			RewriteMinimumAge:     time.Second, // a collection should show on the disk at once
 			TargetGarbageRatio:    0.2,
 		}
 	}

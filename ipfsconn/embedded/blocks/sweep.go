@@ -20,7 +20,7 @@ const sweepBatch = 512
 // lease that was open at any time since has touched them.
 type Sweep struct {
 	s    *Store
-	snap *pebble.Snapshot
+	snap *pebble.Snapshot // nil after Reclaim
 }
 
 // BeginSweep begins a sweep. The error is Conflict while another is open.
@@ -39,6 +39,22 @@ func (s *Store) BeginSweep() (*Sweep, error) {
 // Snapshot is the database as it was when the sweep began: what is pinned in it must
 // stay.
 func (w *Sweep) Snapshot() pebble.Reader { return w.snap }
+
+// Reclaim gives the room of what was removed back to the disk: it rewrites the tables of
+// keys, and has the files of blocks that are a fifth garbage rewritten by and by.
+func (w *Sweep) Reclaim(ctx context.Context) error {
+	if err := w.snap.Close(); err != nil { // it still holds what was removed
+		return fmt.Errorf("reclaim: %w", err)
+	}
+	w.snap = nil
+	if err := w.s.db.Flush(); err != nil {
+		return fmt.Errorf("reclaim: %w", err)
+	}
+	if err := w.s.db.Compact(ctx, []byte{prefixData}, []byte{prefixIndex + 1}, false); err != nil {
+		return fmt.Errorf("reclaim: %w", err)
+	}
+	return nil
+}
 
 // Count tells how many blocks there were.
 func (w *Sweep) Count(ctx context.Context) (n int, err error) {
@@ -65,6 +81,9 @@ func (w *Sweep) Close() error {
 	w.s.leases.mu.Lock()
 	w.s.leases.sweeping, w.s.leases.closed = false, nil
 	w.s.leases.mu.Unlock()
+	if w.snap == nil {
+		return nil
+	}
 	if err := w.snap.Close(); err != nil {
 		return fmt.Errorf("close snapshot: %w", err)
 	}

@@ -61,6 +61,12 @@ func Collect(ctx context.Context, bs *blocks.Store, ps *pins.Store, log *slog.Lo
 				return
 			}
 		}
+		if removed > 0 {
+			if err := sweep.Reclaim(ctx); err != nil {
+				yield(api.RepoGCKey{}, fmt.Errorf("collect garbage: %w", err))
+				return
+			}
+		}
 		log.Info("garbage collected", "blocks", removed, "took", time.Since(start))
 	}
 }
