@@ -103,7 +103,7 @@ func newPeer(t *testing.T, name string, settings ...string) *testPeer {
 	t.Helper()
 	p := &testPeer{t: t, name: name, dir: directory(filepath.Join(t.TempDir(), name)), settings: map[string]string{
 		"PEERNAME":            name,
-		"MONITORPINGINTERVAL": "300ms",
+		"MONITORPINGINTERVAL": "500ms",
 		"REPAIRGRACE":         "1s",
 		"SETTLETIME":          "2s",
 		"RAFT_VOTERINTERVAL":  "200ms",
@@ -464,14 +464,17 @@ func (p *testPeer) add(content []byte, o api.PinOptions) api.Cid {
 func (p *testPeer) tryAdd(content []byte, o api.PinOptions) (c api.Cid, err error) {
 	params := api.DefaultAddParams()
 	params.PinOptions = o
-	dir := files.NewMapDirectory(map[string]files.Node{"file": files.NewBytesFile(content)})
-	for out, err := range p.http.Add(p.t.Context(), dir, params) {
+	for out, err := range p.http.Add(p.t.Context(), oneFile(content), params) {
 		if err != nil {
 			return c, err
 		}
 		c = out.Cid
 	}
 	return c, nil
+}
+
+func oneFile(content []byte) files.Directory {
+	return files.NewMapDirectory(map[string]files.Node{"file": files.NewBytesFile(content)})
 }
 
 // statuses tells the status of c on each of the peers, as through asks them.
@@ -520,6 +523,9 @@ func readable(t *testing.T, peers []*testPeer, c api.Cid, content []byte) {
 			got, err := p.fetch(c)
 			if err == nil && !bytes.Equal(got, content) {
 				t.Fatalf("%s gives %d wrong bytes for %s", p.name, len(got), c)
+			}
+			if err != nil {
+				err = fmt.Errorf("%s reads %s, which has %v: %w", p.name, c, statuses(t, p, c), err)
 			}
 			return err
 		})
