@@ -199,6 +199,9 @@ func (m *membership) keepRecord(ctx context.Context) error {
 		if err := m.renewRecord(ctx); err != nil && ctx.Err() == nil {
 			m.log.Debug("this peer's record is not renewed yet", "err", err)
 		}
+		if err := m.dropOld(ctx); err != nil && ctx.Err() == nil {
+			m.log.Debug("members of an earlier incarnation are not removed yet", "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -228,7 +231,7 @@ func (m *membership) renewRecord(ctx context.Context) error {
 		return err
 	}
 	i := slices.IndexFunc(members, func(o api.Member) bool { return o.ID == own.ID })
-	if i >= 0 && sameRecord(members[i], own) {
+	if i >= 0 && sameRecord(members[i], own) && m.certified(members[i]) {
 		return nil
 	}
 	leader, err := m.cons.WaitLeader(ctx)
@@ -249,6 +252,40 @@ func (m *membership) renewRecord(ctx context.Context) error {
 	return err
 }
 
+// dropOld removes, on the leader, the members that were left behind when the cluster was
+// recovered from another: their certificates are of an earlier incarnation.
+func (m *membership) dropOld(ctx context.Context) error {
+	self := m.ids.cluster.ID
+	if leader, ok := m.cons.Leader(); !ok || leader != self {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	if _, err := m.cons.Ready(ctx); err != nil {
+		return err
+	}
+	members, err := m.pins.Members()
+	if err != nil {
+		return err
+	}
+	for _, o := range members {
+		if o.ID == self || m.certified(o) {
+			continue
+		}
+		if err := m.cons.RemoveMember(ctx, o.ID); err != nil {
+			return err
+		}
+		m.log.Warn("peer of an earlier incarnation removed", "peer", o.ID, "name", o.Name)
+	}
+	return nil
+}
+
+// certified tells whether a member's certificate is of this incarnation.
+func (m *membership) certified(member api.Member) bool {
+	_, err := m.cluster.Verify(member.Certificate)
+	return err == nil
+}
+
 // commitRecord puts the leader's own record into the state.
 func (m *membership) commitRecord(ctx context.Context, own api.JoinRequest) error {
 	_, err := m.cons.Commit(ctx, []api.Op{{Type: api.OpJoin, Time: time.Now().Unix(), Member: &api.Member{
@@ -259,7 +296,7 @@ func (m *membership) commitRecord(ctx context.Context, own api.JoinRequest) erro
 
 func sameRecord(member api.Member, own api.JoinRequest) bool {
 	equal := func(a, b api.Multiaddr) bool { return a.Equal(b) }
-	return member.DataID == own.DataID && member.Name == own.Name && len(member.Certificate) > 0 &&
+	return member.DataID == own.DataID && member.Name == own.Name &&
 		slices.EqualFunc(member.Addresses, own.Addresses, equal) && slices.EqualFunc(member.DataAddresses, own.DataAddresses, equal)
 }
 

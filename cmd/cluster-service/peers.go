@@ -28,7 +28,7 @@ func (p *peers) Self(ctx context.Context) (api.Peer, error) {
 	self := api.Peer{ID: p.ids.cluster.ID, Addresses: p.host.Addrs(), Version: version, RPCProtocolVersion: api.RPCProtocol,
 		PeerName: p.c.Cluster.PeerName, Gateway: p.gateway, Role: p.cons.Role(p.ids.cluster.ID)}
 	d := p.pins.Digest()
-	self.Index, self.Digest = p.pins.Applied(), d.String()
+	self.Index, self.Digest = d.Index, d.String() // not Applied, which may be ahead by now
 	members, err := p.pins.Members()
 	if err != nil {
 		return self, err
@@ -89,7 +89,7 @@ func (p *peers) ask(ctx context.Context, m api.Member) api.Peer {
 	var err error
 	if m.ID == p.ids.cluster.ID {
 		a, err = p.Self(ctx)
-	} else {
+	} else if err = p.host.Check(ctx, m.ID); err == nil { // strangers are told who a peer is too
 		a, err = p.calls.Identify(ctx, m.ID)
 	}
 	if err != nil {
