@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // prefixes are the environment's names of sections, as IPFS Cluster has them; state and
@@ -73,6 +74,10 @@ func (r *reading) readEnviron(environ []string) {
 			continue
 		}
 		r.variable[k.String()] = name
+		if !utf8.ValidString(value) {
+			r.addf([]string{k.String()}, "is not UTF-8")
+			continue
+		}
 		if err := setText(k.field, value); err != nil {
 			r.addf([]string{k.String()}, "%v", err)
 		}

@@ -24,11 +24,7 @@ func isHidden(k key) bool {
 // Save writes c to dir, in settings that differ from the defaults only, readable by the
 // owner only. The file must not exist: fs.ErrExist is in the error's chain then.
 func (c Config) Save(dir string) error {
-	least, err := c.differences()
-	if err != nil {
-		return err
-	}
-	text, err := render(&least, func(k key) bool { return !k.field.IsZero() }, func(key) bool { return false })
+	text, err := c.brief()
 	if err != nil {
 		return err
 	}
@@ -38,6 +34,15 @@ func (c Config) Save(dir string) error {
 	}
 	_, err = f.Write(text)
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// brief gives c as it stands in a file, without what is a default.
+func (c Config) brief() ([]byte, error) {
+	least, err := c.differences()
+	if err != nil {
+		return nil, err
+	}
+	return render(&least, func(k key) bool { return !k.field.IsZero() }, func(key) bool { return false })
 }
 
 // differences gives the settings that make c once defaults are filled in. Some defaults
