@@ -94,8 +94,11 @@ func (o Options) Validate() error {
 			errs = append(errs, err)
 		}
 	}
-	if (o.SSLCertFile == "") != (o.SSLKeyFile == "") {
-		bad("ssl_cert_file: give it and ssl_key_file, or neither")
+	if o.SSLCertFile != "" && o.SSLKeyFile == "" {
+		bad("ssl_cert_file: is without ssl_key_file; give both or neither")
+	}
+	if o.SSLKeyFile != "" && o.SSLCertFile == "" {
+		bad("ssl_key_file: is without ssl_cert_file; give both or neither")
 	}
 	for _, d := range []struct {
 		key   string
