@@ -11,9 +11,10 @@ type Options struct {
 	// election; 1.5s. Heartbeats wait behind the receiver's disk, so below 1s a slow
 	// disk deposes leaders.
 	HeartbeatTimeout time.Duration `json:"heartbeat_timeout"`
-	// ElectionTimeout is how long an election may last; 1.5s.
+	// ElectionTimeout is how long an election may last, at least HeartbeatTimeout; 1.5s.
 	ElectionTimeout time.Duration `json:"election_timeout"`
-	// LeaderLeaseTimeout is how long a leader that hears no quorum goes on; 1.2s.
+	// LeaderLeaseTimeout is how long a leader that hears no quorum goes on, at most
+	// HeartbeatTimeout; 1.2s.
 	LeaderLeaseTimeout time.Duration `json:"leader_lease_timeout"`
 	// CommitTimeout is how long an idle leader waits before it tells its commit index
 	// again; 50ms.
@@ -51,8 +52,8 @@ type Options struct {
 // WithDefaults returns o with its defaults filled in.
 func (o Options) WithDefaults() Options {
 	o.HeartbeatTimeout = cmp.Or(o.HeartbeatTimeout, 1500*time.Millisecond)
-	o.ElectionTimeout = cmp.Or(o.ElectionTimeout, 1500*time.Millisecond)
-	o.LeaderLeaseTimeout = cmp.Or(o.LeaderLeaseTimeout, 1200*time.Millisecond)
+	o.ElectionTimeout = cmp.Or(o.ElectionTimeout, max(1500*time.Millisecond, o.HeartbeatTimeout))
+	o.LeaderLeaseTimeout = cmp.Or(o.LeaderLeaseTimeout, min(1200*time.Millisecond, o.HeartbeatTimeout*4/5))
 	o.CommitTimeout = cmp.Or(o.CommitTimeout, 50*time.Millisecond)
 	o.NetworkTimeout = cmp.Or(o.NetworkTimeout, 10*time.Second)
 	o.MaxAppendEntries = cmp.Or(o.MaxAppendEntries, 256)
