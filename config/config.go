@@ -58,7 +58,7 @@ type Cluster struct {
 	Monitor monitor.Options `json:",inline"`
 
 	// PinRecoverInterval is between comparisons of the node's pins and the pinset, which
-	// also try again what has failed; 12m. It is the tracker's Options.Sync.
+	// also try again what has failed; 12m.
 	PinRecoverInterval time.Duration `json:"pin_recover_interval"`
 }
 
