@@ -9,7 +9,7 @@ import (
 
 // Options tune a Host. The zero value of a field means its default.
 type Options struct {
-	// Secret is the key of the private network; it has no default.
+	// Secret is the key of the private network, 64 hexadecimal digits; init makes one.
 	Secret Secret `json:"secret"`
 	// Listen are the addresses to listen on; /ip4/0.0.0.0/tcp/9096. Only TCP.
 	Listen []multiaddr.Multiaddr `json:"listen_multiaddress"`
@@ -36,23 +36,23 @@ type Options struct {
 // ConnectionManager bounds the number of connections; those to members do not count
 // as superfluous.
 type ConnectionManager struct {
-	HighWater   int           `json:"high_water"`   // more than this are trimmed; 400
-	LowWater    int           `json:"low_water"`    // to this; 100
-	GracePeriod time.Duration `json:"grace_period"` // during which a new one is left alone; 2m
+	HighWater   int           `json:"high_water"`   // with more connections than this, idle ones are closed; 400
+	LowWater    int           `json:"low_water"`    // until there are this many; 100
+	GracePeriod time.Duration `json:"grace_period"` // for which a new connection is left alone; 2m
 }
 
 // ResourceManager bounds what all connections together may take.
 type ResourceManager struct {
-	Enabled              *bool `json:"enabled"`                // true
-	MemoryLimitBytes     int64 `json:"memory_limit_bytes"`     // an eighth of the machine's
-	FileDescriptorsLimit int   `json:"file_descriptors_limit"` // half of the process's
+	Enabled              *bool `json:"enabled"`                // whether there are bounds; true
+	MemoryLimitBytes     int64 `json:"memory_limit_bytes"`     // of memory at most; an eighth of the machine's
+	FileDescriptorsLimit int   `json:"file_descriptors_limit"` // open at most; half of what the process may have
 }
 
 // PubSub tunes gossipsub.
 type PubSub struct {
 	SeenMessagesTTL   time.Duration `json:"seen_messages_ttl"`  // how long a message is known not to be new; 2m
-	HeartbeatInterval time.Duration `json:"heartbeat_interval"` // between mends of the mesh; 1s
-	DFactor           int           `json:"d_factor"`           // times gossipsub's own degrees, of 6 peers; 4
+	HeartbeatInterval time.Duration `json:"heartbeat_interval"` // between repairs of the mesh that messages spread over; 1s
+	DFactor           int           `json:"d_factor"`           // how many times gossipsub's own 6 peers get a message directly; 4
 	HistoryGossip     int           `json:"history_gossip"`     // heartbeats whose messages are told of; 3
 	HistoryLength     int           `json:"history_length"`     // heartbeats whose messages are kept; 5
 	// FloodPublish sends own messages to all members, not to the mesh only; true. Without

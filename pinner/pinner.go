@@ -73,7 +73,7 @@ type Forwarder interface {
 
 // Options tune a Pinner; the zero value of a field means its default.
 type Options struct {
-	// ReplicationFactorMin and Max are what a request that names none gets: both -1
+	// ReplicationFactorMin and ReplicationFactorMax are what a request that names none gets: both -1
 	// (everywhere) or both positive; -1.
 	ReplicationFactorMin int `json:"replication_factor_min"`
 	ReplicationFactorMax int `json:"replication_factor_max"`

@@ -71,10 +71,10 @@ type Self struct {
 type Options struct {
 	Workers     int           `json:"concurrent_pins"`   // pins fetching at once; 10
 	Finders     int           `json:"concurrent_finds"`  // pins looking for their first block at once; 1000
-	Patience    time.Duration `json:"find_patience"`     // for a first block at the first try, doubled with each; 500ms
-	MaxPatience time.Duration `json:"find_patience_max"` // and at most; 1m
-	Backoff     time.Duration `json:"retry_backoff"`     // before retrying a failed pin, doubled with each try; 5s
-	MaxBackoff  time.Duration `json:"retry_backoff_max"` // and at most; 1h
+	Patience    time.Duration `json:"find_patience"`     // how long the first try waits for a first block, doubled with each; 500ms
+	MaxPatience time.Duration `json:"find_patience_max"` // how long a try waits for a first block at most; 1m
+	Backoff     time.Duration `json:"retry_backoff"`     // wait before a failed pin is tried again, doubled with each try; 5s
+	MaxBackoff  time.Duration `json:"retry_backoff_max"` // and the longest such wait; 1h
 	Stall       time.Duration `json:"stall_timeout"`     // a fetch without new bytes for this long has failed, at the first try sooner; 2m
 	MarkAge     time.Duration `json:"add_mark_age"`      // an add's pin that no pin has taken over goes after this; 1h
 

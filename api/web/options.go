@@ -31,7 +31,7 @@ type Options struct {
 	// MaxHeaderBytes bounds a request's line and headers; 4096, which is also the least.
 	// Another 4096 bytes are granted.
 	MaxHeaderBytes int `json:"max_header_bytes"`
-	// BasicAuthCredentials are the passwords of the users let in; nil lets everybody in.
+	// BasicAuthCredentials are the passwords of the users let in; none lets everybody in.
 	BasicAuthCredentials map[string]string `json:"basic_auth_credentials"`
 	// HTTPLogFile gets a line a request, in Apache's common format; "" is no file.
 	HTTPLogFile string `json:"http_log_file"`

@@ -9,7 +9,7 @@ type Options struct {
 	// DiskReserve is how much of the disk is left free, in bytes; 512 MiB.
 	DiskReserve uint64 `json:"disk_reserve"`
 	// GatewayListenMultiaddress is where Run serves the HTTP gateway, such as
-	// /ip4/127.0.0.1/tcp/8080; Off or empty nowhere.
+	// /ip4/127.0.0.1/tcp/8080; "off" is nowhere.
 	GatewayListenMultiaddress string `json:"gateway_listen_multiaddress"`
 	// GatewayRequests bounds the requests that the gateway answers at once; 128.
 	GatewayRequests int `json:"gateway_requests"`
@@ -25,7 +25,8 @@ type Options struct {
 	MemTableBytes uint64 `json:"mem_table_bytes"`
 }
 
-// Off as Options.GatewayListenMultiaddress says that there is to be no gateway.
+// Off as Options.GatewayListenMultiaddress says that there is to be no gateway. So does
+// an empty one, for which package config puts the loopback address.
 const Off = "off"
 
 // WithDefaults returns o with the defaults for what it leaves out.
