@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -300,10 +299,8 @@ func (c *Consensus) finish(f raft.ApplyFuture, parts []*part) {
 
 // entryError tells what raft's error means for the entry.
 func entryError(err error) error {
-	for _, refused := range []error{raft.ErrNotLeader, raft.ErrEnqueueTimeout, raft.ErrLeadershipTransferInProgress} {
-		if errors.Is(err, refused) {
-			return api.Unavailable.Errorf("not written: %w", err)
-		}
+	if isAny(err, raft.ErrNotLeader, raft.ErrEnqueueTimeout, raft.ErrLeadershipTransferInProgress) {
+		return api.Unavailable.Errorf("not written: %w", err)
 	}
 	return api.Unknown.Errorf("written perhaps: %w", err)
 }

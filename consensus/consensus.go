@@ -188,15 +188,16 @@ func (c *Consensus) stop(r *raft.Raft, trans *transport) {
 	if !well {
 		limit = 0 // its goroutines wait for the disk
 	}
+	f := r.Shutdown()
+	_ = trans.Close() // its goroutines may be in calls to peers that do not answer
 	ended := make(chan struct{})
 	go func() { // raft's future knows no deadline
-		_ = r.Shutdown().Error()
+		_ = f.Error()
 		close(ended)
 	}()
 	select {
 	case <-ended:
 	case <-time.After(limit):
-		_ = trans.Close()
 	}
 	close(c.ended)
 }

@@ -29,7 +29,11 @@ func TestConsensus_Replicates(t *testing.T) {
 		if got := n.st.Stats().Pins; got != 700 {
 			t.Errorf("%s has %d pins, want 700", n.id, got)
 		}
-		events, _ := n.told.seen()
+		var events []string
+		until(t, "the listener to be told", func() bool { // it is, just after the state has it
+			events, _ = n.told.seen()
+			return len(events) >= 700
+		})
 		if want := fmt.Sprintf("track 699 %d", out[699].Index); len(events) != 700 || events[699] != want {
 			t.Errorf("%s was told %d changes, last %q, want 700 and %q", n.id, len(events), events[len(events)-1], want)
 		}
@@ -57,23 +61,26 @@ func TestConsensus_FailoverKeepsWhatWasAcknowledged(t *testing.T) {
 	g := newGroup(t, 3, quick)
 	for round := range 2 {
 		leader := g.leader()
-		stop := make(chan struct{})
+		started := make(chan struct{})
 		done := make(chan []string)
 		go func() { // writes until the leader is gone
 			var acked []string
 			for i := 0; ; i++ {
+				if i == 50 {
+					close(started)
+				}
 				name := fmt.Sprintf("%d-%d", round, i)
 				if _, err := leader.c.Commit(context.Background(), []api.Op{pinOp(name)}); err != nil {
 					break
 				}
 				acked = append(acked, name)
-				if i == 50 {
-					close(stop)
-				}
+			}
+			if len(acked) < 50 {
+				close(started) // it lost its place by itself
 			}
 			done <- acked
 		}()
-		<-stop
+		<-started
 		leader.kill()
 		acked := <-done
 		next := g.leader()

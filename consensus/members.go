@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -161,9 +162,34 @@ func (c *Consensus) makeHeir(ctx context.Context) error {
 	return api.Unavailable.Errorf("no other peer has caught up to take over from %s", c.self)
 }
 
+// changeTries is how often a change is tried that raft refuses. It does while another
+// one has not reached this peer's state yet.
+const changeTries = 20
+
 // reconfigure makes one change of raft's configuration: change begins it from the
 // present one and its index, or returns nil where there is nothing to do.
 func (c *Consensus) reconfigure(ctx context.Context, change func(r *raft.Raft, now raft.Configuration, index uint64) raft.Future) error {
+	for try := 1; ; try++ {
+		moved := c.moved.next()
+		err := c.tryReconfigure(ctx, change)
+		if api.KindOf(err) != api.Conflict {
+			return err
+		}
+		if try == changeTries {
+			return api.Unavailable.Errorf("change the voters: %w", err)
+		}
+		select {
+		case <-moved:
+		case <-time.After(c.o.CommitTimeout):
+		case <-ctx.Done():
+			return api.Unavailable.Errorf("change the voters: %w", err)
+		}
+	}
+}
+
+// tryReconfigure tries once. The error is Conflict where raft refuses the change, which
+// then has not happened.
+func (c *Consensus) tryReconfigure(ctx context.Context, change func(r *raft.Raft, now raft.Configuration, index uint64) raft.Future) error {
 	r, _, err := c.running()
 	if err != nil {
 		return err
@@ -185,13 +211,19 @@ func (c *Consensus) reconfigure(ctx context.Context, change func(r *raft.Raft, n
 		}
 		return f
 	})
-	for _, open := range []error{raft.ErrLeadershipLost, raft.ErrRaftShutdown, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, open) {
-			return api.Unknown.Errorf("change the voters: %w", err)
-		}
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return nil
+	case isAny(err, raft.ErrLeadershipLost, raft.ErrRaftShutdown, context.Canceled, context.DeadlineExceeded):
+		return api.Unknown.Errorf("change the voters: %w", err)
+	case isAny(err, raft.ErrNotLeader, raft.ErrEnqueueTimeout, raft.ErrLeadershipTransferInProgress):
 		return api.Unavailable.Errorf("change the voters: %w", err)
+	default:
+		return api.Conflict.Errorf("refused: %w", err)
 	}
-	return nil
+}
+
+// isAny tells whether err is one of the others.
+func isAny(err error, others ...error) bool {
+	return slices.ContainsFunc(others, func(o error) bool { return errors.Is(err, o) })
 }

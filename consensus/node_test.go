@@ -197,22 +197,32 @@ func join(p api.PeerID, credential string) api.Op {
 func (g *group) join(n *node) {
 	g.t.Helper()
 	g.nodes = append(g.nodes, n.start())
-	leader := g.leader()
-	g.must(leader, join(n.id, ""))
-	if err := leader.c.AddMember(g.ctx(), api.Member{ID: n.id}); err != nil {
-		g.t.Fatal(err)
-	}
+	g.must(g.leader(), join(n.id, ""))
+	until(g.t, "a peer to be added", func() bool {
+		err := g.leader().c.AddMember(g.ctx(), api.Member{ID: n.id})
+		if k := api.KindOf(err); k != "" && k != api.Unavailable && k != api.Unknown {
+			g.t.Fatal(err)
+		}
+		return err == nil
+	})
 }
 
+// settle waits until every peer that is up knows of so many voters, and that is agreed.
 func (g *group) settle(voters int) {
 	g.t.Helper()
 	until(g.t, fmt.Sprintf("%d voters", voters), func() bool {
-		n := 0
-		for _, s := range g.leader().c.Servers() {
-			n += count(s.Voter)
+		for _, n := range g.up() {
+			seen := 0
+			for _, s := range n.c.Servers() {
+				seen += count(s.Voter)
+			}
+			if seen != voters {
+				return false
+			}
 		}
-		return n == voters
+		return true
 	})
+	g.same()
 }
 
 func (g *group) ctx() context.Context {
@@ -289,11 +299,14 @@ func (g *group) must(n *node, ops ...api.Op) []api.Outcome {
 // same waits until all peers that are up have the leader's pinset.
 func (g *group) same() {
 	g.t.Helper()
-	leader := g.leader()
-	index, err := leader.c.ReadIndex(g.ctx())
-	if err != nil {
-		g.t.Fatal(err)
-	}
+	var leader *node
+	var index uint64
+	until(g.t, "a leader that is verified", func() (ok bool) {
+		var err error
+		leader = g.leader()
+		index, err = leader.c.ReadIndex(g.ctx())
+		return err == nil
+	})
 	for _, n := range g.up() {
 		if err := n.c.WaitApplied(g.ctx(), index); err != nil {
 			g.t.Fatalf("%s: %v", n.id, err)

@@ -319,7 +319,7 @@ func TestNudge_FollowersHearOfACommitAtOnce(t *testing.T) {
 	for name, quiet := range map[string]bool{"nudged": false, "control: raft alone": true} {
 		t.Run(name, func(t *testing.T) {
 			o := quick
-			o.CommitTimeout = patience
+			o.CommitTimeout = 3 * time.Second // and up to twice that
 			o.quietCommits = quiet
 			g := newGroup(t, 3, o)
 			leader := g.leader()

@@ -72,6 +72,9 @@ func (c *Consensus) takeStep(ctx context.Context, r *raft.Raft, trans *transport
 	ctx, cancel := context.WithTimeout(ctx, c.o.NetworkTimeout)
 	defer cancel()
 	if s.kind == stepRemove && s.id == raft.ServerID(c.self.String()) {
+		if err := c.makeHeir(ctx); err != nil {
+			return err
+		}
 		return c.handOver(ctx, r, trans)
 	}
 	c.log.Info("voters change", "peer", s.id, "step", s.kind.String())
