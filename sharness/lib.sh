@@ -39,6 +39,7 @@ use_peer() {
 		export CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$5
 		export CLUSTER_MONITORPINGINTERVAL=1s
 		export CLUSTER_REPAIRGRACE=3s
+		export CLUSTER_RAFT_VOTERINTERVAL=300ms
 		API=http://127.0.0.1:$2
 		SWARM=/ip4/127.0.0.1/tcp/$3
 		GATEWAY=http://127.0.0.1:$5
@@ -56,18 +57,23 @@ service() {
 ctl() {
 	local dir=$1
 	shift
-	(use_peer "$dir" && exec cluster-ctl --host "$API" "$@")
+	(use_peer "$dir" && exec cluster-ctl --host "$API" --timeout 30 "$@")
 }
 
-# start_peer DIR [COMMAND...]: starts the peer (daemon, or the command, such as join
-# TOKEN) and waits until it answers and knows a leader. Its process is in DIR.pid.
-start_peer() {
+# launch DIR [COMMAND...]: starts the peer (daemon, or the command, such as join
+# TOKEN). Its process is in DIR.pid.
+launch() {
 	local dir=$1
 	shift
 	use_peer "$dir"
-	(use_peer "$dir" && exec cluster-service -c "$dir" "${@:-daemon}" >>"$dir.log" 2>&1) &
+	(exec cluster-service -c "$dir" "${@:-daemon}" >>"$dir.log" 2>&1) &
 	echo $! >"$dir.pid"
-	wait_for 30 ctl "$dir" pin ls || { cat "$dir.log" >&2; return 1; }
+}
+
+# start_peer DIR [COMMAND...]: launches the peer and waits until it answers.
+start_peer() {
+	launch "$@"
+	wait_for 30 ctl "$1" pin ls || { cat "$1.log" >&2; return 1; }
 }
 
 kill_peer() { # DIR SIGNAL
@@ -95,7 +101,11 @@ start_cluster() {
 	for i in $(seq 1 "$1"); do
 		wait_for 30 sees "p$i" "$1" || return 1
 	done
+	wait_for 30 votes $(($1 > 5 ? 5 : $1 - 1 + $1 % 2)) || return 1
 }
+
+# votes N: N peers vote; with fewer, the death of one may leave no majority.
+votes() { [ "$(ctl p1 --enc=json peers ls | grep -c '"role":"\(voter\|leader\)"')" = "$1" ]; }
 
 sees() { [ "$(ctl "$1" --enc=json peers ls | grep -c '"error":"","ipfs"')" = "$2" ]; }
 

@@ -2,6 +2,23 @@
 test_description="three peers: forwarding, copies, kill -9 of all"
 . ./lib.sh
 
+# start_together starts all three, which have been killed, at once.
+start_together() {
+	local i
+	for i in 1 2 3; do
+		wait_for 20 eval "! kill -0 $(cat p$i.pid)" || return 1
+		launch p$i
+	done
+	for i in 1 2 3; do
+		wait_for 30 sees p$i 3 || return 1
+	done
+}
+
+# same_digest succeeds where all three have the same pinset.
+same_digest() {
+	test "$(for i in 1 2 3; do ctl p$i --enc=json id | field digest; done | sort -u | wc -l)" = 1
+}
+
 head -c 2000000 /dev/urandom >file
 
 test_expect_success "three peers join by token" 'start_cluster 3'
@@ -38,19 +55,9 @@ test_expect_success "kill -9 of all three at once loses nothing" '
 	ctl p2 --enc=json pin ls | field cid | sort >have &&
 	sort acknowledged >want && test -z "$(comm -13 have want)"
 '
-start_together() {
-	for i in 1 2 3; do
-		wait_for 20 eval "! kill -0 $(cat p$i.pid)" || return 1
-	done
-	start_peer p1 & start_peer p2 & start_peer p3 & wait %?p1 %?p2 %?p3 2>/dev/null
-	for i in 1 2 3; do wait_for 30 sees p$i 3 || return 1; done
-}
 test_expect_success "the digests are equal" '
 	wait_for 10 same_digest
 '
-same_digest() {
-	test "$(for i in 1 2 3; do ctl p$i --enc=json id | field digest; done | sort -u | wc -l)" = 1
-}
 test_expect_success "the cluster goes on without its leader" '
 	L=$(ctl p1 --enc=json peers ls | grep "\"role\":\"leader\"" | field peername) &&
 	kill_peer "$L" KILL && O=$(echo p1 p2 p3 | tr " " "\n" | grep -v "$L" | head -n 1) &&

@@ -23,6 +23,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/consensus"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
 	"github.com/pinfold-cluster/pinfold/monitor"
 	"github.com/pinfold-cluster/pinfold/p2p"
 	"github.com/pinfold-cluster/pinfold/pinner"
@@ -186,8 +187,18 @@ func (p *Daemon) openHosts(d directory) (err error) {
 	return nil
 }
 
-// openNode opens the IPFS node.
+// openNode opens the IPFS node: an external Kubo daemon where one is named, else the
+// embedded one.
 func (p *Daemon) openNode(d directory) error {
+	if p.external() {
+		node, err := kubo.New(p.c.IPFSConnector.Kubo, p.component("kubo"))
+		if err != nil {
+			return err
+		}
+		p.node, p.runNode = node, func(ctx context.Context) error { <-ctx.Done(); return nil }
+		p.closes(node.Close)
+		return nil
+	}
 	node, err := embedded.New(p.data, d.ipfs(), p.c.Embedded.Node, p.links, p.component("ipfs"))
 	if err != nil {
 		return err
@@ -196,6 +207,9 @@ func (p *Daemon) openNode(d directory) error {
 	p.closes(node.Close)
 	return nil
 }
+
+// external tells whether the IPFS node is a Kubo daemon, which its owner shares with us.
+func (p *Daemon) external() bool { return p.c.IPFSConnector.Kubo.NodeMultiaddress != "" }
 
 // openConsensus opens the log and the parts that decide by it and follow it.
 func (p *Daemon) openConsensus(d directory) (err error) {
@@ -206,7 +220,7 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 	}
 	p.closes(p.cons.Close)
 	o := p.c.PinTracker.Stateless
-	o.Exclusive = true
+	o.Exclusive = !p.external()
 	id := pintracker.Self{ID: self, Name: p.c.Cluster.PeerName, IPFS: p.ipfsID}
 	if p.tracker, err = pintracker.New(id, p.node, pinset{p.state}, p.current, d.tracker(), o, p.component("tracker")); err != nil {
 		return err

@@ -32,6 +32,7 @@ type devPeer struct {
 	Gateway string `json:"gateway"` // URL of the HTTP gateway
 	ports   devPorts
 	cmd     *exec.Cmd
+	ended   chan struct{} // closed once the process has
 }
 
 type devPorts struct{ rest, swarm, data, gateway int }
@@ -119,6 +120,9 @@ func runDev(ctx context.Context, dir string, n int, out io.Writer, log *slog.Log
 	if err := waitReady(ctx, peers, n); err != nil {
 		return err
 	}
+	if err := waitVoters(ctx, peers); err != nil {
+		return err
+	}
 	if err := writeDevFile(filepath.Join(dir, "dev.json"), peers); err != nil {
 		return err
 	}
@@ -160,6 +164,7 @@ func (p *devPeer) environ() []string {
 		"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS="+tcp(p.ports.gateway),
 		"CLUSTER_MONITORPINGINTERVAL=1s",
 		"CLUSTER_REPAIRGRACE=3s",
+		"CLUSTER_RAFT_VOTERINTERVAL=300ms",
 	)
 }
 
@@ -177,14 +182,25 @@ func (p *devPeer) start(exe string, args []string, running *sync.WaitGroup, log 
 		file.Close()
 		return fmt.Errorf("starting %s: %w", p.Name, err)
 	}
-	p.PID = p.cmd.Process.Pid
+	p.PID, p.ended = p.cmd.Process.Pid, make(chan struct{})
 	running.Go(func() {
+		defer close(p.ended)
 		defer file.Close()
 		if err := p.cmd.Wait(); err != nil {
 			log.Warn("peer ended", "peer", p.Name, "err", err, "log", file.Name())
 		}
 	})
 	return nil
+}
+
+// lastWords are the last lines of the peer's log.
+func (p *devPeer) lastWords() string {
+	text, err := os.ReadFile(filepath.Join(p.Dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	const enough = 2000
+	return string(text[max(0, len(text)-enough):])
 }
 
 // stopDev ends all peers, politely at first.
@@ -235,14 +251,45 @@ func waitReady(ctx context.Context, peers []*devPeer, n int) error {
 					return nil
 				}
 				select {
+				case <-p.ended:
+					return fmt.Errorf("waiting for %s: it ended:\n%s", p.Name, p.lastWords())
 				case <-ctx.Done():
-					return fmt.Errorf("waiting for %s: it did not come up: %v; its log is %s", p.Name, err, filepath.Join(p.Dir, "log"))
+					return fmt.Errorf("waiting for %s: it did not come up: %v; its log ends:\n%s", p.Name, err, p.lastWords())
 				case <-time.After(50 * time.Millisecond):
 				}
 			}
 		})
 	}
 	return g.Wait()
+}
+
+// waitVoters returns once as many peers vote as will: before that, the death of one may
+// leave no majority.
+func waitVoters(ctx context.Context, peers []*devPeer) error {
+	ctx, cancel := context.WithTimeout(ctx, devReadyTimeout)
+	defer cancel()
+	c, err := client.New(peers[0].API, client.Options{})
+	if err != nil {
+		return err
+	}
+	want := min(len(peers), 5)
+	want -= 1 - want%2
+	for {
+		voters := 0
+		for p, err := range c.Peers(ctx) {
+			if err == nil && (p.Role == "voter" || p.Role == "leader") {
+				voters++
+			}
+		}
+		if voters >= want {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %d voters: there are %d", want, voters)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func writeDevFile(path string, peers []*devPeer) error {
