@@ -323,10 +323,10 @@ func TestNudge_FollowersHearOfACommitAtOnce(t *testing.T) {
 			o.quietCommits = quiet
 			g := newGroup(t, 3, o)
 			leader := g.leader()
-			out := g.must(leader, pinOp("a"))
+			g.must(leader, pinOp("a"))
 			var worst time.Duration
 			for i := range 20 {
-				out = g.must(leader, pinOp(string(rune('b'+i))))
+				out := g.must(leader, pinOp(string(rune('b'+i))))
 				began := time.Now()
 				for _, n := range g.followers(leader) {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
