@@ -191,11 +191,14 @@ func (r *repair) askOne(ctx context.Context, p api.PeerID, cids []api.Cid) (map[
 // relieved is pin without the holders that may leave: all, once every living one of
 // those that stay has confirmed its copy and these are enough. One that was replaced
 // while it was dead and is back takes its place again from one that has no copy yet.
+// That one is leaving first, and goes with the next look: it may have got its copy
+// meanwhile, and a tracker takes the pin off its node only where it was leaving.
 func relieved(old api.Pin, v *view, has held, died map[api.PeerID]time.Time) (verdict, error) {
 	pin := old
 	pin.PinUpdate = api.CidUndef
 	pin.Allocations = slices.Clone(old.Allocations)
 	leaving := v.only(old.Leaving)
+	swapped := false
 	for i, p := range pin.Allocations {
 		if has[p][pin.Cid] {
 			continue
@@ -204,7 +207,7 @@ func relieved(old api.Pin, v *view, has held, died map[api.PeerID]time.Time) (ve
 			return has[l][pin.Cid] && old.Timestamp.Before(died[l])
 		})
 		if back >= 0 {
-			pin.Allocations[i], leaving[back] = leaving[back], p
+			pin.Allocations[i], leaving[back], swapped = leaving[back], p, true
 		}
 	}
 	confirmed, waiting := 0, 0
@@ -216,7 +219,7 @@ func relieved(old api.Pin, v *view, has held, died map[api.PeerID]time.Time) (ve
 			waiting++
 		}
 	}
-	if pin.Everywhere() || waiting == 0 && confirmed >= pin.ReplicationFactorMin {
+	if pin.Everywhere() || !swapped && waiting == 0 && confirmed >= pin.ReplicationFactorMin {
 		leaving = nil
 	}
 	slices.Sort(pin.Allocations)
