@@ -255,7 +255,10 @@ func (p *testPeer) spawn() {
 	}
 	ended := make(chan error, 1)
 	p.proc, p.ended = cmd, ended
-	p.stopIt = func() { _ = cmd.Process.Signal(syscall.SIGTERM) }
+	p.stopIt = func() {
+		_ = cmd.Process.Signal(syscall.SIGCONT) // it may be frozen
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+	}
 	go func() {
 		defer logs.Close()
 		ended <- cmd.Wait()

@@ -92,7 +92,7 @@ func settled(peers []*testPeer, through *testPeer, c api.Cid, n int) error {
 			return err
 		}
 		if want := slices.Contains(pin.Allocations, p.id); pinned != want {
-			return fmt.Errorf("%s has %s pinned: %t, want %t", p.name, c, pinned, want)
+			return fmt.Errorf("%s has %s pinned: %t, want %t; it says %+v", p.name, c, pinned, want, p.daemon.tracker.Status(p.t.Context(), c).PinInfoShort)
 		}
 	}
 	return nil
