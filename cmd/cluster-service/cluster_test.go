@@ -572,6 +572,13 @@ func rawBlock(data []byte) rawTestBlock {
 	return rawTestBlock{api.Cid{Cid: c}, b}
 }
 
+func rawBlocks(bs ...rawTestBlock) (out []blocks.Block) {
+	for _, b := range bs {
+		out = append(out, b.block)
+	}
+	return out
+}
+
 func copies(n int) api.PinOptions {
 	return api.PinOptions{ReplicationFactorMin: n, ReplicationFactorMax: n}
 }
