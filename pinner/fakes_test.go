@@ -51,6 +51,8 @@ func (s pinset) Expiring(ctx context.Context) iter.Seq2[api.Pin, error] {
 	return s.State.List(ctx, state.Query{By: state.ByExpiry})
 }
 
+func (s pinset) begin() batch { return s.NewBatch() }
+
 func (s pinset) Totals() (pins, bytes uint64) {
 	t := s.Stats()
 	return t.Pins, t.Bytes
@@ -60,7 +62,7 @@ func (s pinset) Totals() (pins, bytes uint64) {
 // consensus of a peer does wrong is set by the test.
 type cluster struct {
 	t       testing.TB
-	st      *state.State
+	st      store
 	pinners map[api.PeerID]*Pinner
 	ids     []api.PeerID
 
@@ -79,6 +81,7 @@ type cluster struct {
 	lag  map[api.PeerID]bool // peers that never catch up
 }
 
+// newCluster makes a cluster of n peers with the real state.
 func newCluster(t testing.TB, n int, o Options) *cluster {
 	t.Helper()
 	st, err := state.Open(t.TempDir(), state.Options{}, quiet)
@@ -86,6 +89,17 @@ func newCluster(t testing.TB, n int, o Options) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
+	return newClusterOn(pinset{st}, t, n, o)
+}
+
+// newBubble makes a cluster for a synctest bubble.
+func newBubble(t testing.TB, n int, o Options) *cluster {
+	t.Helper()
+	return newClusterOn(newMemory(), t, n, o)
+}
+
+func newClusterOn(st store, t testing.TB, n int, o Options) *cluster {
+	t.Helper()
 	c := &cluster{t: t, st: st, pinners: map[api.PeerID]*Pinner{}, term: 1, lag: map[api.PeerID]bool{}}
 	for i := range n {
 		c.ids = append(c.ids, testPeer(i))
@@ -97,9 +111,11 @@ func newCluster(t testing.TB, n int, o Options) *cluster {
 		c.health = append(c.health, api.PeerHealth{ID: id, Alive: true, Measured: true, Free: 1 << 40, Since: time.Now(), Index: 1 << 40})
 	}
 	for _, id := range c.ids {
-		if c.pinners[id], err = New(id, node{c, id}, pinset{st}, c, wire{c, id}, o, quiet); err != nil {
+		p, err := New(id, node{c, id}, st, c, wire{c, id}, o, quiet)
+		if err != nil {
 			t.Fatal(err)
 		}
+		c.pinners[id] = p
 	}
 	return c
 }
@@ -204,7 +220,7 @@ func (c *cluster) hold(peer int, cids ...api.Cid) {
 // apply does what consensus' state machine does.
 func (c *cluster) apply(ops []api.Op) []api.Outcome {
 	index := c.st.Applied() + 1
-	b := c.st.NewBatch()
+	b := c.st.begin()
 	out := make([]api.Outcome, len(ops))
 	var tell []func()
 	for i, op := range ops {

@@ -80,14 +80,14 @@ func TestPinner_RefusesBadRequests(t *testing.T) {
 		{"too large for all", api.Pin{Cid: testCid(2), PinOptions: copies(1, 1), Size: 1 << 50}, api.Full, "not enough peers"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := c.st.Digest().Pins
+			before := c.st.(pinset).Digest().Pins
 			for _, id := range c.ids[:2] {
 				_, _, err := c.pinners[id].Pin(t.Context(), tt.pin)
 				if api.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.text) {
 					t.Fatalf("got %v (%s), want %s: %s", err, api.KindOf(err), tt.kind, tt.text)
 				}
 			}
-			if c.st.Digest().Pins != before {
+			if c.st.(pinset).Digest().Pins != before {
 				t.Fatal("the pinset changed")
 			}
 		})
@@ -250,8 +250,8 @@ func TestPinner_PinManyAnswersInOrder(t *testing.T) {
 			t.Fatalf("%d: %+v, %v", i, r, r.Fault)
 		}
 	}
-	if got, want := c.st.Stats().Pins, uint64(n*7/10); got != want {
-		t.Fatalf("%d pins, want %d", got, want)
+	if got, _ := c.st.Totals(); got != n*7/10 {
+		t.Fatalf("%d pins, want %d", got, n*7/10)
 	}
 	if c.commits > n/8 {
 		t.Errorf("%d commits for %d requests: they do not go together", c.commits, n)
@@ -276,7 +276,7 @@ func TestPinner_ConcurrentChangesOfOneCid(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := c.st.Stats().Pins; got != 4 {
+	if got, _ := c.st.Totals(); got != 4 {
 		t.Fatalf("%d pins, want 4", got)
 	}
 	for _, p := range c.pinners {

@@ -13,6 +13,7 @@ import (
 func TestPlace(t *testing.T) {
 	c := newCluster(t, 3, Options{ReplicationFactorMin: 2, ReplicationFactorMax: 3})
 	p := c.pinners[c.ids[1]] // needs no leader and no Run
+	p.started = time.Time{}  // and is past the time when it waits for peers
 	c.set(2, func(h *api.PeerHealth) { h.Free = 100 })
 	c.set(1, func(h *api.PeerHealth) { h.Tags = map[string]string{"group": "x"} })
 	for _, tt := range []struct {

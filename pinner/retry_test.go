@@ -135,7 +135,7 @@ func TestSession_EndedOneIsNotOpenedAgain(t *testing.T) {
 	old, _, _ := c.st.Session(c.ids[1])
 
 	// The peer restarts; a call of its former life arrives late.
-	restarted, err := New(c.ids[1], node{c, c.ids[1]}, pinset{c.st}, c, wire{c, c.ids[1]}, Options{}, quiet)
+	restarted, err := New(c.ids[1], node{c, c.ids[1]}, c.st, c, wire{c, c.ids[1]}, Options{}, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestServe_DeposedLeaderRefusesNothing(t *testing.T) {
 	c.run()
 	// Decided by a leader that is deposed before it can say so.
 	deposed := deposedNode{node{c, c.ids[0]}}
-	p, err := New(c.ids[0], deposed, pinset{c.st}, c, wire{c, c.ids[0]}, Options{}, quiet)
+	p, err := New(c.ids[0], deposed, c.st, c, wire{c, c.ids[0]}, Options{}, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func (deposedNode) ReadIndex(context.Context) (uint64, error) {
 
 func TestForward_GivesUpOnALeaderThatIsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, Options{})
+		c := newBubble(t, 3, Options{})
 		hang := make(chan struct{})
 		t.Cleanup(func() { close(hang) })
 		c.run(c.ids[1], c.ids[2])
