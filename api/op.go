@@ -23,7 +23,7 @@ type Op struct {
 	Revision uint64 `cbor:"4,keyasint,omitempty"`
 
 	// Peer, Session, Seq and Acked tie the change to a request, so that a retry is
-	// applied once: the receiving peer, its session (random, never 0), the request's
+	// applied once: the receiving peer, its session (above its earlier ones), the request's
 	// number in it (from 1), and the number below which all have been answered.
 	// A change that the leader makes by itself has Session 0.
 	Peer    PeerID `cbor:"5,keyasint,omitempty"`
