@@ -197,8 +197,8 @@ func TestPinner_PresetAllocationsAreKeptAndToppedUp(t *testing.T) {
 	}
 	pin = ask(2, copies(1, 2))
 	pin.Allocations = append(c.peers(3), testPeer(77)) // one was removed meanwhile
-	if got := c.pin(0, pin); len(got.Allocations) != 2 || !slices.Contains(got.Allocations, c.ids[3]) {
-		t.Fatalf("not topped up: %v", got.Allocations)
+	if got := c.pin(0, pin); len(got.Allocations) != 2 || !slices.Contains(got.Allocations, c.ids[3]) || len(got.Leaving) != 0 {
+		t.Fatalf("not topped up: %v, leaving %v", got.Allocations, got.Leaving)
 	}
 	// Pinned before: the new destinations come first, the others leave.
 	c.pin(0, ask(3, api.PinOptions{ReplicationFactorMin: 2, ReplicationFactorMax: 2, UserAllocations: c.peers(0, 1)}))
