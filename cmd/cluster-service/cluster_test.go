@@ -271,6 +271,9 @@ func (p *testPeer) stop() {
 	if p.ended == nil {
 		return
 	}
+	if p.proc != nil { // a test that failed may have left it frozen
+		_ = p.proc.Process.Signal(syscall.SIGCONT)
+	}
 	p.stopIt()
 	select {
 	case err := <-p.ended:
@@ -283,7 +286,12 @@ func (p *testPeer) stop() {
 		}
 		p.t.Errorf("%s does not stop", p.name)
 		_ = p.proc.Process.Signal(syscall.SIGQUIT) // the log gets its goroutines
-		<-p.ended
+		select {
+		case <-p.ended:
+		case <-time.After(patience):
+			_ = p.proc.Process.Kill()
+			<-p.ended
+		}
 	}
 	p.ended, p.daemon, p.proc = nil, nil, nil
 }
