@@ -218,7 +218,10 @@ func (w *write) session(index uint64, op api.Op) (api.Outcome, error) {
 		o.Status = api.OpNoSession
 		return o, nil
 	}
-	if id, _, ok := w.batch.Session(op.Peer); ok && id == op.Session {
+	if id, _, ok := w.batch.Session(op.Peer); ok && id >= op.Session {
+		if id > op.Session { // left over from a leader that is none any more
+			o.Status = api.OpNoSession
+		}
 		return o, nil
 	}
 	w.batch.OpenSession(op.Peer, op.Session)

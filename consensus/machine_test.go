@@ -78,6 +78,7 @@ func TestMachine_Sessions(t *testing.T) {
 	b.want("twice in one entry", api.OpRepeated, inSession(pinOp("d"), p, 1, 3, 2), inSession(pinOp("d"), p, 1, 3, 2))
 	b.want("next session", api.OpApplied, api.Op{Type: api.OpSession, Peer: p, Session: 2})
 	b.want("in the old one", api.OpNoSession, inSession(pinOp("e"), p, 1, 4, 2))
+	b.want("the old one again", api.OpNoSession, api.Op{Type: api.OpSession, Peer: p, Session: 1})
 	b.want("removed", api.OpApplied, api.Op{Type: api.OpRemove, Peer: p})
 	b.want("after it was removed", api.OpNoSession, inSession(pinOp("f"), p, 2, 1, 1))
 	b.want("session of a removed peer", api.OpNoSession, api.Op{Type: api.OpSession, Peer: p, Session: 3})
