@@ -38,9 +38,12 @@ $(TOOLS)/ipfs: tools/kubo/go.mod
 	@mkdir -p $(TOOLS)
 	$(GO) build -C tools/kubo -o $@ github.com/ipfs/kubo/cmd/ipfs
 
-lint:
+# The linters and the import rules.
+lint: $(TOOLS)/golangci-lint-$(LINT)
+	$< run
+$(TOOLS)/golangci-lint-$(LINT):
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT)
-	$(TOOLS)/golangci-lint run
+	mv $(TOOLS)/golangci-lint $@
 
 # Three peers keep a file safe; KEEP=1 leaves them running.
 demo: build
