@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,11 +57,19 @@ func newPeersLs(c *ctl) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// They come as they answer; a list that changes its order is hard to read.
+			var all []api.Peer
+			for id, err := range cl.Peers(cmd.Context()) {
+				if err != nil {
+					return err
+				}
+				all = append(all, id)
+			}
+			slices.SortFunc(all, func(a, b api.Peer) int {
+				return cmp.Or(cmp.Compare(a.PeerName, b.PeerName), cmp.Compare(a.ID, b.ID))
+			})
 			return c.show(func(p *printer) error {
-				for id, err := range cl.Peers(cmd.Context()) {
-					if err != nil {
-						return err
-					}
+				for _, id := range all {
 					if err := p.peer(id, nil); err != nil {
 						return err
 					}
