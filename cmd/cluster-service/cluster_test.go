@@ -356,8 +356,9 @@ func eventually(t *testing.T, within time.Duration, cond func() error) {
 	}
 }
 
-// waitTogether returns once the peers are one cluster: each knows all, each reaches
-// all, as many vote as should, and they know the same at the same index.
+// waitTogether returns once the peers are one cluster: each knows all and what room
+// they have, the first reaches all, as many vote as should, and they know the same at
+// the same index.
 func waitTogether(t *testing.T, peers []*testPeer) {
 	t.Helper()
 	eventually(t, patience, func() error {
@@ -368,6 +369,10 @@ func waitTogether(t *testing.T, peers []*testPeer) {
 			}
 			if len(self.ClusterPeers) != len(peers) {
 				return fmt.Errorf("%s knows %d peers, want %d", p.name, len(self.ClusterPeers), len(peers))
+			}
+			metrics, err := p.http.Metrics(t.Context(), "freespace")
+			if err != nil || len(metrics) != len(peers) {
+				return fmt.Errorf("%s knows the room on %d peers, want %d: %v", p.name, len(metrics), len(peers), err)
 			}
 		}
 		roles := map[string]int{}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/client"
+)
+
+// Pins whose content is there are done in seconds, behind many whose content is
+// nowhere.
+func TestCluster_UnreachablePinsHoldUpNobody(t *testing.T) {
+	const nowhere, there = 2000, 500
+	peers := startCluster(t, 2)
+	first, second := peers[0], peers[1]
+	add, err := first.daemon.node.OpenAdd(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer add.Abort()
+	var lost, found strings.Builder
+	line := func(w io.Writer, c api.Cid) {
+		fmt.Fprintf(w, `{"cid":%q,"replication_factor_min":1,"replication_factor_max":1,"user_allocations":[%q]}`+"\n", c, second.id)
+	}
+	for range nowhere {
+		line(&lost, randomCid())
+	}
+	wanted := map[api.Cid]bool{}
+	for range there {
+		b := rawBlock(randomBytes(1000))
+		if err := add.Put(t.Context(), rawBlocks(b)); err != nil {
+			t.Fatal(err)
+		}
+		wanted[b.cid] = true
+		line(&found, b.cid)
+	}
+	bulk := func(lines string) {
+		t.Helper()
+		for res, err := range first.http.Bulk(t.Context(), strings.NewReader(lines)) {
+			if err != nil || res.Error != nil {
+				t.Fatal(err, res.Error)
+			}
+		}
+	}
+	bulk(lost.String())
+	start := time.Now()
+	bulk(found.String())
+	eventually(t, patience, func() error {
+		n := 0
+		for g, err := range second.http.Statuses(t.Context(), client.StatusList{Filter: api.StatusPinned, Local: true}) {
+			if err != nil {
+				return err
+			}
+			if wanted[g.Cid] {
+				n++
+			}
+		}
+		if n < there {
+			return fmt.Errorf("%d of %d pins are done", n, there)
+		}
+		return nil
+	})
+	took := time.Since(start)
+	t.Logf("%d pins took %s behind %d whose content is nowhere", there, took, nowhere)
+	if limit := 5 * time.Second * slowness(); took > limit {
+		t.Errorf("that is over %s", limit)
+	}
+}
+
+// slowness is how many times as long things may take where the race detector watches.
+func slowness() time.Duration {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-race" && s.Value == "true" {
+				return 5
+			}
+		}
+	}
+	return 1
+}
