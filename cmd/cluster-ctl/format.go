@@ -61,9 +61,13 @@ func (p *printer) row(header string, cells ...string) error {
 	return err
 }
 
-// printable keeps control characters in names and errors from reaching a terminal.
+// printable makes one line of a name or an error and keeps control characters in it
+// from reaching a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return ' '
+		}
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
 			return '�'
 		}

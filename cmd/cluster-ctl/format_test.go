@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+const (
+	cidV0 = "QmVn1Gtd6p8E4ksns3frUcLuzAmif2ooBRvYQh3yGZy3L5"
+	peerA = "12D3KooWELFZK4psu4xA4FABPWpckzW8PRc3b4pGKQHks4uqaXSG"
+	peerB = "12D3KooWMPrfBEZDMyNn1dVxBcMck2cmJgL3iqLS772Tm9sDaSDB"
+)
+
+// decode reads an API object as the wire has it.
+func decode[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func pinObject(t *testing.T) api.Pin {
+	return decode[api.Pin](t, `{"replication_factor_min":1,"replication_factor_max":2,"name":"remote","mode":"recursive","shard_size":0,`+
+		`"user_allocations":null,"expire_at":"0001-01-01T00:00:00Z","metadata":{"a":"b"},"pin_update":null,"origins":[],"cid":"`+cidV0+`",`+
+		`"type":"pin","allocations":["`+peerB+`"],"max_depth":-1,"reference":null,"timestamp":"2026-11-20T23:44:26Z"}`)
+}
+
+// The text forms are those of ipfs-cluster-ctl 1.1.6.
+func TestPrinter_TextIsTheIncumbents(t *testing.T) {
+	everywhere := pinObject(t)
+	everywhere.ReplicationFactorMin, everywhere.ReplicationFactorMax, everywhere.Allocations = -1, -1, nil
+	everywhere.ExpireAt = time.Date(2026, 11, 21, 23, 45, 59, 0, time.UTC)
+	direct := pinObject(t)
+	direct.MaxDepth, direct.Mode, direct.Metadata = 0, api.PinDirect, nil
+	status := decode[api.GlobalPinInfo](t, `{"cid":"`+cidV0+`","name":"remote","allocations":[],"origins":[],"created":"2026-11-20T23:44:26Z","metadata":null,"peer_map":{`+
+		`"`+peerB+`":{"peername":"peer1","status":"pinning","timestamp":"2026-11-20T23:44:26.825293509Z","error":"","attempt_count":1,"priority_pin":true},`+
+		`"`+peerA+`":{"peername":"peer0","status":"pin_error","timestamp":"2026-11-20T23:44:26Z","error":"no\u001b[31m luck","attempt_count":0,"priority_pin":false}}}`)
+	peer := decode[api.Peer](t, `{"id":"`+peerA+`","addresses":["/ip4/127.0.0.1/tcp/2/p2p/`+peerA+`","/ip4/127.0.0.1/tcp/1/p2p/`+peerA+`"],`+
+		`"cluster_peers":["`+peerA+`","`+peerB+`"],"ipfs":{"id":"`+peerB+`","addresses":[],"error":""},"peername":"peer0"}`)
+
+	for _, tt := range []struct {
+		name  string
+		print func(*printer) error
+		want  string
+	}{
+		{"pin", func(p *printer) error { return p.pin(pinObject(t), nil) },
+			cidV0 + " | remote | PIN | Repl. Factor: 1--2 | Allocations: [" + peerB + "] | Recursive | Metadata: yes | Exp: ∞ | Added: 2026-11-20 23:44:26\n"},
+		{"pin everywhere that expires", func(p *printer) error { return p.pin(everywhere, nil) },
+			cidV0 + " | remote | PIN | Repl. Factor: -1 | Allocations: [everywhere] | Recursive | Metadata: yes | Exp: 2026-11-21 23:45:59 | Added: 2026-11-20 23:44:26\n"},
+		{"direct pin", func(p *printer) error { return p.pin(direct, nil) },
+			cidV0 + " | remote | PIN-DIRECT | Repl. Factor: 1--2 | Allocations: [" + peerB + "] | Direct | Metadata: no | Exp: ∞ | Added: 2026-11-20 23:44:26\n"},
+		{"status, without what a terminal would obey", func(p *printer) error { return p.status(status) },
+			cidV0 + " | remote:\n" +
+				"    > peer0                : PIN_ERROR: no�[31m luck | 2026-11-20T23:44:26Z | Attempts: 0 | Priority: false\n" +
+				"    > peer1                : PINNING | 2026-11-20T23:44:26.825293509Z | Attempts: 1 | Priority: true\n"},
+		{"peer, addresses sorted", func(p *printer) error { return p.peer(peer, nil) },
+			peerA + " | peer0 | Sees 1 other peers\n  > Addresses:\n    - /ip4/127.0.0.1/tcp/1/p2p/" + peerA + "\n    - /ip4/127.0.0.1/tcp/2/p2p/" + peerA + "\n  > IPFS: " + peerB + "\n"},
+		{"peer that does not answer", func(p *printer) error { return p.peer(api.Peer{ID: peer.ID, Error: "gone"}, nil) },
+			peerA + " | ERROR: gone\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			p := newPrinter(&out, encText)
+			if err := tt.print(p); err != nil {
+				t.Fatal(err)
+			}
+			if got := out.String(); got != tt.want {
+				t.Fatalf("got\n%s\nwant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPrinter_JSONIsAnObjectALine(t *testing.T) {
+	var out bytes.Buffer
+	p := newPrinter(&out, encJSON)
+	for range 2 {
+		if err := p.pin(pinObject(t), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%d lines, want 2:\n%s", len(lines), out.String())
+	}
+	if got := decode[api.Pin](t, lines[1]); got.Name != "remote" {
+		t.Fatalf("name %q came back", got.Name)
+	}
+}
+
+func TestRun_ExitCodes(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch r.URL.Path {
+		case "/version":
+			_, _ = w.Write([]byte(`{"version":"1"}`))
+		case "/id":
+			<-r.Context().Done()
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"code":404,"message":"pin is not part of the pinset"}`))
+		}
+	}))
+	defer srv.Close()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		args string
+		code int
+		out  string // somewhere in standard output
+		err  string // somewhere on standard error
+	}{
+		{"success", nil, "version", 0, "1\n", ""},
+		{"no command", nil, "", 0, "Usage:", ""},
+		{"parent without a command", nil, "pin", 0, "Usage:", ""},
+		{"unknown command", nil, "frobnicate", exitUnknown, "", "No help topic for 'frobnicate'"},
+		{"unknown command below another", nil, "pin frobnicate", exitUsage, "", "frobnicate"},
+		{"unknown flag", nil, "version --nope", exitUsage, "", "nope"},
+		{"unsupported encoding", nil, "--enc=xml version", exitUsage, "", "unsupported encoding"},
+		{"bad CID", nil, "pin rm nonsense", exitUsage, "", "error decoding Cid"},
+		{"bad filter", nil, "status --filter=nonsense", exitUsage, "", "filter"},
+		{"bad expiry", nil, "pin add --expire-in 1ms " + cidV0, exitUsage, "", "less than a second"},
+		{"bad metadata", nil, "pin add --metadata x " + cidV0, exitUsage, "", "KEY=VALUE"},
+		{"missing file", nil, "add /no/such/file", exitUsage, "", "no such file"},
+		{"directory without -r", nil, "add /", exitUsage, "", "-r"},
+		{"refused", nil, "pin rm " + cidV0, exitRefused, "An error occurred:\n  Code: 404\n  Message: pin is not part of the pinset\n", ""},
+		{"refused, as JSON", nil, "--enc=json pin rm " + cidV0, exitRefused, `{"code":404,"message":"pin is not part of the pinset"}`, ""},
+		{"interrupted", ended, "id", exitCanceled, "", "canceled"},
+		{"nobody listens", nil, "--host /ip4/127.0.0.1/tcp/1 version", exitUsage, "", "error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx := tt.ctx
+			if ctx == nil {
+				ctx = t.Context()
+			}
+			var out, errw bytes.Buffer
+			args := strings.Fields(tt.args)
+			if !strings.Contains(tt.args, "--host") {
+				args = append([]string{"--host", srv.URL}, args...)
+			}
+			if code := run(ctx, args, strings.NewReader(""), &out, &errw); code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if !strings.Contains(out.String(), tt.out) || !strings.Contains(errw.String(), tt.err) {
+				t.Errorf("printed\n%s\nand on standard error\n%s\nwant %q and %q in them", out.String(), errw.String(), tt.out, tt.err)
+			}
+		})
+	}
+}
