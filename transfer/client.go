@@ -192,7 +192,7 @@ func (r *remote) keepAlive() error {
 		}
 		if time.Since(r.wrote) >= r.idle/4 {
 			if err := r.write(appendHeader(nil, frameAlive, 0), nil); err == nil {
-				r.out.Flush() // an error stays in the writer for the next Put
+				_ = r.out.Flush() // an error stays in the writer for the next Put
 			}
 		}
 		r.mu.Unlock()

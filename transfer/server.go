@@ -304,7 +304,7 @@ type patient struct {
 // until makes reading end with ctx, which must end itself once reading is over.
 func (p *patient) until(ctx context.Context) {
 	p.ctx = ctx
-	context.AfterFunc(ctx, func() { p.st.SetReadDeadline(time.Unix(1, 0)) })
+	context.AfterFunc(ctx, func() { _ = p.st.SetReadDeadline(time.Unix(1, 0)) })
 }
 
 // Read implements io.Reader. It looks at the context after moving the deadline, so

@@ -73,7 +73,7 @@ func (u *upload) ended() {
 	// Past the last boundary the reader fails otherwise. That also reads the body to its
 	// end, from where on net/http notices when the client goes.
 	if _, err := u.parts.NextPart(); err == nil || err == io.EOF {
-		u.fail(api.Invalid.Errorf("error reading the upload: a part has no file name"))
+		_ = u.fail(api.Invalid.Errorf("error reading the upload: a part has no file name"))
 	}
 }
 
