@@ -106,17 +106,3 @@ func (p *peers) Remove(ctx context.Context, id api.PeerID) error {
 
 // Invite makes a token.
 func (p *peers) Invite(_ context.Context, ttl time.Duration) (string, error) { return p.invite(ttl) }
-
-// dataID gives the identity of a member's data host.
-func (m *membership) dataID(id api.PeerID) (api.PeerID, error) {
-	members, err := m.pins.Members()
-	if err != nil {
-		return "", err
-	}
-	for _, o := range members {
-		if o.ID == id {
-			return o.DataID, nil
-		}
-	}
-	return "", api.NotFound.Errorf("%s is not a peer of this cluster", id)
-}
