@@ -35,6 +35,7 @@ func TestCluster_GoesOnWithoutItsLeader(t *testing.T) {
 	}
 	h.wait(t, 100)
 	stop()
+	waitEqual(t, others) // a peer sees at once what it took itself, other writes a moment later
 	for _, p := range others {
 		h.check(t, p)
 	}
