@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -23,6 +24,7 @@ type DataHost struct {
 	host.Host
 	*Members
 	base   host.Host
+	listen []multiaddr.Multiaddr
 	public bool
 	log    *slog.Logger
 
@@ -30,26 +32,40 @@ type DataHost struct {
 	admitted map[peer.ID]bool
 }
 
-// NewDataHost returns a data host that listens. The identity is not that of the
-// cluster host. The caller closes it.
+// NewDataHost returns a data host that does not listen yet: that is for Listen. The
+// identity is not that of the cluster host. The caller closes it.
 func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Logger) (*DataHost, error) {
 	o = o.WithDefaults()
-	opts, err := common(id, o.Listen, o.Announce, nil, o.ConnectionManager, o.ResourceManager, log)
+	listen, err := tcpOnly(o.Listen, log)
+	if err != nil {
+		return nil, fmt.Errorf("data host: %w", err)
+	}
+	opts, err := common(id, listen, o.Announce, nil, o.ConnectionManager, o.ResourceManager, log)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
 	// The order is that of preference: TLS costs half of what noise does.
 	opts = append(opts,
+		libp2p.NoListenAddrs,
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Security(noise.ID, noise.New))
 	base, err := libp2p.New(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d := &DataHost{base: base, public: o.Public, log: log, admitted: map[peer.ID]bool{},
+	d := &DataHost{base: base, listen: listen, public: o.Public, log: log, admitted: map[peer.ID]bool{},
 		Members: newMembers(base, true, c, r, log)}
 	d.Host = gate{base, d.admit}
 	return d, nil
+}
+
+// Listen begins to take connections. All handlers must have been set: bitswap gives up
+// a peer that is connected and does not speak it, until there is a new connection.
+func (d *DataHost) Listen() error {
+	if err := d.base.Network().Listen(d.listen...); err != nil {
+		return fmt.Errorf("data host: %w", err)
+	}
+	return nil
 }
 
 // Admit lets a peer in that is not a member, until Dismiss.

@@ -28,6 +28,12 @@ func (c *cluster) data(o DataOptions) (*DataHost, peer.ID) {
 		defer s.Close()
 		io.Copy(s, s)
 	})
+	if len(d.Addrs()) > 0 {
+		c.t.Fatal("it listens before its handlers are set")
+	}
+	if err := d.Listen(); err != nil {
+		c.t.Fatal(err)
+	}
 	return d, member
 }
 

@@ -25,10 +25,8 @@ const (
 	newConnsRate    = 10 // a second, of one address
 )
 
-// common are the options that both hosts share: TCP and yamux, and none of libp2p's
-// helpers for home networks: no relay, no hole punching, no guesses at one's own
-// address from what others see.
-func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, log *slog.Logger) ([]libp2p.Option, error) {
+// tcpOnly leaves out what this package does not listen on.
+func tcpOnly(listen []multiaddr.Multiaddr, log *slog.Logger) ([]multiaddr.Multiaddr, error) {
 	listen = slices.DeleteFunc(slices.Clone(listen), func(a multiaddr.Multiaddr) bool {
 		if _, err := a.ValueForProtocol(multiaddr.P_TCP); err == nil {
 			return false
@@ -38,6 +36,17 @@ func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm 
 	})
 	if len(listen) == 0 {
 		return nil, errors.New("no TCP address to listen on")
+	}
+	return listen, nil
+}
+
+// common are the options that both hosts share: TCP and yamux, and none of libp2p's
+// helpers for home networks: no relay, no hole punching, no guesses at one's own
+// address from what others see.
+func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, log *slog.Logger) ([]libp2p.Option, error) {
+	listen, err := tcpOnly(listen, log)
+	if err != nil {
+		return nil, err
 	}
 	conns, err := connmgr.NewConnManager(cm.LowWater, cm.HighWater, connmgr.WithGracePeriod(cm.GracePeriod))
 	if err != nil {

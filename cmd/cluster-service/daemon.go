@@ -142,6 +142,9 @@ func openDaemon(d directory, c config.Config, log *slog.Logger) (_ *Daemon, err 
 	if err := p.openDoors(); err != nil {
 		return nil, err
 	}
+	if err := p.data.Listen(); err != nil { // not before the node is open, which sets its handlers
+		return nil, err
+	}
 	return p, nil
 }
 
