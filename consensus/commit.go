@@ -11,7 +11,11 @@ import (
 
 const (
 	entriesInFlight = 16
-	queuedParts     = 4 * entriesInFlight
+	// eagerEntries is how many entries may be in flight for another to go that is not
+	// full. With more, each would hold a change or two, and cost the disks as much as a
+	// full one; what comes meanwhile shares the next.
+	eagerEntries = 1
+	queuedParts  = 4 * entriesInFlight
 	// maxOpSize bounds an encoded change: a record, and what ties it to its request.
 	maxOpSize = api.MaxRecordSize + 4<<10
 )
@@ -22,12 +26,37 @@ type queue struct {
 	turn  chan struct{} // holds one item: the right to make the next entry
 
 	held *part // did not fit into the last entry; owned by who has the turn
+
+	mu     *sync.Mutex
+	flying int           // entries in flight
+	landed chan struct{} // closed when one of them ends
 }
 
 func newQueue() queue {
-	q := queue{parts: make(chan *part, queuedParts), turn: make(chan struct{}, 1)}
+	q := queue{parts: make(chan *part, queuedParts), turn: make(chan struct{}, 1), mu: &sync.Mutex{}, landed: make(chan struct{})}
 	q.turn <- struct{}{}
 	return q
+}
+
+func (q *queue) start() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.flying++
+}
+
+func (q *queue) land() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.flying--
+	close(q.landed)
+	q.landed = make(chan struct{})
+}
+
+// flight tells how many entries are in flight, and gives what is closed when one ends.
+func (q *queue) flight() (int, <-chan struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.flying, q.landed
 }
 
 // A part is a caller's changes as far as they fit into one entry.
@@ -222,10 +251,12 @@ func (c *Consensus) commit(ctx context.Context, r *raft.Raft) {
 				ops = append(ops, p.ops...)
 			}
 			f = r.Apply(joinOps(ops), c.o.NetworkTimeout)
+			c.queue.start()
 		}
 		c.queue.turn <- struct{}{}
 		if f != nil {
 			c.finish(f, parts)
+			c.queue.land()
 		}
 	}
 }
@@ -259,21 +290,26 @@ func (q *queue) next(ctx context.Context) []*part {
 	}
 }
 
-// wait gives the next part; nil where ctx ends, or there is none and block is not set.
-func (q *queue) wait(ctx context.Context, block bool) *part {
-	if !block {
+// wait gives the next part; nil where ctx ends, or where there is none now and an entry
+// with those before it, if there are any, may go.
+func (q *queue) wait(ctx context.Context, first bool) *part {
+	for {
+		n, landed := q.flight()
+		if !first && n < eagerEntries {
+			select {
+			case p := <-q.parts:
+				return p
+			default:
+				return nil
+			}
+		}
 		select {
 		case p := <-q.parts:
 			return p
-		default:
+		case <-landed:
+		case <-ctx.Done():
 			return nil
 		}
-	}
-	select {
-	case p := <-q.parts:
-		return p
-	case <-ctx.Done():
-		return nil
 	}
 }
 

@@ -81,7 +81,8 @@ type Options struct {
 	// first; group.
 	SpreadBy []string `json:"spread_by"`
 
-	// Calls are the calls to the leader in flight; 4.
+	// Calls are the calls to the leader in flight; 2. With more, what waits is spread
+	// over more and smaller calls.
 	Calls int `json:"forward_calls"`
 	// CallLimit ends a call to the leader; 20s.
 	CallLimit time.Duration `json:"forward_timeout"`
@@ -111,7 +112,7 @@ func (o Options) WithDefaults() Options {
 	if o.SpreadBy == nil {
 		o.SpreadBy = []string{"group"}
 	}
-	def(&o.Calls, 4)
+	def(&o.Calls, 2)
 	def(&o.CatchUp, 10*time.Second)
 	def(&o.Settle, 10*time.Second)
 	def(&o.CallLimit, 20*time.Second)

@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/go-unixfsnode"
 	dagpb "github.com/ipld/go-codec-dagpb"
 	prime "github.com/ipld/go-ipld-prime"
+	"github.com/ipld/go-ipld-prime/datamodel"
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 	"github.com/ipld/go-ipld-prime/schema"
 	"golang.org/x/sync/errgroup"
@@ -120,10 +121,11 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 // found gives err its kind where it says that something is not there: NotFound where
 // it does not exist or cannot, Unavailable where it did not come in time.
 func found(ctx context.Context, err error) error {
+	var wrongKind datamodel.ErrWrongKind // a path that goes on where there are no links, such as in a file
 	switch {
 	case ctx.Err() != nil:
 		return api.Unavailable.Errorf("%w", err)
-	case ipld.IsNotFound(err), errors.Is(err, &resolver.ErrNoLink{}):
+	case ipld.IsNotFound(err), errors.Is(err, &resolver.ErrNoLink{}), errors.As(err, &wrongKind):
 		return api.NotFound.Errorf("%w", err)
 	}
 	return err

@@ -131,6 +131,11 @@ func TestBlock_FetchesAndResolves(t *testing.T) {
 	if err != nil || c != file.Root {
 		t.Fatalf("%v, %v", c, err)
 	}
+	for _, inFile := range []api.Cid{file.Root, {Cid: file.Blocks[0].Cid()}} { // a path that goes on inside a file
+		if _, err := n.Resolve(within(t, 10*time.Second), "/ipfs/"+inFile.String()+"/f"); api.KindOf(err) != api.NotFound {
+			t.Fatalf("error %v of kind %q", err, api.KindOf(err))
+		}
+	}
 	_, err = n.Block(within(t, 100*time.Millisecond), ipfsconntest.File(t, 9, 1, 10).Root)
 	if api.KindOf(err) != api.Unavailable {
 		t.Fatalf("error %v of kind %q", err, api.KindOf(err))

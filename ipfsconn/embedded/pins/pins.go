@@ -51,12 +51,13 @@ type Mark struct {
 
 // Store keeps pins. It is safe for concurrent use.
 type Store struct {
-	db *pebble.DB
-	mu sync.Mutex // held from reading a row to writing what follows from it
+	db    *pebble.DB
+	group *group
+	mu    sync.Mutex // held from reading a row to writing what follows from it, not while that is synced
 }
 
 // New returns the pins in db, whose owner closes it.
-func New(db *pebble.DB) *Store { return &Store{db: db} }
+func New(db *pebble.DB) *Store { return &Store{db: db, group: &group{db: db}} }
 
 // Get returns the pin of c and whether there is one.
 func (s *Store) Get(c api.Cid) (Pin, bool, error) {
@@ -86,6 +87,16 @@ func (s *Store) Begin(c api.Cid, mode api.PinMode, now time.Time) error {
 // Finish pins p.Cid, takes any mark off it, and returns once that and all writes to
 // the database before it are durable.
 func (s *Store) Finish(p Pin) error {
+	if err := s.finish(p); err != nil {
+		return err
+	}
+	if err := s.group.sync(); err != nil {
+		return fmt.Errorf("pin %s: %w", p.Cid, err)
+	}
+	return nil
+}
+
+func (s *Store) finish(p Pin) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.State = Whole
@@ -97,7 +108,7 @@ func (s *Store) Finish(p Pin) error {
 	if err := b.Delete(key(prefixMark, p.Cid), nil); err != nil {
 		return err
 	}
-	if err := b.Commit(pebble.Sync); err != nil {
+	if err := b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("pin %s: %w", p.Cid, err)
 	}
 	return nil
@@ -141,20 +152,28 @@ func (s *Store) Add(c api.Cid, size uint64, now time.Time) error {
 
 // Remove takes the pin and any mark off c, durably. No pin is no error.
 func (s *Store) Remove(c api.Cid) error {
+	removed, err := s.remove(c)
+	if err == nil && removed {
+		err = s.group.sync()
+	}
+	if err != nil {
+		return fmt.Errorf("unpin %s: %w", c, err)
+	}
+	return nil
+}
+
+func (s *Store) remove(c api.Cid) (removed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok, err := s.Get(c); err == nil && !ok {
-		return nil
+		return false, nil
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	if err := errors.Join(b.Delete(key(prefixPin, c), nil), b.Delete(key(prefixMark, c), nil)); err != nil {
-		return err
+		return false, err
 	}
-	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("unpin %s: %w", c, err)
-	}
-	return nil
+	return true, b.Commit(pebble.NoSync)
 }
 
 // Forget takes off c a pin that is still Partial and whose fetch last began before t.
