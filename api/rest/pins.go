@@ -16,6 +16,10 @@ import (
 // resolveTimeout bounds finding what a path leads to.
 const resolveTimeout = time.Minute
 
+// writeTimeout bounds a change of the pinset. Without a majority of the peers it would
+// wait for one for ever.
+const writeTimeout = 30 * time.Second
+
 func (h *handler) pin(w http.ResponseWriter, r *http.Request) error {
 	c, err := cidParam(r)
 	if err != nil {
@@ -45,7 +49,9 @@ func (h *handler) pinPath(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) pinCid(w http.ResponseWriter, r *http.Request, c api.Cid, o api.PinOptions) error {
-	pin, index, err := h.Pins.Pin(r.Context(), api.NewPin(c, o, time.Now()))
+	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
+	defer cancel()
+	pin, index, err := h.Pins.Pin(ctx, api.NewPin(c, o, time.Now()))
 	setIndex(w, index)
 	if err != nil {
 		return err
@@ -75,7 +81,9 @@ func (h *handler) unpinPath(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) unpinCid(w http.ResponseWriter, r *http.Request, c api.Cid) error {
-	pin, index, err := h.Pins.Unpin(r.Context(), c)
+	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
+	defer cancel()
+	pin, index, err := h.Pins.Unpin(ctx, c)
 	setIndex(w, index)
 	if err != nil {
 		return err

@@ -150,6 +150,7 @@ func openDaemon(d directory, c config.Config, log *slog.Logger) (_ *Daemon, err 
 
 func (p *Daemon) closes(f func() error) { p.closers = append(p.closers, f) }
 
+// component gives the logger of a part that does not name itself in it.
 func (p *Daemon) component(name string) *slog.Logger { return p.log.With("component", name) }
 
 func (p *Daemon) openIdentity(d directory) (err error) {
@@ -218,7 +219,7 @@ func (p *Daemon) external() bool { return p.c.IPFSConnector.Kubo.NodeMultiaddres
 func (p *Daemon) openConsensus(d directory) (err error) {
 	self := p.ids.cluster.ID
 	told := &changes{}
-	if p.cons, err = consensus.New(self, d.raft(), p.state, p.host, told, p.c.Consensus.Raft, p.component("consensus")); err != nil {
+	if p.cons, err = consensus.New(self, d.raft(), p.state, p.host, told, p.c.Consensus.Raft, p.log); err != nil {
 		return err
 	}
 	p.closes(p.cons.Close)
@@ -243,8 +244,8 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 
 // openDoors opens what others reach the peer by: streams of blocks, calls, HTTP.
 func (p *Daemon) openDoors() (err error) {
-	p.blocks = transfer.NewServer(p.data, p.node, p.data.Check, transfer.Options{}, p.component("transfer"))
-	p.adder = adder.New(p.ids.cluster.ID, p.pinner, sender{p, transfer.NewClient(p.data)}, adder.Options{}, p.component("adder"))
+	p.blocks = transfer.NewServer(p.data, p.node, p.data.Check, transfer.Options{}, p.log)
+	p.adder = adder.New(p.ids.cluster.ID, p.pinner, sender{p, transfer.NewClient(p.data)}, adder.Options{}, p.log)
 	p.members = &membership{ids: p.ids, cluster: p.cluster, c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
 		calls: p.calls, log: p.component("members")}
 	p.peers = &peers{membership: p.members, ipfs: p.node.ID, gateway: p.gateway}

@@ -12,30 +12,35 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"text/tabwriter"
 	"time"
 
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api/client"
+	"github.com/pinfold-cluster/pinfold/config"
 )
 
 // devPeer is one process of a development cluster, as dev.json lists it.
 type devPeer struct {
-	Name    string `json:"name"`
-	Dir     string `json:"dir"`
-	PID     int    `json:"pid"`
-	API     string `json:"api"`     // URL of the REST API
-	Gateway string `json:"gateway"` // URL of the HTTP gateway
-	ports   devPorts
+	Name    string   `json:"name"`
+	Dir     string   `json:"dir"`
+	PID     int      `json:"pid"`
+	API     string   `json:"api"`     // URL of the REST API
+	Gateway string   `json:"gateway"` // URL of the HTTP gateway
+	api     string   // multiaddr
+	gateway string   // multiaddr
+	listen  []string // settings of a new peer's addresses
 	cmd     *exec.Cmd
+	stdin   io.Reader     // what the process reads, nil for nothing
 	ended   chan struct{} // closed once the process has
 }
-
-type devPorts struct{ rest, swarm, data, gateway int }
 
 const (
 	devReadyTimeout = 60 * time.Second
@@ -105,7 +110,7 @@ func runDev(ctx context.Context, dir string, n int, out io.Writer, log *slog.Log
 			if err != nil {
 				return err
 			}
-			args = []string{"-c", p.Dir, "join", token}
+			args, p.stdin = []string{"-c", p.Dir, "join", "-"}, strings.NewReader(token)
 		}
 		if err := p.start(exe, args, &running, log); err != nil {
 			return err
@@ -137,31 +142,60 @@ func runDev(ctx context.Context, dir string, n int, out io.Writer, log *slog.Log
 	return nil
 }
 
+// newDevPeer prepares a peer below dir: on free ports, or where it listened before. All
+// peers of a cluster that moved at once would not find each other.
 func newDevPeer(dir string, i int) (*devPeer, error) {
 	p := &devPeer{Name: fmt.Sprintf("peer%d", i+1)}
 	p.Dir = filepath.Join(dir, p.Name)
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of %s: %w", p.Name, err)
 	}
-	ports, err := freePorts(4)
+	there, err := config.Exists(p.Dir)
 	if err != nil {
 		return nil, err
 	}
-	p.ports = devPorts{ports[0], ports[1], ports[2], ports[3]}
-	p.API = fmt.Sprintf("http://127.0.0.1:%d", p.ports.rest)
-	p.Gateway = fmt.Sprintf("http://127.0.0.1:%d", p.ports.gateway)
-	return p, nil
+	if there {
+		c, _, err := config.Load(p.Dir, nil)
+		if err != nil {
+			return nil, err
+		}
+		p.api, p.gateway = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Node.GatewayListenMultiaddress
+	} else {
+		ports, err := freePorts(4)
+		if err != nil {
+			return nil, err
+		}
+		tcp := func(port int) string { return fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port) }
+		p.api, p.gateway = tcp(ports[0]), tcp(ports[1])
+		p.listen = []string{
+			"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=" + p.api,
+			"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=" + p.gateway,
+			"CLUSTER_LISTENMULTIADDRESS=" + tcp(ports[2]),
+			"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS=" + tcp(ports[3]),
+		}
+	}
+	if p.API, err = loopbackURL(p.api); err != nil {
+		return nil, err
+	}
+	p.Gateway, err = loopbackURL(p.gateway)
+	return p, err
 }
 
-// environ gives the peer its settings: its ports, and the short timings of dev.
+// loopbackURL gives the HTTP URL of a TCP multiaddr.
+func loopbackURL(addr string) (string, error) {
+	a, err := multiaddr.NewMultiaddr(addr)
+	if err != nil {
+		return "", err
+	}
+	_, hostport, err := manet.DialArgs(a)
+	return "http://" + hostport, err
+}
+
+// environ gives the peer its settings: where it listens, unless its file says so, and
+// the short timings of dev.
 func (p *devPeer) environ() []string {
-	tcp := func(port int) string { return fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port) }
-	return append(os.Environ(),
+	return append(append(os.Environ(), p.listen...),
 		"CLUSTER_PEERNAME="+p.Name,
-		"CLUSTER_LISTENMULTIADDRESS="+tcp(p.ports.swarm),
-		"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS="+tcp(p.ports.rest),
-		"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS="+tcp(p.ports.data),
-		"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS="+tcp(p.ports.gateway),
 		"CLUSTER_MONITORPINGINTERVAL=1s",
 		"CLUSTER_REPAIRGRACE=3s",
 		"CLUSTER_RAFT_VOTERINTERVAL=300ms",
@@ -175,7 +209,7 @@ func (p *devPeer) start(exe string, args []string, running *sync.WaitGroup, log 
 	}
 	p.cmd = exec.Command(exe, args...)
 	p.cmd.Env = p.environ()
-	p.cmd.Stdout, p.cmd.Stderr = file, file
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = p.stdin, file, file
 	// A signal to the terminal's group must not reach the peers before it reached us.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {

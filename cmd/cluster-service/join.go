@@ -19,19 +19,32 @@ import (
 	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
-const joinTimeout = 30 * time.Second
+const (
+	joinTimeout   = 30 * time.Second
+	maxTokenInput = 64 << 10 // bytes; more than a token has
+)
 
 func newJoin(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "join TOKEN",
 		Short: "Join a cluster and run the peer; from then on 'daemon' starts it",
-		Args:  cobra.ExactArgs(1),
+		Long: "Join a cluster and run the peer; from then on 'daemon' starts it. TOKEN is what 'cluster-ctl peers invite' printed.\n" +
+			"Others on this machine can see the arguments of a program: with '-' the token is read from standard input.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			log, err := g.logger()
 			if err != nil {
 				return err
 			}
-			if err := joinCluster(cmd.Context(), directory(g.dir), args[0], os.Environ(), cmd.OutOrStdout(), log); err != nil {
+			token := args[0]
+			if token == "-" {
+				text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxTokenInput))
+				if err != nil {
+					return fmt.Errorf("joining: reading the token: %w", err)
+				}
+				token = string(text)
+			}
+			if err := joinCluster(cmd.Context(), directory(g.dir), token, os.Environ(), cmd.OutOrStdout(), log); err != nil {
 				return fmt.Errorf("joining: %w", err)
 			}
 			return runDaemon(cmd.Context(), g, nil)
