@@ -153,13 +153,16 @@ type live struct {
 	bits []uint64
 }
 
+// minWords, 8 KiB, keeps what a filter of a few words would mix up: two hashes that start
+// and step alike modulo its size.
 const (
 	bitsPerBlock = 12
 	probes       = 8
+	minWords     = 1 << 10
 )
 
 func newLive(blocks int) *live {
-	return &live{seed: maphash.MakeSeed(), bits: make([]uint64, 1+blocks*bitsPerBlock/64)}
+	return &live{seed: maphash.MakeSeed(), bits: make([]uint64, minWords+blocks*bitsPerBlock/64)}
 }
 
 func (l *live) add(h multihash.Multihash) {

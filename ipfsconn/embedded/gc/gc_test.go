@@ -187,6 +187,22 @@ func TestCollect_NeverOnAnIncompleteMark(t *testing.T) {
 	}
 }
 
+// A store of a few blocks loses all its garbage: chance spares none of it.
+func TestLive_TellsFewBlocksApart(t *testing.T) {
+	blocks := ipfsconntest.File(t, 1, 50, 100).Blocks
+	for range 200 {
+		l := newLive(6)
+		for _, b := range blocks[:3] {
+			l.add(b.Cid().Hash())
+		}
+		for _, b := range blocks[3:] {
+			if l.has(b.Cid().Hash()) {
+				t.Fatalf("%s was not added", b.Cid())
+			}
+		}
+	}
+}
+
 func TestCollect_ForgetsOldPartialPins(t *testing.T) {
 	s := open(t)
 	file, recent := ipfsconntest.File(t, 1, 2, 100), ipfsconntest.File(t, 2, 2, 100)
