@@ -40,13 +40,12 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	opts, err := common(id, listen, o.Announce, nil, o.ConnectionManager, o.ResourceManager, log)
+	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
 	// The order is that of preference: TLS costs half of what noise does.
 	opts = append(opts,
-		libp2p.NoListenAddrs,
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Security(noise.ID, noise.New))
 	base, err := libp2p.New(opts...)

@@ -49,7 +49,11 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: peer_addresses: %w", err)
 	}
-	opts, err := common(id, o.Listen, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, log)
+	listen, err := tcpOnly(o.Listen, log)
+	if err != nil {
+		return nil, fmt.Errorf("cluster host: %w", err)
+	}
+	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial)
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
@@ -75,6 +79,10 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 		if h.pubsub, err = newPubSub(ctx, gate{lh, h.admitMember}, o.PubSub, log); err != nil {
 			return nil, errors.Join(fmt.Errorf("pubsub: %w", err), h.Close())
 		}
+	}
+	// Not before: a peer that connects and is refused a pubsub stream seeks none again.
+	if err := lh.Network().Listen(listen...); err != nil {
+		return nil, errors.Join(fmt.Errorf("cluster host: %w", err), h.Close())
 	}
 	return h, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +91,67 @@ func (c *cluster) member() *Host {
 func (c *cluster) stranger() *Host {
 	c.t.Helper()
 	return c.host(newIdentity(c.t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, Options{})
+}
+
+// A peer that connected before pubsub was there would hear nothing of it.
+func TestNewHost_ListensLast(t *testing.T) {
+	c := newTestCluster(t)
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := port.Addr().String()
+	listen, err := manet.FromNetAddr(port.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := port.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Known addresses are read before pubsub begins: here, for as long as the test likes.
+	pipe := filepath.Join(t.TempDir(), "peerstore")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	made := make(chan *Host)
+	go func() {
+		defer close(made)
+		id := newIdentity(t)
+		h, err := NewHost(id, c.certified(id.ID, id.ID), c.roster(), Options{Secret: c.secret, Listen: []multiaddr.Multiaddr{listen}, PeerstoreFile: pipe}, quiet)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		made <- h
+	}()
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // once it is being read
+	if err != nil {
+		t.Fatal(err)
+	}
+	if early, err := net.Dial("tcp", addr); err == nil {
+		early.Close()
+		t.Error("it takes connections before pubsub is there")
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := <-made
+	if h == nil {
+		return
+	}
+	defer h.Close()
+	connect(t, c.member(), h)
+}
+
+func TestNewHost_PortInUse(t *testing.T) {
+	c := newTestCluster(t)
+	first := c.member()
+	taken := first.h.Addrs()[0]
+	id := newIdentity(t)
+	_, err := NewHost(id, c.certified(id.ID, id.ID), c.roster(), Options{Secret: c.secret, Listen: []multiaddr.Multiaddr{taken}}, quiet)
+	if err == nil || !strings.Contains(err.Error(), "address already in use") || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("got %v, want one line that says that the address is in use", err)
+	}
 }
 
 func info(h *Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: h.h.Addrs()} }

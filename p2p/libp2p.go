@@ -42,12 +42,8 @@ func tcpOnly(listen []multiaddr.Multiaddr, log *slog.Logger) ([]multiaddr.Multia
 
 // common are the options that both hosts share: TCP and yamux, and none of libp2p's
 // helpers for home networks: no relay, no hole punching, no guesses at one's own
-// address from what others see.
-func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, log *slog.Logger) ([]libp2p.Option, error) {
-	listen, err := tcpOnly(listen, log)
-	if err != nil {
-		return nil, err
-	}
+// address from what others see. Neither listens before what answers is in place.
+func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, dial Dialer) ([]libp2p.Option, error) {
 	conns, err := connmgr.NewConnManager(cm.LowWater, cm.HighWater, connmgr.WithGracePeriod(cm.GracePeriod))
 	if err != nil {
 		return nil, fmt.Errorf("connection manager: %w", err)
@@ -56,9 +52,14 @@ func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("resource manager: %w", err), conns.Close())
 	}
+	// With SO_REUSEPORT two peers set to one port would share it in silence.
+	sockets := []any{tcp.DisableReuseport()}
+	if dial != nil {
+		sockets = append(sockets, tcp.WithDialerForAddr(func(multiaddr.Multiaddr) (tcp.ContextDialer, error) { return dial, nil }))
+	}
 	return []libp2p.Option{
 		libp2p.Identity(id.Key),
-		libp2p.ListenAddrs(listen...),
+		libp2p.NoListenAddrs,
 		libp2p.AddrsFactory(func(own []multiaddr.Multiaddr) []multiaddr.Multiaddr {
 			if len(announce) > 0 {
 				own = announce
@@ -67,8 +68,7 @@ func common(id Identity, listen, announce, noAnnounce []multiaddr.Multiaddr, cm 
 				return slices.ContainsFunc(noAnnounce, a.Equal)
 			})
 		}),
-		// With SO_REUSEPORT two peers set to one port would share it in silence.
-		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
+		libp2p.Transport(tcp.NewTCPTransport, sockets...),
 		libp2p.Muxer(yamux.ID, muxer()),
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),

@@ -1,6 +1,8 @@
 package p2p
 
 import (
+	"context"
+	"net"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -28,9 +30,19 @@ type Options struct {
 
 	// DialPeerTimeout bounds one attempt to connect to a peer; 3s.
 	DialPeerTimeout time.Duration `json:"dial_peer_timeout"`
+	// Dial makes TCP connections instead of the system's dialer, where it is set.
+	Dial Dialer `json:"-"`
 	// MDNSInterval other than 0 looks for the cluster's peers in the local network
 	// by multicast DNS. How long it is does not matter.
 	MDNSInterval time.Duration `json:"mdns_interval"`
+}
+
+// Dialer makes a connection to an address (host:port) of a network ("tcp4", "tcp6").
+type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// DialContext makes a Dialer what libp2p asks for.
+func (d Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return d(ctx, network, address)
 }
 
 // ConnectionManager bounds the number of connections; those to members do not count
@@ -131,6 +143,8 @@ type DataOptions struct {
 	Public            bool              `json:"public"`
 	ConnectionManager ConnectionManager `json:"connection_manager"`
 	ResourceManager   ResourceManager   `json:"resource_manager"`
+	// Dial makes TCP connections instead of the system's dialer, where it is set.
+	Dial Dialer `json:"-"`
 }
 
 // WithDefaults returns o with its defaults filled in.
