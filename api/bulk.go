@@ -36,3 +36,9 @@ const IndexHeader = "X-Pinfold-Index"
 // StreamErrorTrailer carries, after a streamed answer, what ended it early; it is
 // empty where nothing did.
 const StreamErrorTrailer = "X-Stream-Error"
+
+// StreamCodeTrailer carries the status of what X-Stream-Error tells of, a decimal: the
+// code that the answer would have had if nothing had been sent yet. It is there only
+// where there was an error, and not announced in the Trailer header, which is the
+// incumbent's.
+const StreamCodeTrailer = "X-Pinfold-Error-Code"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 )
 
 // A Kind is a class of error. It is itself an error, so errors.Is finds it in any
@@ -61,6 +62,29 @@ func KindOf(err error) Kind {
 	return Internal
 }
 
+// httpStatuses is the one table of what each kind of error is on HTTP.
+var httpStatuses = map[Kind]int{
+	Invalid:     http.StatusBadRequest,
+	NotFound:    http.StatusNotFound,
+	Conflict:    http.StatusConflict,
+	Denied:      http.StatusForbidden,
+	TooLarge:    http.StatusRequestEntityTooLarge,
+	Full:        http.StatusInsufficientStorage,
+	Unavailable: http.StatusServiceUnavailable,
+	Unknown:     http.StatusGatewayTimeout,
+	Unsupported: http.StatusNotImplemented,
+	Internal:    http.StatusInternalServerError,
+	Lagging:     http.StatusAccepted, // done, but not to be seen here yet
+}
+
+// Status is the HTTP status of an error of kind k.
+func (k Kind) Status() int {
+	if status, ok := httpStatuses[k]; ok {
+		return status
+	}
+	return http.StatusInternalServerError
+}
+
 // Fault is an error as it crosses between peers.
 type Fault struct {
 	Kind    Kind   `cbor:"1,keyasint"`
@@ -91,3 +115,23 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
+
+// Unwrap gives the Kind that the status stands for, so that KindOf and errors.Is tell
+// the same on both sides of a door. A status that no kind has is Invalid where it
+// blames the caller, else Internal.
+func (e *Error) Unwrap() error {
+	for kind, status := range httpStatuses {
+		if status == e.Code {
+			return kind
+		}
+	}
+	switch {
+	case e.Code == http.StatusUnauthorized:
+		return Denied
+	case e.Code == http.StatusRequestHeaderFieldsTooLarge:
+		return TooLarge
+	case e.Code >= 400 && e.Code < 500:
+		return Invalid
+	}
+	return Internal
+}

@@ -367,6 +367,27 @@ func TestClient_ListThatBreaksOffIsAnError(t *testing.T) {
 	}
 }
 
+// What ends a stream has the kind that it had on the other side.
+func TestClient_ErrorsKeepTheirKind(t *testing.T) {
+	pins := map[string]api.Pin{"a": {Cid: mustCid(t, cid0), Type: api.PinData}}
+	for _, kind := range []api.Kind{api.Invalid, api.NotFound, api.Conflict, api.Denied, api.TooLarge, api.Full, api.Unavailable, api.Unknown,
+		api.Unsupported, api.Internal, api.Lagging} {
+		c := (&peer{broken: kind.Errorf("no luck"), pins: pins}).start(t, web.Options{}, Options{})
+		if all, err := collect(c.Allocations(t.Context())); len(all) != 1 || api.KindOf(err) != kind || !strings.Contains(err.Error(), "no luck") {
+			t.Errorf("after a line: got %d pins, %v, a %q; want %q", len(all), err, api.KindOf(err), kind)
+		}
+		c = (&peer{broken: kind.Errorf("no luck")}).start(t, web.Options{}, Options{})
+		if _, err := collect(c.Allocations(t.Context())); api.KindOf(err) != kind {
+			t.Errorf("at once: got %v, a %q; want %q", err, api.KindOf(err), kind)
+		}
+	}
+	for code, kind := range map[int]api.Kind{401: api.Denied, 418: api.Invalid, 431: api.TooLarge, 502: api.Internal} {
+		if err := error(&api.Error{Code: code}); api.KindOf(err) != kind || !errors.Is(err, kind) {
+			t.Errorf("%d: got a %q, want %q", code, api.KindOf(err), kind)
+		}
+	}
+}
+
 func TestClient_Bulk(t *testing.T) {
 	c := new(peer).start(t, web.Options{}, Options{})
 	r, w := io.Pipe()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -56,5 +57,9 @@ func trailerError(res *http.Response) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	return &api.Error{Code: http.StatusInternalServerError, Message: strings.Join(messages, "; ")}
+	code, err := strconv.Atoi(res.Trailer.Get(api.StreamCodeTrailer))
+	if err != nil {
+		code = http.StatusInternalServerError // IPFS Cluster tells none
+	}
+	return &api.Error{Code: code, Message: strings.Join(messages, "; ")}
 }

@@ -10,21 +10,6 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// statuses is the one table of what each kind of error is on HTTP.
-var statuses = map[api.Kind]int{
-	api.Invalid:     http.StatusBadRequest,
-	api.NotFound:    http.StatusNotFound,
-	api.Conflict:    http.StatusConflict,
-	api.Denied:      http.StatusForbidden,
-	api.TooLarge:    http.StatusRequestEntityTooLarge,
-	api.Full:        http.StatusInsufficientStorage,
-	api.Unavailable: http.StatusServiceUnavailable,
-	api.Unknown:     http.StatusGatewayTimeout,
-	api.Unsupported: http.StatusNotImplemented,
-	api.Internal:    http.StatusInternalServerError,
-	api.Lagging:     http.StatusAccepted, // done, but not to be seen here yet
-}
-
 // ErrorOf turns err into what a client reads: the status of its kind, and its text
 // on one line.
 func ErrorOf(err error) *api.Error {
@@ -32,10 +17,7 @@ func ErrorOf(err error) *api.Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	code, ok := statuses[api.KindOf(err)]
-	if !ok {
-		code = http.StatusInternalServerError
-	}
+	code := api.KindOf(err).Status()
 	var big *http.MaxBytesError
 	if errors.As(err, &big) {
 		code = http.StatusRequestEntityTooLarge

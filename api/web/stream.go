@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ const (
 // Stream answers with JSON lines. The status is 200 once there is a line. The first
 // line goes out at once, and so does one after a pause; others wait up to 10 ms and
 // share a flush. The X-Stream-Error trailer, always there, is empty or says what
-// ended the stream.
+// ended the stream; X-Pinfold-Error-Code then has the status of that.
 //
 // One goroutine may use a Stream. It must call End before its handler returns.
 type Stream struct {
@@ -117,7 +118,9 @@ func (s *Stream) End(err error) error {
 	s.deadline(time.Time{})
 	message := ""
 	if err != nil {
-		message = ErrorOf(err).Message
+		e := ErrorOf(err)
+		message = e.Message
+		s.w.Header().Set(http.TrailerPrefix+api.StreamCodeTrailer, strconv.Itoa(e.Code))
 	}
 	s.w.Header().Set(api.StreamErrorTrailer, message)
 	return nil

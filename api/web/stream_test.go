@@ -62,7 +62,7 @@ func TestStream_StatusAndTrailer(t *testing.T) {
 		"only a kind":   {func(s *Stream) error { return api.Unavailable.Errorf("later") }, 503, `{"code":503,"message":"later"}` + "\n", nil, nil},
 		"a line":        {func(s *Stream) error { return s.Send(one) }, 200, `{"a":"\u003cb\u003e"}` + "\n", nil, []string{""}},
 		"a line, an error": {func(s *Stream) error {
-			return errors.Join(s.Send(one), errors.New("bo\r\nom"))
+			return errors.Join(s.Send(one), api.Full.Errorf("bo\r\nom"))
 		}, 200, `{"a":"\u003cb\u003e"}` + "\n", nil, []string{"bo  om"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +79,13 @@ func TestStream_StatusAndTrailer(t *testing.T) {
 			got := res.Trailer["X-Stream-Error"]
 			if len(got) != len(tc.sent) || len(got) > 0 && got[0] != tc.sent[0] {
 				t.Errorf("got trailer %q, want %q", got, tc.sent)
+			}
+			code := ""
+			if len(got) > 0 && got[0] != "" {
+				code = "507"
+			}
+			if got := res.Trailer.Get("X-Pinfold-Error-Code"); got != code {
+				t.Errorf("got code %q, want %q", got, code)
 			}
 			if ct := res.Header.Get("Content-Type"); ct != "application/json" {
 				t.Errorf("got Content-Type %q", ct)
