@@ -38,9 +38,8 @@ func newFormat(p api.AddParams) (format, error) {
 		if p.Wrap {
 			return format{}, api.Invalid.Errorf("cannot wrap a CAR file upload")
 		}
-		return format{}, nil // its blocks bring all that follows
 	default:
-		return format{}, api.Invalid.Errorf("format parameter is invalid")
+		return format{}, api.Invalid.Errorf("format parameter is invalid: %q is neither unixfs nor car", p.Format)
 	}
 	f := format{chunker: p.Chunker, raw: p.RawLeaves}
 	switch p.Layout {
@@ -48,7 +47,7 @@ func newFormat(p api.AddParams) (format, error) {
 	case "trickle":
 		f.trickle = true
 	default:
-		return format{}, api.Invalid.Errorf("layout parameter is invalid")
+		return format{}, api.Invalid.Errorf("layout parameter is invalid: %q is neither balanced nor trickle", p.Layout)
 	}
 	if err := checkChunker(p.Chunker); err != nil {
 		return format{}, api.Invalid.Errorf("invalid chunker %q: %w", p.Chunker, err)
@@ -60,12 +59,13 @@ func newFormat(p api.AddParams) (format, error) {
 	f.leaves = cid.Prefix{Version: 1, Codec: cid.Raw, MhType: hash, MhLength: -1}
 	f.nodes = cid.Prefix{Version: 1, Codec: cid.DagProtobuf, MhType: hash, MhLength: -1}
 	switch {
+	case p.Format == "car": // its blocks bring CIDs of their own
 	case p.CidVersion == 0 && hash != mh.SHA2_256:
-		return format{}, api.Invalid.Errorf("CIDv0 only supports sha2-256")
+		return format{}, api.Invalid.Errorf("CIDv0 only supports sha2-256: %s needs cid-version=1", p.HashFun)
 	case p.CidVersion == 0:
 		f.nodes.Version = 0
 	case p.CidVersion != 1:
-		return format{}, api.Invalid.Errorf("unknown CID version: %d", p.CidVersion)
+		return format{}, api.Invalid.Errorf("cid-version parameter is invalid: %d is neither 0 nor 1", p.CidVersion)
 	}
 	return f, nil
 }
@@ -95,13 +95,13 @@ func hashCode(name string) (uint64, error) {
 	}
 	code, ok := mh.Names[strings.ToLower(name)]
 	if !ok {
-		return 0, api.Invalid.Errorf("unrecognized hash function: %q", name)
+		return 0, api.Invalid.Errorf("hash parameter is invalid: unrecognized hash function %q", name)
 	}
 	if code == mh.IDENTITY || !verifcid.DefaultAllowlist.IsAllowed(code) {
-		return 0, api.Invalid.Errorf("hash function %q cannot name blocks", name)
+		return 0, api.Invalid.Errorf("hash parameter is invalid: %q may not name blocks, as with Kubo; sha2-256, sha2-512, sha3-256, blake2b-256 and blake3 may", name)
 	}
 	if _, err := mh.Sum(nil, code, -1); err != nil {
-		return 0, api.Unsupported.Errorf("hash function %q: %w", name, err)
+		return 0, api.Invalid.Errorf("hash parameter is invalid: %q is not built in: %w", name, err)
 	}
 	return code, nil
 }

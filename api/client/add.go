@@ -81,7 +81,9 @@ func addQuery(p api.AddParams) url.Values {
 		}
 	}
 	q.Set("raw-leaves", strconv.FormatBool(p.RawLeaves))
-	q.Set("cid-version", strconv.Itoa(p.CidVersion))
+	if p.CidVersion != 0 { // 0 is the default, but of a hash that needs 1
+		q.Set("cid-version", strconv.Itoa(p.CidVersion))
+	}
 	q.Set("stream-channels", "true")
 	if p.Size > 0 {
 		q.Set("size", strconv.FormatUint(p.Size, 10))

@@ -94,10 +94,10 @@ func TestClient_AddTellsWhatWentWrong(t *testing.T) {
 		return errors.Join(out(api.AddedOutput{Name: "a"}), api.Full.Errorf("no room on peer1"))
 	}}
 	c := failing.start(t, web.Options{}, Options{})
-	if all, err := collect(c.Add(t.Context(), one(), api.AddParams{})); len(all) != 1 || code(err) != 500 || !strings.Contains(err.Error(), "no room on peer1") {
+	if all, err := collect(c.Add(t.Context(), one(), api.AddParams{})); len(all) != 1 || code(err) != 507 || !strings.Contains(err.Error(), "no room on peer1") {
 		t.Errorf("after a line: got %+v, %v", all, err)
 	}
-	if _, err := collect(c.Add(t.Context(), one(), api.AddParams{Layout: "flat"})); code(err) != 400 {
+	if _, err := collect(c.Add(t.Context(), one(), api.AddParams{PinOptions: api.PinOptions{ReplicationFactorMin: -2}})); code(err) != 400 {
 		t.Errorf("parameter: got %v", err)
 	}
 

@@ -11,16 +11,18 @@ import (
 	"strings"
 	"time"
 
-	chunk "github.com/ipfs/boxo/chunker"
-	"github.com/multiformats/go-multihash"
-
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
-// add takes the files of a multipart body as they come. Parameters are checked before
-// any of it is read. The answer is a stream that begins before the body does, unless
-// stream-channels=false asks for one array at the end.
+// maxBufferedAnswer bounds the lines of an answer that is one array, in bytes: it is
+// kept until all is added. They are some 150,000 files.
+const maxBufferedAnswer = 32 << 20
+
+// add takes the files of a multipart body as they come. The answer begins with the
+// first thing added: what is refused before, be it the parameters, the peers that
+// should hold it or the start of the body, has its own status. With
+// stream-channels=false it is one array at the end.
 func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	// Where the body is not read to its end, nothing else can come over this
 	// connection; and net/http does not wait for it before a refusal.
@@ -48,55 +50,60 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	}
 	in := web.NewBody(w, r)
 	defer context.AfterFunc(r.Context(), in.Stop)()
-	body := bufio.NewReaderSize(in, 64<<10)
-	up, err := newUpload(body, attrs["boundary"])
+	up, err := newUpload(bufio.NewReaderSize(in, 64<<10), attrs["boundary"])
 	if err != nil {
 		return err
 	}
-	if !p.StreamChannels {
-		return h.addBuffered(w, r, up, p)
+	if p.StreamChannels {
+		return h.addStreamed(w, r, up, p)
 	}
-	if r.Header.Get("Expect") != "" {
-		// A client that waits to be told to go on is told by the first read, which must
-		// come before the answer. What is wrong with that read comes up again.
-		_, _ = body.Peek(1)
-	}
-	return h.addStreamed(w, r, up, p)
+	return h.addBuffered(w, r, up, p)
 }
 
-// addStreamed answers with a line for each thing added. The trailer is there only
-// where the add failed.
+// addStreamed answers with a line for each thing added. The trailers are there only
+// where the add failed after the first.
 func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *upload, p api.AddParams) error {
 	s := web.NewStream(w)
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("X-Chunked-Output", "1")
-	if err := s.Start(); err != nil {
-		return s.End(err)
-	}
 	_, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error { return s.Send(out) })
 	if err = up.blame(err); err != nil {
 		return h.end(r, s, err)
+	}
+	if err := s.Start(); err != nil { // 200 where there was no line
+		return s.End(err)
 	}
 	return s.EndQuietly()
 }
 
 // addBuffered answers with one array, once all is added.
 func (h *handler) addBuffered(w http.ResponseWriter, r *http.Request, up *upload, p api.AddParams) error {
-	var all []json.RawMessage
+	var lines []byte
 	pin, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error {
 		line, err := json.Marshal(out)
-		all = append(all, line)
-		return err
+		if err != nil {
+			return err
+		}
+		if len(lines)+len(line) >= maxBufferedAnswer {
+			return api.TooLarge.Errorf("the answer is over %d bytes: add fewer files at a time, or have it streamed with stream-channels=true", maxBufferedAnswer)
+		}
+		lines = append(append(lines, ','), line...)
+		return nil
 	})
 	setIndex(w, pin.Revision)
 	if err = up.blame(err); err != nil {
 		return err
 	}
-	return web.WriteJSON(w, all)
+	if len(lines) == 0 {
+		return web.WriteJSON(w, nil)
+	}
+	lines[0] = '['
+	web.WriteLine(w, append(lines, "]\n"...))
+	return nil
 }
 
-// addParams reads the parameters of an add and checks them as far as they say
-// something by themselves. The error is Invalid, TooLarge, or Unsupported.
+// addParams reads the parameters of an add. Whether files can be added so is for the
+// adder to say. The error is Invalid or TooLarge.
 func addParams(q url.Values, now time.Time) (api.AddParams, error) {
 	o, err := pinOptions(q, now)
 	if err != nil {
@@ -106,25 +113,17 @@ func addParams(q url.Values, now time.Time) (api.AddParams, error) {
 	a := api.DefaultAddParams()
 	a.PinOptions = o
 	p := &params{q: q}
-	a.Format = p.oneOf("format", "", "unixfs", "car")
-	a.Layout = p.oneOf("layout", "", "balanced", "trickle")
+	a.Format = p.text("format")
+	a.Layout = p.text("layout")
 	if s := p.text("chunker"); s != "" {
 		a.Chunker = s
-	}
-	if _, err := chunk.FromString(strings.NewReader(""), a.Chunker); err != nil {
-		p.fail("parameter chunker invalid: %w", err)
 	}
 	if s := p.text("hash"); s != "" {
 		a.HashFun = strings.ToLower(s)
 	}
-	if _, ok := multihash.Names[a.HashFun]; !ok {
-		p.fail("parameter hash invalid: unknown hash function %q", a.HashFun)
-	}
-	if a.CidVersion = p.integer("cid-version"); a.CidVersion != 0 && a.CidVersion != 1 {
-		p.fail("parameter cid-version invalid: it must be 0 or 1")
-	}
-	if a.CidVersion == 0 && a.HashFun != "sha2-256" && a.Format != "car" {
-		p.fail("parameter hash invalid: %s needs cid-version=1", a.HashFun)
+	a.CidVersion = p.integer("cid-version")
+	if p.text("cid-version") == "" && a.HashFun != "sha2-256" {
+		a.CidVersion = 1 // as Kubo: version 0 has no other hash
 	}
 	a.RawLeaves = p.boolean("raw-leaves", a.CidVersion > 0)
 	a.Local = p.boolean("local", false)
@@ -137,28 +136,5 @@ func addParams(q url.Values, now time.Time) (api.AddParams, error) {
 	a.NoPin = p.boolean("no-pin", false)
 	a.StreamChannels = p.boolean("stream-channels", true)
 	a.Size = p.unsigned("size", "size")
-	if a.Format == "car" && a.Wrap {
-		p.fail("cannot wrap a CAR file upload")
-	}
-	switch {
-	case p.err != nil:
-		return api.AddParams{}, p.err
-	case a.Shard:
-		return api.AddParams{}, api.Unsupported.Errorf("sharding a DAG over several peers is not supported")
-	case a.NoCopy:
-		return api.AddParams{}, api.Unsupported.Errorf("adding without copying is not supported")
-	}
-	return a, nil
-}
-
-// oneOf reads a parameter that must be one of values.
-func (p *params) oneOf(name string, values ...string) string {
-	s := p.text(name)
-	for _, v := range values {
-		if s == v {
-			return s
-		}
-	}
-	p.fail("%s parameter is invalid", name)
-	return ""
+	return a, p.err
 }

@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/files"
+	blocks "github.com/ipfs/go-block-format"
 
+	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/web"
 )
@@ -40,6 +42,9 @@ type cluster struct {
 	status     func(c api.Cid) (api.GlobalPinInfo, error)
 	list       func(f api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error]
 	add        func(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error)
+	place      error // of choosing peers for an add
+	send       error // of opening one
+	put        error // of sending it blocks
 	resolve    func(path string) (api.Cid, error)
 	removePeer func(p api.PeerID) error
 	invite     func(ttl time.Duration) (string, error)
@@ -127,10 +132,38 @@ func (t tracker) RecoverAll(context.Context) iter.Seq2[api.GlobalPinInfo, error]
 	return t.list(api.StatusUndefined)
 }
 
+// Add is the real adder's unless a test has its own.
 func (c *cluster) Add(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error) {
+	if c.add == nil {
+		return adder.New("me", c, c, adder.Options{}, quiet).Add(ctx, dir, p, out)
+	}
 	c.called("add")
 	return c.add(ctx, dir, p, out)
 }
+
+func (c *cluster) Place(_ context.Context, _ api.PinOptions, _ uint64) (api.Placement, error) {
+	if c.place != nil {
+		return api.Placement{}, c.place
+	}
+	return api.Placement{Peers: []api.PeerID{"me"}, Min: 1}, nil
+}
+
+func (c *cluster) Send(context.Context, api.PeerID, uint64) (adder.Destination, error) {
+	if c.send != nil {
+		return nil, c.send
+	}
+	return destination{c}, nil
+}
+
+// destination takes blocks and keeps none.
+type destination struct{ *cluster }
+
+func (d destination) Put(context.Context, []blocks.Block) error { return d.put }
+func (d destination) Commit(context.Context, api.Cid) error {
+	d.called("commit")
+	return nil
+}
+func (destination) Abort() error { return nil }
 
 func (c *cluster) Self(context.Context) (api.Peer, error) { return api.Peer{PeerName: "me"}, nil }
 func (c *cluster) Peers(context.Context) iter.Seq2[api.Peer, error] {

@@ -2,9 +2,12 @@
 //
 // Paths, parameters, objects, streams and their trailers are the incumbent's, with
 // these differences: what is wrong with a request is found before anything happens
-// and answered with 4xx, lines of a stream may share a flush, and a write's answer
-// carries the log index of the change in X-Pinfold-Index. POST /pins takes bulk
-// changes (see bulk.go), POST /peers/invite and GET /repair are new.
+// and answered with 4xx, a streamed add sends its 200 with the first line, lines of a
+// stream may share a flush, and a write's answer carries the log index of the change
+// in X-Pinfold-Index. A stream that breaks off has, beside the incumbent's trailer
+// X-Stream-Error, the trailer X-Pinfold-Error-Code: the status that the error would
+// have had as an answer of its own. POST /pins takes bulk changes (see bulk.go), POST
+// /peers/invite and GET /repair are new.
 //
 // Handlers read parameters, call one collaborator and write what it returned. Package
 // web turns their errors into answers.
@@ -53,7 +56,8 @@ type Tracker interface {
 }
 
 // Adder adds the files of dir, pins the root, and hands each line of the answer to
-// out. It fails, and pins nothing, where reading dir or out does.
+// out. It fails, and pins nothing, where reading dir or out does. What is wrong with p
+// is Invalid or Unsupported, found before anything is read or happens.
 type Adder interface {
 	Add(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error)
 }
