@@ -8,7 +8,8 @@ const (
 
 // BulkOp is one line of a bulk request: a pin object of which only the CID is
 // required, to be pinned with those options or unpinned. Other keys of a pin object
-// are ignored, so that an export's lines can be sent as they are.
+// are ignored, so that an export's lines can be sent as they are; a line with any
+// further key is refused.
 type BulkOp struct {
 	Op   string  `json:"op,omitempty"`
 	Cid  Cid     `json:"cid"`

@@ -34,7 +34,9 @@ type bulkLine struct {
 }
 
 // bulk changes the pinset as the lines of the body say, and answers each with a line
-// in the same order. What is wrong with one does not stop the others. Lines that have
+// in the same order. What is wrong with one does not stop the others; without a
+// majority of the peers, the lines that have come are answered so and no more are
+// done. Lines that have
 // come while changes were being committed are committed together next; no more than
 // two batches are in memory.
 //
@@ -90,12 +92,9 @@ func (h *handler) commitBulk(ctx context.Context, lines <-chan bulkLine, s *web.
 				requests = append(requests, l.request)
 			}
 		}
-		var results []api.Result
-		if len(requests) > 0 {
-			results = h.Pins.PinMany(ctx, requests)
-			if len(results) != len(requests) {
-				return api.Internal.Errorf("%d requests got %d results", len(requests), len(results))
-			}
+		results, late := h.pinMany(ctx, requests)
+		if len(results) != len(requests) {
+			return api.Internal.Errorf("%d requests got %d results", len(requests), len(results))
 		}
 		for _, l := range batch {
 			out := api.BulkResult{Line: l.number, Cid: l.request.Pin.Cid}
@@ -115,8 +114,23 @@ func (h *handler) commitBulk(ctx context.Context, lines <-chan bulkLine, s *web.
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if late {
+			return api.Unavailable.Errorf("the changes took over %s: the lines after %d were not done", writeTimeout, batch[len(batch)-1].number)
+		}
 	}
 	return nil
+}
+
+// pinMany commits one batch. It is late where that took so long that those to come
+// had better not wait for it again: there is no majority.
+func (h *handler) pinMany(ctx context.Context, requests []api.Request) (results []api.Result, late bool) {
+	if len(requests) == 0 {
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	results = h.Pins.PinMany(ctx, requests)
+	return results, ctx.Err() != nil
 }
 
 // readBulk sends the lines of body. It returns an error only where body cannot be
@@ -167,14 +181,34 @@ func readLine(in *bufio.Reader, text []byte) (line []byte, long bool, err error)
 	}
 }
 
+// exportKeys are those that a line of an export has besides api.BulkOp's. A change
+// does not choose them.
+type exportKeys struct {
+	Allocations json.RawMessage `json:"allocations"`
+	Leaving     json.RawMessage `json:"leaving"`
+	MaxDepth    json.RawMessage `json:"max_depth"`
+	Reference   json.RawMessage `json:"reference"`
+	Timestamp   json.RawMessage `json:"timestamp"`
+	Size        json.RawMessage `json:"size"`
+}
+
 // parseBulk reads one line. The CID of the request is set, where it could be read,
 // also with an error.
 func parseBulk(text []byte, number int, now time.Time) (api.Request, error) {
-	var op api.BulkOp
-	if err := json.Unmarshal(text, &op); err != nil {
-		return api.Request{Pin: api.Pin{Cid: op.Cid}}, api.Invalid.Errorf("line %d: %w", number, err)
+	var op struct {
+		api.BulkOp
+		exportKeys
 	}
+	in := json.NewDecoder(bytes.NewReader(text))
+	in.DisallowUnknownFields()
+	err := in.Decode(&op)
 	request := api.Request{Pin: api.Pin{Cid: op.Cid}}
+	if err != nil {
+		return request, api.Invalid.Errorf("line %d: %w", number, err)
+	}
+	if _, err := in.Token(); !errors.Is(err, io.EOF) {
+		return request, api.Invalid.Errorf("line %d: there is more than one object", number)
+	}
 	if !op.Cid.Defined() {
 		return request, api.Invalid.Errorf("line %d: there is no cid", number)
 	}

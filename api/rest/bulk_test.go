@@ -72,6 +72,8 @@ func TestBulk_AnswersEachLine(t *testing.T) {
 		`{"cid":"` + cid1 + `","name":"` + strings.Repeat("x", maxBulkLine) + `"}`,
 		`{"cid":"` + cid1 + `","name":"` + strings.Repeat("x", 17<<10) + `"}`,
 		`[]`,
+		`{"cid":"` + cid1 + `","replication":2}`,
+		`{"cid":"` + cid1 + `"} {"cid":"` + cid1 + `"}`,
 		// A line of an export goes in as it is.
 		`{"replication_factor_min":-1,"replication_factor_max":-1,"name":"","mode":"recursive","shard_size":0,"user_allocations":null,"expire_at":"0001-01-01T00:00:00Z","metadata":null,"pin_update":null,"origins":[],"cid":"` + cid1 + `","type":"pin","allocations":["` + p1 + `"],"max_depth":-1,"reference":null,"timestamp":"2026-11-20T23:47:19Z"}`,
 	}
@@ -88,6 +90,9 @@ func TestBulk_AnswersEachLine(t *testing.T) {
 		s := fmt.Sprintf("%d %v %d", r.Line, r.Cid.Defined(), r.Index)
 		if r.Error != nil {
 			s += fmt.Sprintf(" %d", r.Error.Code)
+			if r.Line == 18 && !strings.Contains(r.Error.Message, `"replication"`) {
+				t.Errorf("got %q, want the unknown key named", r.Error.Message)
+			}
 			if strings.HasPrefix(r.Error.Message, "line ") != (r.Error.Code != 404) || r.Error.Code != 404 && !strings.HasPrefix(r.Error.Message, fmt.Sprintf("line %d", r.Line)) {
 				t.Errorf("line %d: got message %q", r.Line, r.Error.Message)
 			}
@@ -95,8 +100,8 @@ func TestBulk_AnswersEachLine(t *testing.T) {
 		got = append(got, s)
 	}
 	want := []string{"1 true 1", "2 true 0 404", "5 false 0 400", "6 false 0 400", "7 false 0 400", "8 true 0 400", "9 true 0 400", "10 true 0 400",
-		"11 true 0 400", "12 true 0 400", "13 true 0 400", "14 true 0 400", "15 false 0 413", "16 true 0 413", "17 false 0 400"}
-	if len(got) != len(want)+1 || !strings.HasPrefix(got[len(want)], "18 true ") || strings.Count(got[len(want)], " ") != 2 {
+		"11 true 0 400", "12 true 0 400", "13 true 0 400", "14 true 0 400", "15 false 0 413", "16 true 0 413", "17 false 0 400", "18 true 0 400", "19 true 0 400"}
+	if len(got) != len(want)+1 || !strings.HasPrefix(got[len(want)], "20 true ") || strings.Count(got[len(want)], " ") != 2 {
 		t.Fatalf("got %q", got)
 	}
 	for i := range want {

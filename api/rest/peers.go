@@ -55,7 +55,9 @@ func (h *handler) removePeer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Parts.Peers.Remove(r.Context(), id); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
+	defer cancel()
+	if err := h.Parts.Peers.Remove(ctx, id); err != nil {
 		return err
 	}
 	web.NoContent(w)

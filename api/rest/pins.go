@@ -16,7 +16,7 @@ import (
 // resolveTimeout bounds finding what a path leads to.
 const resolveTimeout = time.Minute
 
-// writeTimeout bounds a change of the pinset. Without a majority of the peers it would
+// writeTimeout bounds a change of the pinset or of the peers. Without a majority of the peers it would
 // wait for one for ever.
 const writeTimeout = 30 * time.Second
 
