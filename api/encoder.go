@@ -68,6 +68,13 @@ func (e *Encoder) AppendPin(b []byte, p *Pin) ([]byte, error) {
 		out = append(out, `,"size":`...)
 		out = strconv.AppendUint(out, p.Size, 10)
 	}
+	if len(p.Requests) > 0 {
+		text, err := json.Marshal(p.Requests)
+		if err != nil {
+			return b, err
+		}
+		out = append(append(out, `,"requests":`...), text...)
+	}
 	return append(out, '}'), nil
 }
 

@@ -74,6 +74,10 @@ type Request struct {
 	// that are set (an add knows them) are kept.
 	Pin Pin    `cbor:"2,keyasint"`
 	Seq uint64 `cbor:"3,keyasint"`
+	// Drop is the ID of a request in the record (see PinRequest), for requests of the
+	// Pinning Service API: to unpin, the one that goes; to pin, the one that the one in
+	// Pin.Requests replaces.
+	Drop *string `cbor:"4,keyasint,omitempty"`
 }
 
 // Batch is what one peer forwards to the leader in one call.

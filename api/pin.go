@@ -88,6 +88,9 @@ type Pin struct {
 	Leaving []PeerID `json:"leaving,omitempty" cbor:"17,keyasint,omitempty"`
 	// Size is the bytes of the DAG, 0 where nobody knows.
 	Size uint64 `json:"size,omitempty" cbor:"18,keyasint,omitempty"`
+	// Requests are those of the Pinning Service API, the oldest first, and with them the
+	// one for the pin of another door if there is one. See AllRequests.
+	Requests []PinRequest `json:"requests,omitempty" cbor:"19,keyasint,omitempty"`
 	// Revision is the log index of the record's last change. It is kept beside the
 	// record, never in it.
 	Revision uint64 `json:"-" cbor:"-"`

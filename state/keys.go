@@ -23,6 +23,8 @@ import (
 //	d PAIR(16) CID                         a pin with that metadata pair
 //	x SECONDS(8) CID                       a pin that expires
 //	t SECONDS(8) CID                       every pin, by creation
+//	q SECONDS(8) NANOS(4) CID              a request of a pin (see requests.go)
+//	k BUCKET(16) CID                       a pin with a request of that name or metadata pair
 //	s PEER                                 a session
 //	o LENGTH PEER NUMBER(8)                the outcome of one request of it
 //	m PEER, r PEER                         a member, a removed one
@@ -43,6 +45,8 @@ const (
 	metadataKind   = 'd'
 	expiryKind     = 'x'
 	createdKind    = 't'
+	requestKind    = 'q'
+	tagKind        = 'k'
 	sessionKind    = 's'
 	outcomeKind    = 'o'
 	memberKind     = 'm'
@@ -153,6 +157,9 @@ func indexKeys(p api.Pin, add func(key []byte)) {
 		emit(timePrefix(buf[:0], expiryKind, p.ExpireAt.Unix()))
 	}
 	emit(timePrefix(buf[:0], createdKind, p.Timestamp.Unix()))
+	for _, prefix := range requestPrefixes(p) {
+		emit(append(buf[:0], prefix...))
+	}
 }
 
 // sortedIndexKeys are the secondary keys of p in order.

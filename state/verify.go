@@ -91,7 +91,7 @@ func (f *found) read(ctx context.Context, r pebble.Reader) error {
 			}
 			f.head.pins.add(k, v)
 			f.count(p)
-		case holderKind, nameKind, metadataKind, expiryKind, createdKind:
+		case holderKind, nameKind, metadataKind, expiryKind, createdKind, requestKind, tagKind:
 			f.index.add(k, nil)
 		case sessionKind, outcomeKind, memberKind, removedKind, credentialKind:
 			f.head.sessions.add(k, v)
