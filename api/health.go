@@ -34,6 +34,10 @@ type RepairStatus struct {
 	Paused string `json:"paused,omitempty"`
 	// Below is how many pins have fewer living holders than their minimum.
 	Below uint64 `json:"below"`
+	// Cause says why most of those are below it still, "" where there are none.
+	Cause string `json:"cause,omitempty"`
+	// Placed is how many pins were given other holders since this peer leads.
+	Placed uint64 `json:"placed"`
 	// Moving is how many pins have a holder that leaves once others have confirmed theirs.
 	Moving uint64 `json:"moving"`
 	// Done is how many holders have left since this peer leads.

@@ -2,49 +2,42 @@ package pinner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/pinfold-cluster/pinfold/allocator"
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
 // repair is the one controller, on the leader, that places pins anew whose holders
-// are gone and lets holders go whose copies are no longer wanted.
+// are gone and lets holders go whose copies are no longer wanted. It goes over the
+// pins of each peer that is gone, in small steps and by turns, so that neither a
+// large repair nor one without room holds up another.
 type repair struct {
 	p    *Pinner
 	wake chan struct{}
 
 	mu     sync.Mutex
-	leads  bool // this peer leads: track collects
+	leads  bool         // this peer leads: track collects
+	known  []api.PeerID // the members that walks know of, sorted; of those gone there are walks
+	walks  map[api.PeerID]*walk
 	moving *moving
+	few    fewHolders
+	swept  bool // the whole pinset was looked at in this term
 	state  api.RepairStatus
 
 	// of run only
-	term    uint64
-	swept   bool                 // the whole pinset was looked at in this term
-	members []api.PeerID         // as last seen
-	gone    map[api.PeerID]int   // removed peers, and how often yet to look for their pins
-	stuck   map[api.PeerID]found // dead peers, and what the last pass over their pins left
+	term uint64
+	next time.Time // no pin is placed anew before
+	told struct {
+		below uint64
+		cause string
+	}
 }
-
-// found is what a pass over the pins of a dead peer came to.
-type found struct {
-	below uint64
-	again time.Time // not to be passed over before
-	since time.Time // of the death that it is about
-	grown bool      // the pass was after the grace
-}
-
-// gonePasses is how often the pins of a removed peer are looked for: a decision on
-// its way may have named it a last time.
-const gonePasses = 3
 
 func newRepair(p *Pinner) *repair {
-	return &repair{p: p, wake: make(chan struct{}, 1), moving: newMoving()}
+	return &repair{p: p, wake: make(chan struct{}, 1), moving: newMoving(), walks: map[api.PeerID]*walk{}}
 }
 
 func (r *repair) status() api.RepairStatus {
@@ -52,19 +45,63 @@ func (r *repair) status() api.RepairStatus {
 	defer r.mu.Unlock()
 	s := r.state
 	s.Running, s.Moving = r.leads, uint64(r.moving.len())
+	s.Below, s.Cause = r.below()
 	return s
 }
 
-// track collects, on the leader, the pins that a holder is leaving.
+// below sums up the pins below their minimum, and tells why most of them are. r.mu is held.
+func (r *repair) below() (n uint64, cause string) {
+	by, most := map[string]uint64{}, uint64(0)
+	for _, w := range r.walks {
+		if n += w.below; w.below > 0 {
+			by[w.cause] += w.below
+		}
+	}
+	for why, pins := range by {
+		if pins > most || pins == most && why < cause {
+			most, cause = pins, why
+		}
+	}
+	return n, cause
+}
+
+// track collects, on the leader, the pins that there is something to do about: ones
+// that a holder is leaving, that name a peer that is gone, or too few.
 func (r *repair) track(pin api.Pin) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.leads && len(pin.Leaving) > 0 && r.moving.add(pin.Cid) {
+	if r.leads && r.note(pin) {
 		r.signal()
 	}
 }
 
-func (r *repair) reload() { r.signal() }
+// note remembers what there is to do about pin, and tells whether that is news. r.mu
+// is held.
+func (r *repair) note(pin api.Pin) (news bool) {
+	news = len(pin.Leaving) > 0 && r.moving.add(pin.Cid)
+	if !placed(pin) {
+		return news
+	}
+	for _, p := range pin.Allocations {
+		if _, member := slices.BinarySearch(r.known, p); !member {
+			news = r.walk(p).hasten() || news
+		}
+	}
+	if len(pin.Allocations) < pin.ReplicationFactorMin && r.few.add(pin.Cid) {
+		news = r.walk(nobody).hasten() || news
+	}
+	return news
+}
+
+// placed tells whether pin has holders chosen for it.
+func placed(pin api.Pin) bool { return pin.Type != api.PinMeta && !pin.Everywhere() }
+
+func (r *repair) reload() {
+	r.mu.Lock()
+	r.swept = false
+	r.mu.Unlock()
+	r.signal()
+}
 
 func (r *repair) signal() {
 	select {
@@ -92,29 +129,39 @@ func (r *repair) run(ctx context.Context) error {
 
 // pass does all there is to do now.
 func (r *repair) pass(ctx context.Context) error {
-	if !r.lead(ctx) {
-		return nil
-	}
-	if !r.swept {
+	for r.lead(ctx) {
 		if err := r.sweep(ctx); err != nil {
 			return err
 		}
-		r.swept = true
+		if err := r.observe(); err != nil {
+			return err
+		}
+		r.tell()
+		w := r.due(time.Now())
+		if w != nil {
+			if err := r.step(ctx, w); err != nil {
+				return err
+			}
+		}
+		n, err := r.releaseSome(ctx)
+		if err != nil {
+			return err
+		}
+		if w == nil && n == 0 {
+			return nil
+		}
+		if !sleep(ctx, time.Until(r.next)) {
+			return nil
+		}
 	}
-	if err := r.replaceRemoved(ctx); err != nil {
-		return err
-	}
-	if err := r.replaceDead(ctx); err != nil {
-		return err
-	}
-	return r.release(ctx)
+	return nil
 }
 
 // lead tells whether this peer leads, and begins afresh in each term.
 func (r *repair) lead(ctx context.Context) bool {
 	var term uint64
 	leader, ok := r.p.cons.Leader()
-	ok = ok && leader == r.p.self
+	ok = ok && leader == r.p.self && ctx.Err() == nil
 	if ok {
 		var err error
 		term, err = r.p.cons.Ready(ctx)
@@ -126,107 +173,77 @@ func (r *repair) lead(ctx context.Context) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.leads, r.term, r.swept = ok, term, false
-	r.moving, r.state = newMoving(), api.RepairStatus{}
-	r.members, r.gone, r.stuck = nil, map[api.PeerID]int{}, map[api.PeerID]found{}
+	r.moving, r.few, r.state = newMoving(), fewHolders{}, api.RepairStatus{}
+	r.known, r.walks = nil, map[api.PeerID]*walk{}
+	r.told.below, r.told.cause = 0, ""
 	return ok
 }
 
 // sweep looks at the whole pinset once a term, for what an earlier leader left
-// behind: holders that are leaving, and ones that are no members.
+// behind.
 func (r *repair) sweep(ctx context.Context) error {
-	after := api.CidUndef
-	for {
-		page, last, err := pageOf(r.p.pins.List(ctx, after))
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		v, err := r.p.look(time.Now())
-		if err != nil {
-			return err
-		}
-		var lost []*change
-		for _, pin := range page {
-			if len(pin.Leaving) > 0 {
-				r.mu.Lock()
-				r.moving.add(pin.Cid)
-				r.mu.Unlock()
-			}
-			if len(v.only(pin.Allocations)) < len(pin.Allocations) {
-				lost = append(lost, r.change(pin.Cid))
-			}
-		}
-		if err := r.settle(ctx, lost); err != nil {
-			return err
-		}
-		after = last
+	r.mu.Lock()
+	swept := r.swept
+	r.swept = true // a reload meanwhile makes it false again
+	r.mu.Unlock()
+	if swept {
+		return nil
 	}
+	// Whoever is removed from here on is noticed by observe, and whoever was before by note.
+	err := r.observe()
+	if err == nil {
+		for pin, e := range r.p.pins.List(ctx, api.CidUndef) {
+			if err = e; err != nil {
+				break
+			}
+			r.mu.Lock()
+			r.note(pin)
+			r.mu.Unlock()
+		}
+	}
+	if err != nil {
+		r.mu.Lock()
+		r.swept = false
+		r.mu.Unlock()
+	}
+	return err
 }
 
-// replaceRemoved places anew, at once, what removed peers held.
-func (r *repair) replaceRemoved(ctx context.Context) error {
-	v, err := r.p.look(time.Now())
+// observe finds out who is gone, keeps a walk for each, and says whether to act.
+func (r *repair) observe() error {
+	now := time.Now()
+	v, err := r.p.look(now)
 	if err != nil {
 		return err
 	}
-	now := v.members
-	for _, p := range r.members {
-		if !slices.Contains(now, p) {
-			r.gone[p] = gonePasses
-		}
-	}
-	r.members = now
-	for p, passes := range r.gone {
-		if slices.Contains(now, p) {
-			delete(r.gone, p)
-			continue
-		}
-		if _, err := r.replace(ctx, p, true); err != nil {
-			return err
-		}
-		if r.gone[p] = passes - 1; passes == 1 {
-			delete(r.gone, p)
-		}
-	}
-	return nil
-}
-
-// replaceDead places anew what peers held that are dead for longer than the grace,
-// and counts what is below its minimum since a peer is dead.
-func (r *repair) replaceDead(ctx context.Context) error {
 	health := r.p.peers.Health()
 	paused := massFailure(health, r.p.o.Grace)
 	if r.p.o.NoRepair {
 		paused = "disabled by configuration"
 	}
 	r.pause(paused)
-	var below uint64
-	for _, h := range health {
-		if h.Alive {
-			delete(r.stuck, h.ID)
-			continue
-		}
-		now := time.Now()
-		act := paused == "" && now.Sub(h.Since) >= r.p.o.Grace
-		f := r.stuck[h.ID]
-		if f.since != h.Since || f.grown != act || now.After(f.again) {
-			n, err := r.replace(ctx, h.ID, act)
-			if err != nil {
-				return err
-			}
-			f = found{below: n, since: h.Since, grown: act, again: now.Add(max(r.p.o.Grace, r.p.o.Recheck))}
-			if n > 0 && act {
-				f.again = now.Add(r.p.o.Recheck)
-			}
-			r.stuck[h.ID] = f
-		}
-		below += f.below
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if below != r.state.Below {
-		r.p.log.Info("pins below their minimum", "pins", below)
+	member := func(p api.PeerID) bool { _, ok := slices.BinarySearch(v.members, p); return ok }
+	for _, p := range r.known {
+		if !member(p) {
+			r.walk(p).set(true, "")
+		}
 	}
-	r.state.Below = below
+	r.known = v.members
+	for _, h := range health {
+		switch {
+		case !member(h.ID):
+		case h.Alive:
+			delete(r.walks, h.ID)
+		case paused != "":
+			r.walk(h.ID).set(false, paused)
+		case now.Sub(h.Since) < r.p.o.Grace:
+			r.walk(h.ID).set(false, inGrace)
+		default:
+			r.walk(h.ID).set(true, "")
+		}
+	}
 	return nil
 }
 
@@ -267,6 +284,26 @@ func (r *repair) pause(why string) {
 	}
 }
 
+// tell logs how many pins are below their minimum when that has changed much.
+func (r *repair) tell() {
+	r.mu.Lock()
+	below, cause := r.below()
+	r.mu.Unlock()
+	switch was := r.told.below; {
+	case below == was && cause == r.told.cause:
+		return
+	case below == 0:
+		r.p.log.Info("all pins have their minimum of holders again")
+	case below >= 2*was || cause != r.told.cause:
+		r.p.log.Warn("pins below their minimum", "pins", below, "cause", cause)
+	case below <= was/2:
+		r.p.log.Info("fewer pins below their minimum", "pins", below, "cause", cause)
+	default:
+		return
+	}
+	r.told.below, r.told.cause = below, cause
+}
+
 func (r *repair) failed(err error) {
 	r.mu.Lock()
 	seen := r.state.LastError == err.Error()
@@ -275,128 +312,4 @@ func (r *repair) failed(err error) {
 	if !seen {
 		r.p.log.Warn("repair", "err", err)
 	}
-}
-
-// replace goes over the pins of peer and, where act is set, places those anew that
-// have too few holders. It returns how many are still below their minimum.
-func (r *repair) replace(ctx context.Context, peer api.PeerID, act bool) (below uint64, err error) {
-	after := api.CidUndef
-	for {
-		page, last, err := pageOf(r.p.pins.Allocated(ctx, peer, after))
-		if err != nil || len(page) == 0 {
-			return below, err
-		}
-		v, err := r.p.look(time.Now())
-		if err != nil {
-			return below, err
-		}
-		var changes []*change
-		for _, pin := range page {
-			switch {
-			case pin.Everywhere() || pin.Type == api.PinMeta || !slices.Contains(pin.Allocations, peer):
-			case act && r.wants(pin, v):
-				changes = append(changes, r.change(pin.Cid))
-			case v.below(pin, peer):
-				below++
-			}
-		}
-		if err := r.settle(ctx, changes); err != nil {
-			return below, err
-		}
-		for _, c := range changes {
-			now := c.verdict.pin
-			if c.res.Fault != nil {
-				now = c.verdict.old
-			}
-			if v.below(now, peer) {
-				below++
-			}
-		}
-		if _, err := r.releaseSome(ctx); err != nil {
-			return below, err
-		}
-		after = last
-	}
-}
-
-// wants tells whether pin is to be placed anew: it names peers that are no members,
-// or fewer holders than its minimum are left.
-func (r *repair) wants(pin api.Pin, v *view) bool {
-	if pin.Type == api.PinMeta || pin.Everywhere() {
-		return false
-	}
-	return len(v.only(pin.Allocations)) < len(pin.Allocations) || len(v.kept(pin.Allocations)) < pin.ReplicationFactorMin
-}
-
-func (r *repair) change(c api.Cid) *change {
-	return &change{cid: c, decide: func(_ context.Context, old api.Pin, v *view) (verdict, error) {
-		if !old.Cid.Defined() || !r.wants(old, v) {
-			return verdict{}, unchanged
-		}
-		return r.p.replacement(old, v)
-	}}
-}
-
-// settle commits changes, no faster than the rate allows. Failures of single ones
-// are told in the status; the error is that of a peer that leads no longer.
-func (r *repair) settle(ctx context.Context, changes []*change) error {
-	if len(changes) == 0 {
-		return ctx.Err()
-	}
-	r.p.settle(ctx, changes)
-	for _, c := range changes {
-		switch err := c.res.Fault.Err(); {
-		case err == nil, errors.Is(err, unchanged):
-		case errors.Is(err, retry), errors.Is(err, api.Unknown):
-			return err
-		default:
-			r.mu.Lock()
-			r.state.LastError = fmt.Sprintf("place %s anew: %v", c.cid, err)
-			r.mu.Unlock()
-		}
-	}
-	if !sleep(ctx, time.Second*time.Duration(len(changes))/time.Duration(r.p.o.Rate)) {
-		return ctx.Err()
-	}
-	return nil
-}
-
-// replacement places old anew. Where its minimum cannot be had, more copies than now
-// are still better. Its time stays that of the user's wish.
-func (p *Pinner) replacement(old api.Pin, v *view) (verdict, error) {
-	pin := old
-	pin.PinUpdate = api.CidUndef
-	had := holders(old, v)
-	req := p.request(pin, had, v)
-	req.Prefer = v.kept(old.Allocations)
-	chosen, err := allocator.Allocate(req)
-	if errors.Is(err, api.Unavailable) || errors.Is(err, api.Full) || errors.Is(err, api.Invalid) {
-		req.Min = 1
-		if fewer, e := allocator.Allocate(req); e == nil && len(fewer) > len(req.Prefer) {
-			chosen, err = fewer, nil
-		}
-	}
-	if err != nil {
-		return verdict{}, err
-	}
-	pin.Allocations, pin.Leaving = chosen, without(had, chosen)
-	if slices.Equal(pin.Allocations, old.Allocations) && slices.Equal(pin.Leaving, old.Leaving) {
-		return verdict{}, unchanged
-	}
-	v.promise(pin, had, p.meanSize())
-	return verdict{pin: pin, had: had}, nil
-}
-
-// pageOf reads up to a batch of pins and the CID of the last.
-func pageOf(seq func(func(api.Pin, error) bool)) (page []api.Pin, last api.Cid, err error) {
-	for pin, err := range seq {
-		if err != nil {
-			return nil, last, err
-		}
-		page, last = append(page, pin), pin.Cid
-		if len(page) == batchRequests {
-			break
-		}
-	}
-	return page, last, nil
 }

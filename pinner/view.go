@@ -138,8 +138,8 @@ func (v *view) kept(peers []api.PeerID) []api.PeerID {
 	return slices.DeleteFunc(v.only(peers), func(p api.PeerID) bool { return slices.Contains(v.lost, p) })
 }
 
-// below tells whether too few of pin's holders live. Of several dead ones only the
-// first one, dead, counts, so that a pin is counted once.
+// below tells whether too few of pin's holders live, the first that does not being
+// dead, "" where all do: each pin is counted with one peer.
 func (v *view) below(pin api.Pin, dead api.PeerID) bool {
 	living, first := 0, api.PeerID("")
 	for _, p := range pin.Allocations {
@@ -149,5 +149,5 @@ func (v *view) below(pin api.Pin, dead api.PeerID) bool {
 			first = p
 		}
 	}
-	return living < pin.ReplicationFactorMin && (first == "" || first == dead)
+	return living < pin.ReplicationFactorMin && first == dead
 }

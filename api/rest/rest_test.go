@@ -107,7 +107,7 @@ func TestHandler_GoldenAnswers(t *testing.T) {
 		"metric names":           {"GET", "/monitor/metrics", 200, `["ping"]` + "\n", "", ""},
 		"metrics":                {"GET", "/monitor/metrics/ping", 200, `[{"name":"ping","peer":"P0","value":"v","expire":0,"valid":false,"weight":0,"partitionable":false,"received_at":0},{"name":"ping","peer":"P1","value":"","expire":0,"valid":false,"weight":0,"partitionable":false,"received_at":0}]` + "\n", "", ""},
 		"metrics, unknown":       {"GET", "/monitor/metrics/tag:nothing%2Fhere", 200, "[]\n", "", ""},
-		"repair":                 {"GET", "/repair", 200, `{"running":true,"below":3,"moving":0,"done":0}` + "\n", "", ""},
+		"repair":                 {"GET", "/repair", 200, `{"running":true,"below":3,"placed":0,"moving":0,"done":0}` + "\n", "", ""},
 		"gc":                     {"POST", "/ipfs/gc", 200, `{"peer_map":{"P0":{"peer":"P0","peername":"peer0","keys":[]}}}` + "\n", "", "gc"},
 		"gc, local":              {"POST", "/ipfs/gc?local=true", 200, `{"peer_map":{"P0":{"peer":"P0","peername":"peer0","keys":[]}}}` + "\n", "", "local gc"},
 		"not found":              {"GET", "/nothing", 404, `{"code":404,"message":"not found"}` + "\n", "", ""},
