@@ -406,6 +406,42 @@ func TestClient_Bulk(t *testing.T) {
 	}
 }
 
+// Who ranges over the results may be the one who writes the lines: the results of
+// what it writes meanwhile are kept for it.
+func TestClient_BulkKeepsResultsForAWriter(t *testing.T) {
+	// Their results, which name the op, are more than all buffers on the way hold.
+	const n = 3000
+	long := `{"cid":"` + cid0 + `","op":"` + strings.Repeat("x", 8<<10) + `"}` + "\n"
+	c := new(peer).start(t, web.Options{}, Options{})
+	r, w := io.Pipe()
+	go fmt.Fprintf(w, `{"cid":"%s"}`+"\n", cid0)
+	got := 0
+	for res, err := range c.Bulk(t.Context(), r) {
+		if err != nil || res.Line != got+1 {
+			t.Fatalf("after %d: got %+v, %v", got, res, err)
+		}
+		if got++; got > 1 {
+			continue
+		}
+		for range n {
+			written := make(chan error, 1)
+			go func() { _, err := io.WriteString(w, long); written <- err }()
+			select {
+			case err := <-written:
+				if err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("nobody takes lines any more")
+			}
+		}
+		w.Close()
+	}
+	if got != n+1 {
+		t.Fatalf("got %d results, want %d", got, n+1)
+	}
+}
+
 func TestClient_Auth(t *testing.T) {
 	o := web.Options{BasicAuthCredentials: map[string]string{"ann": "secret"}}
 	c := new(peer).start(t, o, Options{Username: "ann", Password: "secret"})
