@@ -66,18 +66,28 @@ func checkPin(p api.Pin, now time.Time) error {
 	if p.Expires() && (p.ExpireAt.Before(now) || p.ExpireAt.After(maxExpiry)) {
 		return api.Invalid.Errorf("pin.ExpireAt set before current time")
 	}
-	if !utf8.ValidString(p.Name) {
+	if p.Size > math.MaxInt64 {
+		return api.Invalid.Errorf("size %d is too large", p.Size)
+	}
+	for _, r := range p.Requests {
+		if err := checkTexts(r.Name, r.Metadata, r.Origins); err != nil {
+			return err
+		}
+	}
+	return checkTexts(p.Name, p.Metadata, p.Origins)
+}
+
+// checkTexts refuses what a record could not keep.
+func checkTexts(name string, metadata map[string]string, origins []api.Multiaddr) error {
+	if !utf8.ValidString(name) {
 		return api.Invalid.Errorf("the name is not valid UTF-8")
 	}
-	for k, v := range p.Metadata {
+	for k, v := range metadata {
 		if k == "" || !utf8.ValidString(k) || !utf8.ValidString(v) {
 			return api.Invalid.Errorf("metadata key %q: key and value must be valid UTF-8, the key not empty", k)
 		}
 	}
-	if p.Size > math.MaxInt64 {
-		return api.Invalid.Errorf("size %d is too large", p.Size)
-	}
-	for _, o := range p.Origins {
+	for _, o := range origins {
 		if len(o) == 0 {
 			return api.Invalid.Errorf("an origin is empty")
 		}

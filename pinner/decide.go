@@ -11,7 +11,9 @@ import (
 )
 
 // decidePin says what record a request for a pin comes to, old being the present one.
-func (p *Pinner) decidePin(ctx context.Context, r, old api.Pin, v *view) (verdict, error) {
+// Where it is a client's of the Pinning Service API, drop is the one of old that it
+// replaces, nil for none.
+func (p *Pinner) decidePin(ctx context.Context, r, old api.Pin, drop *string, v *view) (verdict, error) {
 	if r.PinUpdate == r.Cid {
 		r.PinUpdate = api.CidUndef
 	}
@@ -26,6 +28,11 @@ func (p *Pinner) decidePin(ctx context.Context, r, old api.Pin, v *view) (verdic
 		}
 	}
 	var err error
+	if len(r.Requests) > 0 {
+		if r, err = p.addRequest(r, old, drop, v.now); err != nil {
+			return verdict{}, err
+		}
+	}
 	if r.ReplicationFactorMin, r.ReplicationFactorMax, err = factors(r.ReplicationFactorMin, r.ReplicationFactorMax, p.o); err != nil {
 		return verdict{}, err
 	}
@@ -35,6 +42,11 @@ func (p *Pinner) decidePin(ctx context.Context, r, old api.Pin, v *view) (verdic
 	pin := record(r, v.now)
 	if err := compatible(pin, old); err != nil {
 		return verdict{}, err
+	}
+	if len(r.Requests) == 0 {
+		pin = keepRequests(pin, old)
+	} else if hasPlain(pin.Requests) {
+		pin.Timestamp = old.Timestamp // that of the other door's pin
 	}
 	if pin.Size == 0 {
 		pin.Size = old.Size

@@ -144,6 +144,7 @@ type Pinner struct {
 	queue    *queue
 	locks    *locks
 	promises *promises
+	clock    clock
 	members  members
 	expiry   *expiry
 	repair   *repair

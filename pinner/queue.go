@@ -246,5 +246,8 @@ func approximateSize(p api.Pin) int {
 	for k, v := range p.Metadata {
 		n += len(k) + len(v) + 8
 	}
+	for _, r := range p.Requests {
+		n += 64 + approximateSize(api.Pin{PinOptions: api.PinOptions{Name: r.Name, Metadata: r.Metadata, Origins: r.Origins}})
+	}
 	return n
 }

@@ -72,10 +72,15 @@ func (p *Pinner) asked(r api.Request, by api.Op) *change {
 	switch r.Type {
 	case api.RequestPin:
 		c.decide = func(ctx context.Context, old api.Pin, v *view) (verdict, error) {
-			return p.decidePin(ctx, r.Pin, old, v)
+			return p.decidePin(ctx, r.Pin, old, r.Drop, v)
 		}
 	case api.RequestUnpin:
-		c.decide = func(_ context.Context, old api.Pin, _ *view) (verdict, error) { return decideUnpin(old) }
+		c.decide = func(_ context.Context, old api.Pin, _ *view) (verdict, error) {
+			if r.Drop != nil {
+				return dropRequest(old, *r.Drop)
+			}
+			return decideUnpin(old)
+		}
 	default:
 		c.decide = func(context.Context, api.Pin, *view) (verdict, error) {
 			return verdict{}, api.Invalid.Errorf("unknown request type %d", r.Type)
