@@ -122,10 +122,21 @@ func TestHandler_WrongMethodsChangeNothing(t *testing.T) {
 		for _, method := range []string{"PUT", "PATCH", "TRACE"} {
 			c := &cluster{}
 			res, body := do(t, method, c.serve(t)+path, strings.NewReader("x"))
-			if res.StatusCode != 405 || body != "" || c.effects() != "" {
-				t.Errorf("%s %s: got %d %q, calls %q; want 405 and nothing", method, path, res.StatusCode, body, c.effects())
+			if res.StatusCode != 405 || res.Header.Get("Allow") == "" {
+				t.Errorf("%s %s: got %d %q, Allow %q; want 405", method, path, res.StatusCode, body, res.Header.Get("Allow"))
 			}
+			refused(t, c, res.StatusCode, body)
 		}
+	}
+	c := &cluster{}
+	url := c.serve(t)
+	for path, allow := range map[string]string{"/pins/" + cid0: "DELETE, GET, POST", "/id": "GET", "/pins/ipfs/a%2Fb/c": "DELETE, POST"} {
+		if res, _ := do(t, "FROB", url+path, nil); res.StatusCode != 405 || res.Header.Get("Allow") != allow {
+			t.Errorf("%s: got %d, Allow %q; want %q", path, res.StatusCode, res.Header.Get("Allow"), allow)
+		}
+	}
+	if res, body := do(t, "FROB", url+"/nowhere", nil); res.StatusCode != 404 {
+		t.Errorf("an unknown path: got %d %s", res.StatusCode, body)
 	}
 }
 

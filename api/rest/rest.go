@@ -1,13 +1,13 @@
 // Package rest is Pinfold's own HTTP API: that of IPFS Cluster 1.1.6 with additions.
 //
 // Paths, parameters, objects, streams and their trailers are the incumbent's, with
-// these differences: what is wrong with a request is found before anything happens
-// and answered with 4xx, a streamed add sends its 200 with the first line, lines of a
-// stream may share a flush, and a write's answer carries the log index of the change
-// in X-Pinfold-Index. A stream that breaks off has, beside the incumbent's trailer
-// X-Stream-Error, the trailer X-Pinfold-Error-Code: the status that the error would
-// have had as an answer of its own. POST /pins takes bulk changes (see bulk.go), POST
-// /peers/invite and GET /repair are new.
+// these differences. What is wrong with a request, a wrong method too, is found before
+// anything happens and answered with 4xx and an error object. A streamed add sends its
+// 200 with the first line. Lines of a stream may share a flush. A stream that breaks
+// off has, beside the incumbent's trailer X-Stream-Error, the trailer
+// X-Pinfold-Error-Code: the status that the error would have had as an answer of its
+// own. A write's answer carries the log index of the change in X-Pinfold-Index. POST
+// /pins takes bulk changes (see bulk.go), POST /peers/invite and GET /repair are new.
 //
 // Handlers read parameters, call one collaborator and write what it returned. Package
 // web turns their errors into answers.
@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -123,7 +124,7 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 	h := &handler{Parts: parts, log: log}
 	r := chi.NewRouter()
 	r.NotFound(web.Handle(log, func(http.ResponseWriter, *http.Request) error { return api.NotFound.Errorf("not found") }))
-	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) })
+	r.MethodNotAllowed(web.Handle(log, func(w http.ResponseWriter, req *http.Request) error { return notAllowed(r, w, req) }))
 
 	handle := func(method, pattern string, f web.HandlerFunc) {
 		r.Method(method, pattern, web.Handle(log, func(w http.ResponseWriter, r *http.Request) error {
@@ -160,6 +161,26 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 	r.Method(http.MethodPost, "/pins", web.Handle(log, h.bulk))
 	r.Method(http.MethodPost, "/add", web.Handle(log, h.add))
 	return r
+}
+
+// notAllowed names the methods that the path of req has in routes.
+func notAllowed(routes chi.Routes, w http.ResponseWriter, req *http.Request) error {
+	path := req.URL.RawPath // what chi goes by
+	if path == "" {
+		path = req.URL.Path
+	}
+	var allowed []string
+	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodPost} {
+		if routes.Match(chi.NewRouteContext(), method, path) {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 { // a method that HTTP does not know
+		return api.NotFound.Errorf("not found")
+	}
+	allow := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", allow)
+	return &api.Error{Code: http.StatusMethodNotAllowed, Message: "the method is not allowed here; these are: " + allow}
 }
 
 // param is a part of the path, unescaped.
