@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -26,8 +27,8 @@ func newLogin(user, password string) (l login) {
 	return l
 }
 
-// authenticate lets in who knows a password. All may ask OPTIONS and GET /health. It
-// takes the same time whatever is wrong.
+// authenticate lets in who knows a password, or has a token signed with one. All may
+// ask OPTIONS and GET /health. It takes the same time whatever is wrong with a password.
 func authenticate(credentials map[string]string, next http.Handler) http.Handler {
 	if credentials == nil {
 		return next
@@ -42,8 +43,12 @@ func authenticate(credentials map[string]string, next http.Handler) http.Handler
 			return
 		}
 		header := r.Header.Get("Authorization")
-		if scheme, _, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Bearer") {
-			refuse(w, "invalid token", invalidChallenge)
+		if scheme, token, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Bearer") {
+			if _, err := checkToken(strings.TrimSpace(token), credentials, time.Now()); err != nil {
+				refuse(w, "invalid token", invalidChallenge)
+				return
+			}
+			next.ServeHTTP(w, r)
 			return
 		}
 		user, password, ok := r.BasicAuth()

@@ -25,9 +25,33 @@ func ErrorOf(err error) *api.Error {
 	return &api.Error{Code: code, Message: oneLine(err.Error())}
 }
 
+// An ErrorWriter is a door that words its errors in its own way. Where the handler given
+// to Wrap is one, the shared checks word theirs so too.
+type ErrorWriter interface {
+	WriteError(w http.ResponseWriter, e *api.Error)
+}
+
+// doorOf finds the door that w is an answer of, nil where it words no errors.
+func doorOf(w http.ResponseWriter) ErrorWriter {
+	for {
+		switch v := w.(type) {
+		case *recorder:
+			return v.door
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return nil
+		}
+	}
+}
+
 // WriteError answers with err. Nothing may have been written before.
 func WriteError(w http.ResponseWriter, err error) {
 	e := ErrorOf(err)
+	if door := doorOf(w); door != nil {
+		door.WriteError(w, e)
+		return
+	}
 	// Two strings and a number: this cannot fail, and a lost client needs no answer.
 	body, _ := json.Marshal(e)
 	w.Header().Set("Content-Type", jsonType)

@@ -16,6 +16,7 @@ import (
 // recorder notes what was answered.
 type recorder struct {
 	http.ResponseWriter
+	door   ErrorWriter // nil: errors are as ever
 	status int
 	bytes  int64
 }
@@ -39,10 +40,11 @@ func (w *recorder) Write(p []byte) (int, error) {
 // Unwrap lets an http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// observe logs requests and answers those whose handler panics.
-func observe(next http.Handler, log *slog.Logger, requests *os.File) http.Handler {
+// observe logs requests and answers those whose handler panics. Errors are worded by
+// door, where it is not nil.
+func observe(next http.Handler, door ErrorWriter, log *slog.Logger, requests *os.File) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, door: door}
 		start := time.Now()
 		defer func() {
 			fault := recover()

@@ -130,10 +130,11 @@ func (s *Server) Close() error {
 // in Apache's common format to requests where it is not nil.
 func Wrap(o Options, h http.Handler, log *slog.Logger, requests *os.File) http.Handler {
 	o = o.WithDefaults()
+	door, _ := h.(ErrorWriter)
 	h = redirectSlash(h)
 	h = crossOrigin(o, h)
 	h = authenticate(o.BasicAuthCredentials, h)
 	h = limitHead(o.MaxHeaderBytes+headRoom, h)
 	h = fixedHeaders(o.Headers, h)
-	return observe(h, log, requests)
+	return observe(h, door, log, requests)
 }
