@@ -3,7 +3,9 @@ package transfer
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	blocks "github.com/ipfs/go-block-format"
@@ -17,30 +19,39 @@ import (
 
 // Client opens adds on other peers.
 type Client struct {
-	h    host.Host
-	idle time.Duration
+	h     host.Host
+	idle  time.Duration // a server that stores nothing for so long has failed
+	stall time.Duration // one that says nothing for so long is gone
 }
 
+// defaultStall is some beats of the server: a peer that is frozen, or whose machine
+// is, keeps its connections for much longer.
+const defaultStall = 5 * defaultBeat
+
 // NewClient returns a Client that uses the data host h.
-func NewClient(h host.Host) *Client { return &Client{h: h, idle: defaultIdle} }
+func NewClient(h host.Host) *Client {
+	return &Client{h: h, idle: defaultIdle, stall: defaultStall}
+}
 
 // Send opens an add of about size bytes, 0 where nobody knows, on the data host to.
 // Errors have the kind and text that the other side gave, Full where it has no room;
-// Unavailable where it cannot be reached or is silent for two minutes. ctx bounds
-// the opening only. The caller must end the Add by Commit or Abort.
+// Unavailable where it cannot be reached, gives no sign of life for ten seconds or
+// stores nothing for two minutes. ctx bounds the opening only. The caller must end the
+// Add by Commit or Abort.
 func (c *Client) Send(ctx context.Context, to peer.ID, size uint64) (Add, error) {
 	p, err := api.Encode(open{Size: size})
 	if err != nil {
 		return nil, err
 	}
-	st, err := c.h.NewStream(ctx, to, Protocol)
+	st, err := c.newStream(ctx, to)
 	if err != nil {
 		return nil, api.Unavailable.Errorf("open an add on data host %s: %w", to, err)
 	}
-	r := &remote{st: st, to: to, idle: c.idle, out: bufio.NewWriterSize(st, 64<<10),
+	r := &remote{st: st, to: to, idle: c.idle, stall: c.stall, out: bufio.NewWriterSize(st, 64<<10),
 		heard: make(chan struct{}, 1), over: make(chan struct{})}
 	r.g.Go(r.listen)
 	r.g.Go(r.keepAlive)
+	r.g.Go(r.watch)
 	if err := r.open(ctx, p); err != nil {
 		r.Abort()
 		return nil, err
@@ -48,24 +59,38 @@ func (c *Client) Send(ctx context.Context, to peer.ID, size uint64) (Add, error)
 	return r, nil
 }
 
+// newStream waits for the other side's answer no longer than for any other.
+func (c *Client) newStream(ctx context.Context, to peer.ID) (network.Stream, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.stall, fmt.Errorf("no sign of life for %s", c.stall))
+	defer cancel()
+	st, err := c.h.NewStream(ctx, to, Protocol)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return st, err
+}
+
 // remote is an add on another peer. One goroutine listens to what that peer says,
-// another tells it that we live while there is nothing to send.
+// one tells it that we live while there is nothing to send, and one watches that it
+// does.
 type remote struct {
-	st   network.Stream
-	to   peer.ID
-	idle time.Duration
-	g    errgroup.Group
-	sent int64 // payload bytes of the blocks sent
+	st    network.Stream
+	to    peer.ID
+	idle  time.Duration
+	stall time.Duration
+	g     errgroup.Group
+	sent  int64 // payload bytes of the blocks sent
 
 	mu    sync.Mutex // guards what follows
 	out   *bufio.Writer
 	wrote time.Time // when the deadline was last moved
 
-	heard chan struct{} // has an item after any frame of the other side
-	state sync.Mutex    // guards what follows
-	ready bool          // granted
-	room  int64         // payload bytes that may have been sent by now
-	ended bool          // the end frame is on its way
+	frames atomic.Uint64 // frames of the other side
+	heard  chan struct{} // has an item after any of them
+	state  sync.Mutex    // guards what follows
+	ready  bool          // granted
+	room   int64         // payload bytes that may have been sent by now
+	ended  bool          // the end frame is on its way
 
 	over chan struct{} // closed once err is what the add ended with, nil for done
 	once sync.Once
@@ -113,6 +138,7 @@ func (r *remote) listen() error {
 			r.end(r.fail(err))
 			break
 		}
+		r.frames.Add(1)
 		switch t {
 		case frameGranted:
 			window, err = parseCount(p)
@@ -149,22 +175,29 @@ func (r *remote) listen() error {
 	return nil
 }
 
-// await returns once what the other side said fulfils ok. It gives up when that
-// side is silent for too long, when ctx ends, or the add does.
-func (r *remote) await(ctx context.Context, ok func() bool) error {
-	silence := time.NewTimer(r.idle)
-	defer silence.Stop()
+// await returns once what the other side said fulfils ok. It gives up when that side
+// stores nothing more for limit, when ctx ends, or the add does.
+func (r *remote) await(ctx context.Context, limit time.Duration, ok func() bool) error {
+	still := time.NewTimer(limit)
+	defer still.Stop()
+	last := int64(-1)
 	for {
-		if r.holds(ok) {
+		r.state.Lock()
+		done, room := ok(), r.room
+		r.state.Unlock()
+		if done {
 			return nil
+		}
+		if room > last {
+			last = room
+			still.Reset(limit)
 		}
 		select {
 		case <-r.heard:
-			silence.Reset(r.idle)
 		case <-r.over:
 			return r.err
-		case <-silence.C:
-			return api.Unavailable.Errorf("add on data host %s: no answer for %s", r.to, r.idle)
+		case <-still.C:
+			return api.Unavailable.Errorf("add on data host %s: it has stored nothing for %s", r.to, limit)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -175,6 +208,29 @@ func (r *remote) holds(ok func() bool) bool {
 	r.state.Lock()
 	defer r.state.Unlock()
 	return ok()
+}
+
+// watch gives the add up when the other side has been silent for too long, which ends
+// what waits for it or writes to it. It counts by a clock that stands still while this
+// process does.
+func (r *remote) watch() error {
+	const looks = 5
+	tick := time.NewTicker(r.stall / looks)
+	defer tick.Stop()
+	var frames uint64
+	for silent := 0; silent < looks; silent++ {
+		select {
+		case <-r.over:
+			return nil
+		case <-tick.C:
+		}
+		if now := r.frames.Load(); now > frames {
+			frames, silent = now, 0
+		}
+	}
+	r.end(api.Unavailable.Errorf("add on data host %s: no sign of life for %s", r.to, r.stall))
+	r.st.Reset()
+	return nil
 }
 
 func (r *remote) keepAlive() error {
@@ -219,7 +275,7 @@ func (r *remote) open(ctx context.Context, payload []byte) error {
 	if err := r.send(frame(frameOpen, payload)); err != nil {
 		return reason(ctx, err)
 	}
-	return reason(ctx, r.await(ctx, func() bool { return r.ready }))
+	return reason(ctx, r.await(ctx, r.idle, func() bool { return r.ready }))
 }
 
 // send writes a whole frame, and all that waits in the writer.
@@ -270,7 +326,7 @@ func (r *remote) put(ctx context.Context, b blocks.Block) error {
 		if err := r.send(nil); err != nil {
 			return err
 		}
-		if err := r.await(ctx, fits); err != nil {
+		if err := r.await(ctx, r.idle, fits); err != nil {
 			return err
 		}
 	}
@@ -281,6 +337,9 @@ func (r *remote) put(ctx context.Context, b blocks.Block) error {
 	}
 	return nil
 }
+
+// commitLimit is how long a peer that lives may take to make an add durable.
+const commitLimit = time.Hour
 
 // Commit implements Add.
 func (r *remote) Commit(ctx context.Context, root api.Cid) error {
@@ -298,7 +357,7 @@ func (r *remote) Commit(ctx context.Context, root api.Cid) error {
 	}
 	err := r.send(frame(frameEnd, c))
 	if err == nil {
-		err = r.await(ctx, func() bool { return false })
+		err = r.await(ctx, commitLimit, func() bool { return false })
 	}
 	if api.KindOf(err) == api.Unavailable {
 		return api.Unknown.Errorf("%w; whether it was committed is not known", err)

@@ -59,19 +59,20 @@ func (s *Server) Run(ctx context.Context) error {
 // directions, instead of a reset, lets the last frame arrive.
 func (s *Server) handle(ctx context.Context, st network.Stream) {
 	from := st.Conn().RemotePeer()
+	out := &answers{st: st, idle: s.o.Idle}
 	err := s.enter(from)
 	if err == nil {
 		defer s.leave(from)
-		err = s.serve(ctx, from, st)
+		err = s.serve(ctx, from, st, out)
 	}
 	last := frame(frameDone, nil)
 	if err != nil {
-		s.log.Info("add from peer failed", "peer", from, "err", err)
+		s.log.Debug("add from peer failed", "peer", from, "err", err)
 		if last, err = faultFrame(err); err != nil {
 			s.log.Error("cannot tell a fault", "peer", from, "err", err)
 		}
 	}
-	if err := s.write(st, last); err != nil {
+	if err := out.write(last); err != nil {
 		s.log.Debug("peer has gone before the answer", "peer", from, "err", err)
 		st.Reset()
 		return
@@ -106,12 +107,25 @@ func (s *Server) leave(from peer.ID) {
 	s.running.Done()
 }
 
-func (s *Server) serve(ctx context.Context, from peer.ID, st network.Stream) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// serve serves one add. However long the store takes, the client hears of us.
+func (s *Server) serve(ctx context.Context, from peer.ID, st network.Stream, out *answers) error {
 	if err := s.allow(ctx, from); err != nil {
 		return err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	done := make(chan struct{})
+	g.Go(func() error {
+		defer close(done)
+		return s.take(ctx, st, out)
+	})
+	g.Go(func() error { return out.beat(done, s.o.Beat) })
+	return g.Wait()
+}
+
+// take takes in one add, from its opening to its end.
+func (s *Server) take(ctx context.Context, st network.Stream, out *answers) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	p := &patient{st: st, idle: s.o.Idle}
 	p.until(ctx)
 	in := bufio.NewReaderSize(p, 64<<10)
@@ -124,19 +138,19 @@ func (s *Server) serve(ctx context.Context, from peer.ID, st network.Stream) err
 		return err
 	}
 	defer add.Abort()
-	if err := s.write(st, countFrame(frameGranted, s.o.Window)); err != nil {
+	if err := out.write(countFrame(frameGranted, s.o.Window)); err != nil {
 		return err
 	}
-	root, stored, err := s.receive(ctx, st, p, in, add)
+	root, err := s.receive(ctx, p, in, out, add)
 	if err != nil {
 		return err
 	}
-	return s.commit(ctx, st, add, root, stored)
+	return add.Commit(ctx, root)
 }
 
 // receive stores blocks until the end frame: one goroutine reads the next batch
 // while another stores the last one.
-func (s *Server) receive(ctx context.Context, st network.Stream, p *patient, in *bufio.Reader, add Add) (root api.Cid, stored int64, err error) {
+func (s *Server) receive(ctx context.Context, p *patient, in *bufio.Reader, out *answers, add Add) (root api.Cid, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	p.until(ctx)
 	batches := make(chan batch)
@@ -152,15 +166,14 @@ func (s *Server) receive(ctx context.Context, st network.Stream, p *patient, in 
 			if err != nil {
 				return err
 			}
-			stored += b.bytes
-			if err := s.write(st, countFrame(frameAck, stored)); err != nil {
+			if err := out.ack(b.bytes); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	err = g.Wait()
-	return root, stored, err
+	return root, err
 }
 
 // batch is blocks, and the bytes of Server.memory that whoever holds it releases.
@@ -233,37 +246,51 @@ func (s *Server) read(ctx context.Context, in *bufio.Reader, out chan<- batch) (
 	}
 }
 
-// commit ends the add. However long the store takes, the client hears of us.
-func (s *Server) commit(ctx context.Context, st network.Stream, add Add, root api.Cid, stored int64) error {
-	g, ctx := errgroup.WithContext(ctx)
-	done := make(chan struct{})
-	g.Go(func() error {
-		defer close(done)
-		return add.Commit(ctx, root)
-	})
-	g.Go(func() error {
-		tick := time.NewTicker(s.o.Idle / 4)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return nil
-			case <-tick.C:
-				if err := s.write(st, countFrame(frameAck, stored)); err != nil {
-					return err
-				}
-			}
-		}
-	})
-	return g.Wait()
+// answers is what the server says on a stream.
+type answers struct {
+	st   network.Stream
+	idle time.Duration
+
+	mu     sync.Mutex // guards writing, and what follows
+	stored int64      // bytes
 }
 
-func (s *Server) write(st network.Stream, frame []byte) error {
-	if err := st.SetWriteDeadline(time.Now().Add(s.o.Idle)); err != nil {
+func (a *answers) write(frame []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.writeLocked(frame)
+}
+
+func (a *answers) writeLocked(frame []byte) error {
+	if err := a.st.SetWriteDeadline(time.Now().Add(a.idle)); err != nil {
 		return err
 	}
-	_, err := st.Write(frame)
+	_, err := a.st.Write(frame)
 	return err
+}
+
+// ack tells that more bytes are stored.
+func (a *answers) ack(more int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stored += more
+	return a.writeLocked(countFrame(frameAck, a.stored))
+}
+
+// beat repeats the count every so often until done is closed.
+func (a *answers) beat(done <-chan struct{}, every time.Duration) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-tick.C:
+			if err := a.ack(0); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 func readOpen(in *bufio.Reader) (size uint64, err error) {

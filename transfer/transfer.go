@@ -5,8 +5,9 @@
 // server asks its store, and grants or refuses. Then blocks flow one way and counts
 // of stored bytes the other, at most a window apart. At the end the client names
 // the root, and the server answers once the store has made everything durable and
-// pinned it. The server may break off at any moment with a fault, which reaches the
-// client with its kind and text. See frame.go for the bytes on the wire.
+// pinned it. While it works it repeats its count every few seconds, so that the client
+// knows a slow server from one that is gone. The server may break off at any moment
+// with a fault, which reaches the client with its kind and text. See frame.go for the bytes on the wire.
 //
 // Blocks are checked in one place: the store's Put compares each with its CID, as
 // the contract of Add says. This package checks form and size only.
@@ -57,6 +58,7 @@ type Options struct {
 	Memory         int64         `json:"memory,omitempty"`           // bytes of blocks read and not yet stored, in all adds; 128 MiB
 	Window         int64         `json:"window,omitempty"`           // bytes a client may send ahead of what is stored; 8 MiB
 	Idle           time.Duration `json:"idle,omitempty"`             // without a sign of life an add is given up; 2m
+	Beat           time.Duration `json:"beat,omitempty"`             // between signs of life to a client; 2s
 }
 
 // The bounds of a batch given to the store: it is full at either.
@@ -65,7 +67,10 @@ const (
 	batchBlocks = 256
 )
 
-const defaultIdle = 2 * time.Minute
+const (
+	defaultIdle = 2 * time.Minute
+	defaultBeat = 2 * time.Second
+)
 
 func (o Options) withDefaults() Options {
 	if o.Streams <= 0 {
@@ -82,6 +87,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Idle <= 0 {
 		o.Idle = defaultIdle
+	}
+	if o.Beat <= 0 {
+		o.Beat = defaultBeat
 	}
 	// A batch waits unacknowledged until it is full, and the largest block must pass.
 	o.Window = max(o.Window, batchBytes+maxBlockFrame)

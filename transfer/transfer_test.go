@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	manet "github.com/multiformats/go-multiaddr/net"
 	mh "github.com/multiformats/go-multihash"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -184,7 +186,7 @@ func TestAdd_StoresEverythingAndPinsTheRoot(t *testing.T) {
 	}{
 		{"one empty block", 1, 0, true},
 		{"small blocks", 1000, 100, true},
-		{"several windows", 40, 1 << 20, true},
+		{"several windows", 20, 1 << 20, true},
 		{"the largest blocks", 6, MaxBlock, true},
 		{"nothing to pin", 3, 1000, false},
 	} {
@@ -291,7 +293,7 @@ func TestPut_FaultInTheMiddleReachesTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := 0
-	for _, b := range random(64, 1<<20) {
+	for _, b := range random(24, 1<<20) {
 		if err = add.Put(t.Context(), []blocks.Block{b}); err != nil {
 			break
 		}
@@ -361,7 +363,7 @@ func TestPut_WaitsForASlowStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bs := random(32, 1<<20)
+	bs := random(16, 1<<20)
 	var mu sync.Mutex
 	sent, done := 0, make(chan error, 1)
 	go func() {
@@ -408,7 +410,7 @@ func TestServer_ManyAddsShareLittleMemory(t *testing.T) {
 				done <- err
 				return
 			}
-			bs := random(10+i, 1<<20)
+			bs := random(5+i%3, 1<<20)
 			if err := add.Put(t.Context(), bs); err != nil {
 				done <- err
 				return
@@ -474,7 +476,7 @@ func TestAdd_CancelAborts(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := add.Put(ctx, random(20, 1<<20)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := add.Put(ctx, random(12, 1<<20)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v, want the end of the context", err)
 	}
 	add.Abort()
@@ -531,24 +533,98 @@ func TestServer_IdleClient(t *testing.T) {
 	}
 }
 
+// A server that is gone or stands still is given up, whatever waits for it; the
+// client says which.
 func TestClient_SilentServer(t *testing.T) {
-	here, there := newHost(t), newHost(t)
-	there.SetStreamHandler(Protocol, func(st network.Stream) {
-		st.Write(countFrame(frameGranted, 1<<20))
-		io.Copy(io.Discard, st)
-	})
-	if err := here.Connect(t.Context(), peer.AddrInfo{ID: there.ID(), Addrs: there.Addrs()}); err != nil {
-		t.Fatal(err)
+	for name, tc := range map[string]struct {
+		serve func(network.Stream)
+		cause string
+	}{
+		"never answers": {func(st network.Stream) { io.Copy(io.Discard, st) }, "no sign of life for 200ms"},
+		"falls silent": {func(st network.Stream) {
+			st.Write(countFrame(frameGranted, 1<<20))
+			io.Copy(io.Discard, st)
+		}, "no sign of life for 200ms"},
+		"reads no more": {func(st network.Stream) {
+			st.Write(countFrame(frameGranted, 1<<40))
+		}, "no sign of life for 200ms"},
+		"lives and stores nothing": {func(st network.Stream) {
+			st.Write(countFrame(frameGranted, 1<<20))
+			go io.Copy(io.Discard, st)
+			for range time.Tick(5 * time.Millisecond) {
+				if _, err := st.Write(countFrame(frameAck, 0)); err != nil {
+					return
+				}
+			}
+		}, "stored nothing for 300ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := newHost(t), newHost(t)
+			there.SetStreamHandler(Protocol, tc.serve)
+			if err := here.Connect(t.Context(), peer.AddrInfo{ID: there.ID(), Addrs: there.Addrs()}); err != nil {
+				t.Fatal(err)
+			}
+			c := NewClient(here)
+			c.stall, c.idle = 200*time.Millisecond, 300*time.Millisecond
+			start := time.Now()
+			add, err := c.Send(t.Context(), there.ID(), 0)
+			if err == nil {
+				err = add.Put(t.Context(), random(16, 1<<20))
+				add.Abort()
+			}
+			if !errors.Is(err, api.Unavailable) || !strings.Contains(err.Error(), tc.cause) {
+				t.Fatalf("got %v, want Unavailable and %q", err, tc.cause)
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				t.Fatalf("that took %v", took)
+			}
+		})
 	}
-	c := NewClient(here)
-	c.idle = 200 * time.Millisecond
-	add, err := c.Send(t.Context(), there.ID(), 0)
+}
+
+// A host that takes connections and answers nothing does not hold up an opening.
+func TestSend_FrozenHost(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // connections wait in the kernel
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer add.Abort()
-	if err := add.Put(t.Context(), random(4, 1<<19)); !errors.Is(err, api.Unavailable) {
+	defer l.Close()
+	here, there := newHost(t), newHost(t)
+	addr, err := manet.FromNetAddr(l.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	here.Peerstore().AddAddr(there.ID(), addr, time.Hour)
+	c := NewClient(here)
+	c.stall = 200 * time.Millisecond
+	if _, err := c.Send(t.Context(), there.ID(), 0); !errors.Is(err, api.Unavailable) || !strings.Contains(err.Error(), "no sign of life for 200ms") {
 		t.Fatalf("got %v, want Unavailable", err)
+	}
+}
+
+// A store that is slow is not one that is gone.
+func TestAdd_SlowStoreIsWaitedFor(t *testing.T) {
+	st := newMemory()
+	const stall = 500 * time.Millisecond
+	st.onPut = func(ctx context.Context) error {
+		select {
+		case <-time.After(2 * stall):
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	}
+	c, s := serve(t, st, anyone, Options{Beat: stall / 50})
+	c.stall = stall
+	add, err := c.Send(t.Context(), s.h.ID(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bs := random(1, 1000)
+	if err := add.Put(t.Context(), bs); err != nil {
+		t.Fatal(err)
+	}
+	if err := add.Commit(t.Context(), rootOf(bs)); err != nil {
+		t.Fatal(err)
 	}
 }
 
