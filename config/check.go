@@ -13,7 +13,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
-	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
+	"github.com/pinfold-cluster/pinfold/api/gateway"
 )
 
 // rule tells what is wrong with the value of a setting, which is not the zero value:
@@ -108,7 +108,9 @@ var rules = map[string]rule{
 	"embedded.storage_max":                             whole(mib, 1<<20*tib),
 	"embedded.disk_reserve":                            whole(1, 1<<20*tib),
 	"embedded.gateway_listen_multiaddress":             addressOrOff,
+	"embedded.gateway_hosts":                           gatewayHosts,
 	"embedded.gateway_requests":                        whole(1, 1e6),
+	"embedded.gateway_connections":                     whole(1, 1e6),
 	"embedded.retrieval_timeout":                       lasting(time.Millisecond, year),
 	"embedded.pin_timeout":                             lasting(time.Millisecond, year),
 	"embedded.fetch_concurrency":                       whole(1, 100_000),
@@ -136,6 +138,13 @@ func (r *reading) checkEach() {
 		if err := rule(k.field); err != nil {
 			r.addf([]string{k.String()}, "%v", err)
 		}
+	}
+}
+
+// checkGateway warns, before the defaults are filled in, of a gateway that is not there.
+func (r *reading) checkGateway(c Config) {
+	if a := c.Embedded.Gateway.ListenMultiaddress; c.IPFSConnector.Kubo.NodeMultiaddress != "" && a != "" && a != gateway.Off {
+		r.warnf("embedded.gateway_listen_multiaddress has no effect: with a Kubo daemon as the node, content is served by Kubo's own gateway (Addresses.Gateway in its configuration)")
 	}
 }
 
@@ -263,10 +272,19 @@ func address(v reflect.Value) error {
 }
 
 func addressOrOff(v reflect.Value) error {
-	if v.String() == embedded.Off {
+	if v.String() == gateway.Off {
 		return nil
 	}
 	return address(v)
+}
+
+func gatewayHosts(v reflect.Value) error {
+	for i := range v.Len() {
+		if err := gateway.CheckHost(v.Index(i).String()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func addresses(v reflect.Value) error {

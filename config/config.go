@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/pinfold-cluster/pinfold/api/gateway"
 	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/consensus"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
@@ -85,10 +86,11 @@ type IPFSConnector struct {
 }
 
 // Embedded is the section of the IPFS node in this process, and of the data host,
-// which carries blocks with either node.
+// which carries blocks with either node; and of the HTTP gateway over that node.
 type Embedded struct {
-	Data p2p.DataOptions  `json:",inline"`
-	Node embedded.Options `json:",inline"`
+	Data    p2p.DataOptions  `json:",inline"`
+	Gateway gateway.Options  `json:",inline"`
+	Node    embedded.Options `json:",inline"`
 }
 
 // PinTracker holds the section of the pin tracker.
@@ -138,7 +140,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.IPFSConnector.Kubo = c.IPFSConnector.Kubo.WithDefaults()
 	c.Embedded.Data = c.Embedded.Data.WithDefaults()
 	c.Embedded.Node = c.Embedded.Node.WithDefaults()
-	c.Embedded.Node.GatewayListenMultiaddress = cmp.Or(c.Embedded.Node.GatewayListenMultiaddress, "/ip4/127.0.0.1/tcp/8080")
+	c.Embedded.Gateway = c.Embedded.Gateway.WithDefaults()
 	if c.Informer.Tags.Tags == nil {
 		c.Informer.Tags.Tags = map[string]string{"group": "default"}
 	}
@@ -187,6 +189,7 @@ func parse(file []byte, environ []string) (c Config, warnings []string, err erro
 	r.readFile(file)
 	r.readEnviron(environ)
 	r.checkEach()
+	r.checkGateway(c)
 	if c, err = c.withDefaults(); err != nil {
 		r.addf(nil, "%v", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/gateway"
 	"github.com/pinfold-cluster/pinfold/api/rest"
 	"github.com/pinfold-cluster/pinfold/api/rpc"
 	"github.com/pinfold-cluster/pinfold/api/web"
@@ -92,8 +93,7 @@ type Daemon struct {
 	data    *p2p.DataHost
 	links   *links
 	node    ipfsconn.Connector
-	runNode func(context.Context) error // what the node does by itself
-	gateway string
+	gateway *gateway.Gateway // nil: none
 	calls   *rpc.Client
 	cons    *consensus.Consensus
 	monitor *monitor.Monitor
@@ -199,17 +199,48 @@ func (p *Daemon) openNode(d directory) error {
 		if err != nil {
 			return err
 		}
-		p.node, p.runNode = node, func(ctx context.Context) error { <-ctx.Done(); return nil }
+		p.node = node
 		p.closes(node.Close)
+		p.log.Info("this peer serves no gateway: its node is a Kubo daemon, which has its own")
 		return nil
 	}
 	node, err := embedded.New(p.data, d.ipfs(), p.c.Embedded.Node, p.links, p.component("ipfs"))
 	if err != nil {
 		return err
 	}
-	p.node, p.runNode, p.gateway = node, node.Run, node.GatewayURL()
+	p.node = node
 	p.closes(node.Close)
+	return p.openGateway(node)
+}
+
+// openGateway opens the door to the embedded node's content, where there is to be one.
+func (p *Daemon) openGateway(node *embedded.Node) (err error) {
+	o := p.c.Embedded.Gateway
+	if o.ListenMultiaddress == gateway.Off {
+		return nil
+	}
+	if p.gateway, err = gateway.New(o, p.c.Embedded.Node.RetrievalTimeout, node, gateway.NoNames{}, p.component("gateway")); err != nil {
+		return err
+	}
+	p.closes(p.gateway.Close)
 	return nil
+}
+
+// gatewayURL is where the gateway is, "" without one.
+func (p *Daemon) gatewayURL() string {
+	if p.gateway == nil {
+		return ""
+	}
+	return p.gateway.URL()
+}
+
+// runGateway serves the gateway, where there is one, until ctx ends.
+func (p *Daemon) runGateway(ctx context.Context) error {
+	if p.gateway == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return p.gateway.Run(ctx)
 }
 
 // external tells whether the IPFS node is a Kubo daemon, which its owner shares with us.
@@ -248,7 +279,7 @@ func (p *Daemon) openDoors() (err error) {
 	p.adder = adder.New(p.ids.cluster.ID, p.pinner, sender{p, transfer.NewClient(p.data)}, adder.Options{}, p.log)
 	p.members = &membership{ids: p.ids, cluster: p.cluster, c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
 		calls: p.calls, log: p.component("members")}
-	p.peers = &peers{membership: p.members, ipfs: p.node.ID, gateway: p.gateway}
+	p.peers = &peers{membership: p.members, ipfs: p.node.ID, gateway: p.gatewayURL()}
 	if p.rpc, err = p.openCalls(); err != nil {
 		return err
 	}
@@ -264,12 +295,12 @@ func (p *Daemon) openDoors() (err error) {
 // Run works until ctx ends or a part fails. The doors close first and the log last: a
 // request that was let in can end.
 func (p *Daemon) Run(ctx context.Context) error {
-	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gateway)
+	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
-		{p.host.Run, p.data.Run, p.links.run, p.cons.Run, p.runNode},
+		{p.host.Run, p.data.Run, p.links.run, p.cons.Run},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
 		{p.rpc.Run, p.blocks.Run},
-		{p.serveREST},
+		{p.serveREST, p.runGateway},
 	}
 	err := runFloors(ctx, floors)
 	p.log.Info("peer has stopped", "err", err)

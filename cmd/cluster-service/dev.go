@@ -159,7 +159,7 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.api, p.gateway = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Node.GatewayListenMultiaddress
+		p.api, p.gateway = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Gateway.ListenMultiaddress
 	} else {
 		ports, err := freePorts(4)
 		if err != nil {

@@ -1,9 +1,9 @@
 // Package embedded is an IPFS node inside this process, on boxo: blocks and pins on
-// disk, bitswap over the data host, a path gateway.
+// disk, bitswap over the data host.
 //
 // Blocks that are being worked with are under a lease (package blocks), which ends
 // once a durable pin keeps them; what neither a lease nor a pin keeps is garbage
-// (package gc). Blocks that the gateway fetches for its readers are not kept at all.
+// (package gc). Blocks that are fetched for readers are not kept at all.
 package embedded
 
 import (
@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
 
@@ -21,9 +20,6 @@ import (
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/multiformats/go-multiaddr"
-	manet "github.com/multiformats/go-multiaddr/net"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
@@ -53,8 +49,7 @@ type Node struct {
 	local   blockstore.Blockstore // blocks, with identity CIDs
 	bitswap *bitswap.Bitswap      // nil: off line
 	service blockservice.BlockService
-	metrics *prometheus.Registry
-	gateway net.Listener // nil: none
+	here    blockservice.BlockService // service without the exchange
 
 	use     inUse
 	closing context.Context // ends when Close begins; for dials that outlive their caller
@@ -67,18 +62,11 @@ type Node struct {
 // block: the host decides who that is.
 func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) (*Node, error) {
 	o = o.WithDefaults()
-	n := &Node{host: h, o: o, peers: peers, log: log, metrics: prometheus.NewRegistry()}
-	if a := o.GatewayListenMultiaddress; a != "" && a != Off {
-		l, err := listen(a)
-		if err != nil {
-			return nil, err
-		}
-		n.gateway = l
-	}
+	n := &Node{host: h, o: o, peers: peers, log: log}
 	store, err := blocks.Open(filepath.Join(dir, "blocks"), blocks.Options{StorageMax: o.StorageMax,
 		DiskReserve: o.DiskReserve, CacheBytes: o.CacheBytes, MemTableBytes: o.MemTableBytes}, log)
 	if err != nil {
-		return nil, errors.Join(err, n.closeGateway())
+		return nil, err
 	}
 	n.closing, n.cancel = context.WithCancel(context.Background())
 	n.blocks, n.pins = store, pins.New(store.DB())
@@ -86,45 +74,25 @@ func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) 
 	if h != nil {
 		n.bitswap = newBitswap(n)
 	}
-	n.service = blockservice.New(newRecent(n.local), exchange{n}, blockservice.WriteThrough(true))
+	read := newRecent(n.local)
+	n.service = blockservice.New(read, exchange{n}, blockservice.WriteThrough(true))
+	n.here = blockservice.New(read, nil)
 	return n, nil
-}
-
-func listen(addr string) (net.Listener, error) {
-	ma, err := multiaddr.NewMultiaddr(addr)
-	if err != nil {
-		return nil, api.Invalid.Errorf("gateway address %q: %w", addr, err)
-	}
-	l, err := manet.Listen(ma)
-	if err != nil {
-		return nil, fmt.Errorf("listen for the gateway: %w", err)
-	}
-	return manet.NetListener(l), nil
 }
 
 // Close ends the exchange of blocks, and with it what waits for blocks, and closes the
 // stores once the calls in progress have ended.
 func (n *Node) Close() error {
-	err := n.closeGateway()
 	if !n.use.close() {
-		return err
+		return nil
 	}
 	n.cancel()
+	var err error
 	if n.bitswap != nil {
-		err = errors.Join(err, n.bitswap.Close())
+		err = n.bitswap.Close()
 	}
 	n.use.wait()
 	return errors.Join(err, n.blocks.Close())
-}
-
-func (n *Node) closeGateway() error {
-	if n.gateway == nil {
-		return nil
-	}
-	if err := n.gateway.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
 }
 
 // ID implements ipfsconn.Connector. A node off line has no identity.
@@ -164,9 +132,6 @@ func (n *Node) RepoStat(context.Context) (api.RepoStat, error) {
 func (n *Node) GC(ctx context.Context) iter.Seq2[api.RepoGCKey, error] {
 	return during(n, gc.Collect(ctx, n.blocks, n.pins, n.log))
 }
-
-// Metrics are the gateway's, for Prometheus.
-func (n *Node) Metrics() prometheus.Gatherer { return n.metrics }
 
 // during yields what seq does, and keeps the node open meanwhile.
 func during[T any](n *Node, seq iter.Seq2[T, error]) iter.Seq2[T, error] {

@@ -8,12 +8,8 @@ type Options struct {
 	StorageMax uint64 `json:"storage_max"`
 	// DiskReserve is how much of the disk is left free, in bytes; 512 MiB.
 	DiskReserve uint64 `json:"disk_reserve"`
-	// GatewayListenMultiaddress is where Run serves the HTTP gateway, such as
-	// /ip4/127.0.0.1/tcp/8080; "off" is nowhere.
-	GatewayListenMultiaddress string `json:"gateway_listen_multiaddress"`
-	// GatewayRequests bounds the requests that the gateway answers at once; 128.
-	GatewayRequests int `json:"gateway_requests"`
-	// RetrievalTimeout is for how long a gateway request waits for the next block; 30s.
+	// RetrievalTimeout is for how long a request of the gateway waits for the next
+	// block, and a path to be resolved for all of its blocks; 30s.
 	RetrievalTimeout time.Duration `json:"retrieval_timeout"`
 	// Stall is for how long a pin waits for the next block before it gives up; 2m.
 	Stall time.Duration `json:"pin_timeout"`
@@ -25,10 +21,6 @@ type Options struct {
 	MemTableBytes uint64 `json:"mem_table_bytes"`
 }
 
-// Off as Options.GatewayListenMultiaddress says that there is to be no gateway. So does
-// an empty one, for which package config puts the loopback address.
-const Off = "off"
-
 // WithDefaults returns o with the defaults for what it leaves out.
 func (o Options) WithDefaults() Options {
 	if o.DiskReserve == 0 {
@@ -39,9 +31,6 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 16 << 20
-	}
-	if o.GatewayRequests == 0 {
-		o.GatewayRequests = 128
 	}
 	if o.RetrievalTimeout == 0 {
 		o.RetrievalTimeout = 30 * time.Second

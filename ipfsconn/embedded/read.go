@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
-	"time"
 
+	"github.com/ipfs/boxo/blockservice"
 	bsfetcher "github.com/ipfs/boxo/fetcher/impl/blockservice"
-	"github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/path/resolver"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/ipfs/go-unixfsnode"
@@ -18,64 +16,18 @@ import (
 	"github.com/ipld/go-ipld-prime/datamodel"
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 	"github.com/ipld/go-ipld-prime/schema"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
 )
 
-// Run serves the gateway, where there is one, until ctx ends.
-func (n *Node) Run(ctx context.Context) error {
-	if n.gateway == nil {
-		<-ctx.Done()
-		return nil
+// Reader gives blocks to readers, such as the HTTP gateway: those on the node and, with
+// fetch, those of other peers, which it does not keep.
+func (n *Node) Reader(fetch bool) blockservice.BlockService {
+	if fetch {
+		return n.service
 	}
-	h, err := n.Gateway()
-	if err != nil {
-		return err
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := srv.Serve(n.gateway); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve gateway: %w", err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer cancel()
-		if err := srv.Shutdown(grace); err != nil {
-			return srv.Close()
-		}
-		return nil
-	})
-	return g.Wait()
-}
-
-// GatewayURL is where Run serves the gateway, "" nowhere.
-func (n *Node) GatewayURL() string {
-	if n.gateway == nil {
-		return ""
-	}
-	return "http://" + n.gateway.Addr().String()
-}
-
-// Gateway serves GET and HEAD of /ipfs/CID/path, as files and in the trustless forms.
-// What it has to fetch for that it does not keep. It may be called once.
-func (n *Node) Gateway() (http.Handler, error) {
-	backend, err := gateway.NewBlocksBackend(n.service)
-	if err != nil {
-		return nil, fmt.Errorf("gateway: %w", err)
-	}
-	return gateway.NewHandler(gateway.Config{
-		DeserializedResponses: true,
-		NoDNSLink:             true,
-		RetrievalTimeout:      n.o.RetrievalTimeout,
-		MaxConcurrentRequests: n.o.GatewayRequests,
-		MetricsRegistry:       n.metrics,
-	}, backend), nil
+	return n.here
 }
 
 // Block implements ipfsconn.Connector. A block of another peer is not kept.
@@ -101,6 +53,8 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 	if err != nil {
 		return api.CidUndef, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, n.o.RetrievalTimeout, errNotRetrieved)
+	defer cancel()
 	cfg := bsfetcher.NewFetcherConfig(n.service)
 	cfg.PrototypeChooser = dagpb.AddSupportToChooser(func(_ prime.Link, lc prime.LinkContext) (prime.NodePrototype, error) {
 		if n, ok := lc.LinkNode.(schema.TypedLinkNode); ok {
@@ -118,11 +72,16 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 	return api.Cid{Cid: c}, nil
 }
 
+// errNotRetrieved is the cause of the end of a wait of Options.RetrievalTimeout.
+var errNotRetrieved = errors.New("no peer of the cluster gave the content in time")
+
 // found gives err its kind where it says that something is not there: NotFound where
 // it does not exist or cannot, Unavailable where it did not come in time.
 func found(ctx context.Context, err error) error {
 	var wrongKind datamodel.ErrWrongKind // a path that goes on where there are no links, such as in a file
 	switch {
+	case errors.Is(context.Cause(ctx), errNotRetrieved):
+		return api.Unavailable.Errorf("%w: %w", err, errNotRetrieved)
 	case ctx.Err() != nil:
 		return api.Unavailable.Errorf("%w", err)
 	case ipld.IsNotFound(err), errors.Is(err, &resolver.ErrNoLink{}), errors.As(err, &wrongKind):
