@@ -18,6 +18,7 @@ import (
 	"github.com/ipfs/boxo/bitswap"
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/blockstore"
+	"github.com/ipfs/boxo/keystore"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -50,6 +51,8 @@ type Node struct {
 	bitswap *bitswap.Bitswap      // nil: off line
 	service blockservice.BlockService
 	here    blockservice.BlockService // service without the exchange
+	files   filesTree
+	keys    keystore.Keystore
 
 	use     inUse
 	closing context.Context // ends when Close begins; for dials that outlive their caller
@@ -77,6 +80,10 @@ func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) 
 	read := newRecent(n.local)
 	n.service = blockservice.New(read, exchange{n}, blockservice.WriteThrough(true))
 	n.here = blockservice.New(read, nil)
+	n.files.db = store.DB()
+	if n.keys, err = keystore.NewFSKeystore(filepath.Join(dir, "keystore")); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
 	return n, nil
 }
 
@@ -130,7 +137,7 @@ func (n *Node) RepoStat(context.Context) (api.RepoStat, error) {
 
 // GC implements ipfsconn.Connector. All keys are raw CIDs.
 func (n *Node) GC(ctx context.Context) iter.Seq2[api.RepoGCKey, error] {
-	return during(n, gc.Collect(ctx, n.blocks, n.pins, n.log))
+	return during(n, gc.Collect(ctx, n.blocks, n.pins, &n.files, n.log))
 }
 
 // during yields what seq does, and keeps the node open meanwhile.

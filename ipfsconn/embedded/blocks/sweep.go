@@ -36,6 +36,23 @@ func (s *Store) BeginSweep() (*Sweep, error) {
 	return &Sweep{s: s, snap: s.db.NewSnapshot()}, nil
 }
 
+// Sweeping tells whether a sweep is open.
+func (s *Store) Sweeping() bool {
+	s.leases.mu.Lock()
+	defer s.leases.mu.Unlock()
+	return s.leases.sweeping
+}
+
+// RemoveOne removes one block, and tells whether it has gone: it stays where it is
+// not here, or a lease wants it.
+func (w *Sweep) RemoveOne(h multihash.Multihash) (bool, error) {
+	gone, err := w.remove([]multihash.Multihash{h})
+	if err != nil {
+		return false, fmt.Errorf("remove block: %w", err)
+	}
+	return len(gone) == 1, nil
+}
+
 // Snapshot is the database as it was when the sweep began: what is pinned in it must
 // stay.
 func (w *Sweep) Snapshot() pebble.Reader { return w.snap }

@@ -13,8 +13,10 @@ import (
 	"hash/maphash"
 	"iter"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/multiformats/go-multihash"
@@ -29,13 +31,27 @@ import (
 // blocks it got.
 const KeepPartial = 24 * time.Hour
 
+// Roots are DAGs that are kept beside the pins, as far as they are here. They do not
+// change while locked.
+type Roots interface {
+	sync.Locker
+	In(r pebble.Reader) ([]api.Cid, error)
+}
+
+// begin begins a sweep at a moment when the roots do not change.
+func begin(bs *blocks.Store, roots Roots) (*blocks.Sweep, error) {
+	roots.Lock()
+	defer roots.Unlock()
+	return bs.BeginSweep()
+}
+
 // Collect removes garbage and yields each block that goes, as a raw CID of its hash.
 // About one unneeded block in 300 is kept for the next time, when chance spares
 // another. The error is Conflict while another collection runs.
-func Collect(ctx context.Context, bs *blocks.Store, ps *pins.Store, log *slog.Logger) iter.Seq2[api.RepoGCKey, error] {
+func Collect(ctx context.Context, bs *blocks.Store, ps *pins.Store, roots Roots, log *slog.Logger) iter.Seq2[api.RepoGCKey, error] {
 	return func(yield func(api.RepoGCKey, error) bool) {
 		start := time.Now()
-		sweep, err := bs.BeginSweep()
+		sweep, err := begin(bs, roots)
 		if err != nil {
 			yield(api.RepoGCKey{}, err)
 			return
@@ -45,7 +61,7 @@ func Collect(ctx context.Context, bs *blocks.Store, ps *pins.Store, log *slog.Lo
 				log.Error("close garbage collection", "err", err)
 			}
 		}()
-		live, err := markPins(ctx, sweep, bs, ps, start.Add(-KeepPartial))
+		live, err := markPins(ctx, sweep, bs, ps, roots, start.Add(-KeepPartial))
 		if err != nil {
 			yield(api.RepoGCKey{}, fmt.Errorf("collect garbage: %w", err))
 			return
@@ -73,12 +89,13 @@ func Collect(ctx context.Context, bs *blocks.Store, ps *pins.Store, log *slog.Lo
 
 // markPins returns what the pins in the sweep's snapshot reach. Partial pins last tried
 // before forget are dropped.
-func markPins(ctx context.Context, sweep *blocks.Sweep, bs *blocks.Store, ps *pins.Store, forget time.Time) (*live, error) {
+func markPins(ctx context.Context, sweep *blocks.Sweep, bs *blocks.Store, ps *pins.Store, roots Roots, forget time.Time) (*live, error) {
 	n, err := sweep.Count(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m := &marker{bs: bs, live: newLive(n), inner: map[string]struct{}{}}
+	filter := newLive(n)
+	m := &marker{bs: bs, live: filter, inner: map[string]struct{}{}}
 	for p, err := range pins.In(ctx, sweep.Snapshot()) {
 		if err != nil {
 			return nil, err
@@ -93,12 +110,21 @@ func markPins(ctx context.Context, sweep *blocks.Sweep, bs *blocks.Store, ps *pi
 			return nil, fmt.Errorf("mark pin %s: %w", p.Cid, err)
 		}
 	}
-	return m.live, nil
+	kept, err := roots.In(sweep.Snapshot())
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range kept {
+		if err := m.pin(ctx, pins.Pin{Cid: c, State: pins.Partial}); err != nil {
+			return nil, fmt.Errorf("mark %s: %w", c, err)
+		}
+	}
+	return filter, nil
 }
 
 type marker struct {
 	bs   *blocks.Store
-	live *live
+	live interface{ add(multihash.Multihash) }
 	// inner are the nodes whose links were followed. It must be exact: one taken for
 	// another would leave a whole DAG unmarked.
 	inner map[string]struct{}

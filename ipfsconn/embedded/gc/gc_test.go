@@ -3,9 +3,11 @@ package gc
 import (
 	"iter"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	block "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 
@@ -21,6 +23,11 @@ type store struct {
 	*blocks.Store
 	pins *pins.Store
 }
+
+// noRoots are no DAGs beside the pins.
+type noRoots struct{ sync.Mutex }
+
+func (*noRoots) In(pebble.Reader) ([]api.Cid, error) { return nil, nil }
 
 func open(t *testing.T) store {
 	t.Helper()
@@ -67,7 +74,7 @@ func check(t *testing.T, err error) {
 
 func (s store) collect(t *testing.T) (n int) {
 	t.Helper()
-	for _, err := range Collect(t.Context(), s.Store, s.pins, quiet) {
+	for _, err := range Collect(t.Context(), s.Store, s.pins, &noRoots{}, quiet) {
 		check(t, err)
 		n++
 	}
@@ -78,7 +85,7 @@ func (s store) collect(t *testing.T) (n int) {
 // rest has: what it marked is fixed. The returned function goes on to the end.
 func (s store) midway(t *testing.T) (goOn func()) {
 	t.Helper()
-	next, stop := iter.Pull2(Collect(t.Context(), s.Store, s.pins, quiet))
+	next, stop := iter.Pull2(Collect(t.Context(), s.Store, s.pins, &noRoots{}, quiet))
 	t.Cleanup(stop)
 	if _, err, ok := next(); !ok || err != nil {
 		t.Fatalf("nothing was garbage: %v", err)
@@ -162,7 +169,7 @@ func TestCollect_NeverOnAnIncompleteMark(t *testing.T) {
 			garbage := s.garbage(t)
 			s.pin(t, dir, api.PinRecursive)
 			failed := false
-			for _, err := range Collect(t.Context(), s.Store, s.pins, quiet) {
+			for _, err := range Collect(t.Context(), s.Store, s.pins, &noRoots{}, quiet) {
 				if failed = err != nil; !failed {
 					t.Fatal("a block was removed")
 				}
@@ -315,13 +322,13 @@ func TestCollect_OneAtATime(t *testing.T) {
 	s := open(t)
 	s.garbage(t)
 	goOn := s.midway(t)
-	for _, err := range Collect(t.Context(), s.Store, s.pins, quiet) {
+	for _, err := range Collect(t.Context(), s.Store, s.pins, &noRoots{}, quiet) {
 		if api.KindOf(err) != api.Conflict {
 			t.Fatalf("error %v of kind %q", err, api.KindOf(err))
 		}
 	}
 	goOn()
-	for range Collect(t.Context(), s.Store, s.pins, quiet) {
+	for range Collect(t.Context(), s.Store, s.pins, &noRoots{}, quiet) {
 		break // leaving early ends it
 	}
 	s.collect(t)
