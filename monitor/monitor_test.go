@@ -180,6 +180,9 @@ func TestMonitor_DeathAndReturn(t *testing.T) {
 		if got := ms[0].Alive(); !slices.Equal(got, []api.PeerID{"a", "b"}) {
 			t.Fatalf("c must be dead, b was heard by Raft: alive %v", got)
 		}
+		if err := ms[0].Dead("c"); !errors.Is(err, api.Unavailable) || ms[0].Dead("b") != nil || ms[0].Dead("unknown") != nil {
+			t.Fatalf("c must be dead, b was heard by Raft: %v, %v", err, ms[0].Dead("b"))
+		}
 		if b := ms[0].of("b"); b.Measured {
 			t.Fatal("the metrics of b have expired")
 		}

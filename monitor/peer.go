@@ -206,6 +206,17 @@ func (m *Monitor) Alive() []api.PeerID {
 	return ids
 }
 
+// Dead is nil for a peer that lives, or that is not known; else it says since when it
+// is dead, with kind Unavailable.
+func (m *Monitor) Dead(p api.PeerID) error {
+	for _, h := range m.Health() {
+		if h.ID == p && !h.Alive {
+			return api.Unavailable.Errorf("peer %s is dead: unheard since %s", p, h.Since.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
 // Latest returns the metric of that name of every full peer, in order of their IDs,
 // where it is valid and not expired.
 func (m *Monitor) Latest(name string) []api.Metric {

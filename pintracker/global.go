@@ -29,13 +29,15 @@ type Remote interface {
 // the answers as StatusClusterError, with the reason.
 type Global struct {
 	members func() []api.Member
+	dead    func(api.PeerID) error
 	local   *Tracker
 	remote  Remote
 }
 
-// NewGlobal returns a Global of the peers that members tells, and the own one.
-func NewGlobal(members func() []api.Member, local *Tracker, remote Remote) *Global {
-	return &Global{members: members, local: local, remote: remote}
+// NewGlobal returns a Global of the peers that members tells, and the own one. A peer
+// of which dead, which must be quick, has an error to tell is not asked.
+func NewGlobal(members func() []api.Member, dead func(api.PeerID) error, local *Tracker, remote Remote) *Global {
+	return &Global{members: members, dead: dead, local: local, remote: remote}
 }
 
 // Status tells of c on every peer. Only those that are to hold it are asked; where it
@@ -79,7 +81,7 @@ func (g *Global) each(ctx context.Context, c api.Cid,
 			var err error
 			if m.ID == g.local.self.ID {
 				info, err = local(ctx, c)
-			} else {
+			} else if err = g.dead(m.ID); err == nil {
 				info, err = remote(ctx, m.ID, c)
 			}
 			short := info.PinInfoShort

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ type fakeRemote struct {
 	after int // pages that a peer in fail or hang answers before
 	pages map[api.PeerID]int
 	calls chan api.PeerID // of single statuses; nil: not told
+	dead  map[api.PeerID]error
 }
 
 func (f *fakeRemote) reach(ctx context.Context, p api.PeerID) (*Tracker, error) {
@@ -114,6 +116,7 @@ func clusterOf(t testing.TB, pins ...api.Pin) (*Global, *fakeRemote) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		tr.journal.db.NoSync = true
 		t.Cleanup(func() {
 			if err := tr.Close(); err != nil {
 				t.Error(err)
@@ -122,7 +125,8 @@ func clusterOf(t testing.TB, pins ...api.Pin) (*Global, *fakeRemote) {
 		remote.peers[id] = tr
 		members = append(members, api.Member{ID: id, Name: self.Name})
 	}
-	return NewGlobal(func() []api.Member { return members }, remote.peers[p0], remote), remote
+	dead := func(p api.PeerID) error { return remote.dead[p] }
+	return NewGlobal(func() []api.Member { return members }, dead, remote.peers[p0], remote), remote
 }
 
 // twoOfThree is n pins, each on two of the three peers.
@@ -244,6 +248,34 @@ func TestGlobal_UnreachablePeers(t *testing.T) {
 	})
 }
 
+// Nobody waits for a peer that is known to be dead; its row says why.
+func TestGlobal_DeadPeerIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, remote := clusterOf(t, twoOfThree(300)...)
+		remote.hang[p2] = true
+		remote.dead = map[api.PeerID]error{p2: api.Unavailable.Errorf("the peer is dead")}
+		start := time.Now()
+		info, err := g.Status(t.Context(), numbered(1)) // on p1 and p2
+		if err != nil || info.PeerMap[p2.String()].Error != "the peer is dead" || statuses(info)[1] != api.StatusPinned {
+			t.Fatalf("%+v, %v", info, err)
+		}
+		if all := collect(t, g, api.StatusUndefined); len(all) != 300 {
+			t.Fatalf("%d items", len(all))
+		}
+		if all := collect(t, g, api.StatusClusterError); len(all) != 200 || all[0].PeerMap[p2.String()].Error != "the peer is dead" {
+			t.Fatalf("%d items with cluster errors", len(all))
+		}
+		for _, err := range g.RecoverAll(t.Context()) {
+			if err == nil || !strings.Contains(err.Error(), "the peer is dead") {
+				t.Fatalf("recovery: %v", err)
+			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Fatalf("took %v", took)
+		}
+	})
+}
+
 func TestGlobal_ListTellsWhatStatusDoes(t *testing.T) {
 	pins := twoOfThree(900)
 	pins[5].Type = api.PinMeta
@@ -313,7 +345,7 @@ func TestGlobal_PeerThatFailsHalfway(t *testing.T) {
 
 // onlyPages is g with p and the own peer as the only members.
 func onlyPages(g *Global, p api.PeerID) *Global {
-	return NewGlobal(func() []api.Member { return []api.Member{{ID: p0}, {ID: p}} }, g.local, g.remote)
+	return NewGlobal(func() []api.Member { return []api.Member{{ID: p0}, {ID: p}} }, g.dead, g.local, g.remote)
 }
 
 type disorderly struct{ *fakeRemote }

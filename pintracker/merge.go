@@ -30,14 +30,19 @@ func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, recovers b
 	return func(yield func(api.GlobalPinInfo, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var readers errgroup.Group
-		defer readers.Wait() // they have no errors of their own
+		defer func() { _ = readers.Wait() }() // they have no errors of their own
 		defer cancel()
 
 		m := &merger{ctx: ctx, filter: filter, recovers: recovers, pins: g.local.pins}
 		defer m.close()
 		for _, peer := range g.everybody() {
 			s := &stream{peer: peer.ID, key: peer.ID.String(), name: peer.Name, pages: make(chan pageOrError, 1)}
-			ask := func(ctx context.Context, q api.StatusQuery) (api.StatusPage, error) { return remote(ctx, peer.ID, q) }
+			ask := func(ctx context.Context, q api.StatusQuery) (api.StatusPage, error) {
+				if err := g.dead(peer.ID); err != nil {
+					return api.StatusPage{}, err
+				}
+				return remote(ctx, peer.ID, q)
+			}
 			if s.local = peer.ID == g.local.self.ID; s.local {
 				ask = local
 			}

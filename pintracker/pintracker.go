@@ -17,6 +17,7 @@ package pintracker
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"sync"
@@ -152,8 +153,7 @@ func New(self Self, node Node, pins Pinset, current func(context.Context) error,
 	}
 	t.seen.Store(pins.Applied())
 	if err := j.load(t.restore); err != nil {
-		j.close()
-		return nil, err
+		return nil, errors.Join(err, j.close())
 	}
 	return t, nil
 }

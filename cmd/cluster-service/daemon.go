@@ -261,10 +261,10 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 		return err
 	}
 	p.closes(p.tracker.Close)
-	p.global = pintracker.NewGlobal(p.listMembers, p.tracker, p.calls)
 	if p.monitor, err = p.openMonitor(); err != nil {
 		return err
 	}
+	p.global = pintracker.NewGlobal(p.listMembers, p.monitor.Dead, p.tracker, p.calls)
 	p.pinner, err = pinner.New(self, p.cons, pinset{p.state}, p.monitor, forwarder{p}, p.c.Cluster.Pinner, p.component("pinner"))
 	if err != nil {
 		return err
