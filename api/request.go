@@ -66,3 +66,9 @@ func ParseRequestName(s string) (c Cid, id string, err error) {
 	}
 	return c, id, nil
 }
+
+// A RequestEntry is one request in a list by time: which pin's, and its RequestTime.
+type RequestEntry struct {
+	Cid Cid
+	At  time.Time
+}

@@ -69,31 +69,25 @@ func pairedPrefix(key, value string) []byte {
 	return append([]byte{tagKind}, sum[:16]...)
 }
 
-// A RequestEntry is one request in the order of time: which pin's, and when it was made.
-type RequestEntry struct {
-	Cid api.Cid
-	At  time.Time
-}
-
 // Requests gives the requests made after since and before before (zero: no bound), the
 // newest first. It reads keys only, as the state is when the loop begins. An error is
 // the last thing it gives.
-func (s *State) Requests(ctx context.Context, since, before time.Time) iter.Seq2[RequestEntry, error] {
-	return func(yield func(RequestEntry, error) bool) {
-		if err := s.eachSecond(ctx, since, before, func(e RequestEntry) bool { return yield(e, nil) }); err != nil {
-			yield(RequestEntry{}, err)
+func (s *State) Requests(ctx context.Context, since, before time.Time) iter.Seq2[api.RequestEntry, error] {
+	return func(yield func(api.RequestEntry, error) bool) {
+		if err := s.eachSecond(ctx, since, before, func(e api.RequestEntry) bool { return yield(e, nil) }); err != nil {
+			yield(api.RequestEntry{}, err)
 		}
 	}
 }
 
 // CountRequests counts what Requests gives.
 func (s *State) CountRequests(ctx context.Context, since, before time.Time) (n int, err error) {
-	err = s.eachSecond(ctx, since, before, func(RequestEntry) bool { n++; return true })
+	err = s.eachSecond(ctx, since, before, func(api.RequestEntry) bool { n++; return true })
 	return n, err
 }
 
 // eachSecond reads both kinds of rows from the newest to the oldest, a second at a time.
-func (s *State) eachSecond(ctx context.Context, since, before time.Time, yield func(RequestEntry) bool) error {
+func (s *State) eachSecond(ctx context.Context, since, before time.Time, yield func(api.RequestEntry) bool) error {
 	d, err := s.acquire()
 	if err != nil {
 		return err
@@ -118,7 +112,7 @@ func (s *State) eachSecond(ctx context.Context, since, before time.Time, yield f
 		}
 		rows[i].Last()
 	}
-	var group []RequestEntry
+	var group []api.RequestEntry
 	marked := map[string]bool{}
 	for read := 0; rows[0].Valid() || rows[1].Valid(); {
 		if read%64 == 0 {
@@ -148,7 +142,7 @@ func (s *State) eachSecond(ctx context.Context, since, before time.Time, yield f
 				return err
 			}
 		}
-		slices.SortFunc(group, func(a, b RequestEntry) int {
+		slices.SortFunc(group, func(a, b api.RequestEntry) int {
 			if c := b.At.Compare(a.At); c != 0 {
 				return c
 			}
@@ -174,8 +168,8 @@ func secondOf(it *pebble.Iterator) int64 {
 	return int64(binary.BigEndian.Uint64(it.Key()[1:9]) ^ 1<<63)
 }
 
-func appendEntry(group *[]RequestEntry, cid []byte, at time.Time) error {
-	e := RequestEntry{At: at}
+func appendEntry(group *[]api.RequestEntry, cid []byte, at time.Time) error {
+	e := api.RequestEntry{At: at}
 	if err := e.Cid.UnmarshalBinary(cid); err != nil {
 		return api.Internal.Errorf("the row of a request has no CID: %v", err)
 	}
