@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,6 +40,9 @@ type Options struct {
 	TLS *tls.Config
 	// Timeout bounds each request, its answer included; 0 is no limit.
 	Timeout time.Duration
+	// Log, where not nil, is told at debug level of each request: its status, and the
+	// time until the answer began.
+	Log *slog.Logger
 }
 
 // Client asks one peer, or the first that can be reached of several. It is safe for
@@ -124,7 +128,11 @@ func (c *Client) ask(ctx context.Context, e endpoint, r request) (*http.Response
 	if c.o.Username != "" || c.o.Password != "" {
 		req.SetBasicAuth(c.o.Username, c.o.Password)
 	}
+	began := time.Now()
 	res, err := e.http.Do(req)
+	if c.o.Log != nil {
+		c.o.Log.DebugContext(ctx, "request", "method", r.method, "url", target, "status", statusOf(res), "took", time.Since(began), "err", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +142,14 @@ func (c *Client) ask(ctx context.Context, e endpoint, r request) (*http.Response
 		return nil, refusal(res)
 	}
 	return res, nil
+}
+
+// statusOf is that of an answer, 0 for none.
+func statusOf(res *http.Response) int {
+	if res == nil {
+		return 0
+	}
+	return res.StatusCode
 }
 
 // refusal reads the error that a failed request was answered with. A body that is

@@ -30,7 +30,7 @@ func newAdd(c *ctl) *cobra.Command {
 		Long: "Add files and directories and keep copies of them. It returns once the fewest copies asked for\n" +
 			"are on disk. Several paths are wrapped in a directory.",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd.Context(), c, args) }}
+		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd, c, args) }}
 	f := cmd.Flags()
 	f.BoolVarP(&a.p.Recursive, "recursive", "r", false, "add directories with what is in them")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print only CIDs")
@@ -48,24 +48,27 @@ func newAdd(c *ctl) *cobra.Command {
 	f.StringVar(&a.p.Format, "format", "unixfs", "unixfs or car")
 	f.StringVar(&a.p.Layout, "layout", "balanced", "balanced or trickle")
 	f.BoolVarP(&a.p.Hidden, "hidden", "H", false, "include files whose names start with a dot")
-	f.StringVarP(&a.p.Chunker, "chunker", "s", a.p.Chunker, "size-BYTES, rabin-MIN-AVG-MAX or buzhash")
+	f.StringVarP(&a.p.Chunker, "chunker", "s", a.p.Chunker, "size-BYTES, rabin, rabin-AVG, rabin-MIN-AVG-MAX or buzhash")
 	f.BoolVar(&a.p.RawLeaves, "raw-leaves", false, "leaves are plain blocks")
 	f.IntVar(&a.p.CidVersion, "cid-version", 0, "0 or 1; 1 has raw leaves")
 	f.StringVar(&a.p.HashFun, "hash", a.p.HashFun, "hash function; another than sha2-256 makes CIDs version 1")
 	return cmd
 }
 
-func (a *addFlags) run(ctx context.Context, c *ctl, paths []string) error {
+func (a *addFlags) run(cmd *cobra.Command, c *ctl, paths []string) error {
 	opts, err := a.options()
 	if err != nil {
 		return err
 	}
 	a.p.PinOptions = opts
-	if a.p.HashFun != "sha2-256" {
+	if a.p.HashFun = strings.ToLower(a.p.HashFun); a.p.HashFun != "sha2-256" {
+		if a.p.CidVersion == 0 && cmd.Flags().Changed("cid-version") {
+			return fmt.Errorf("reading --cid-version: version 0 has sha2-256 only, not %s", a.p.HashFun)
+		}
 		a.p.CidVersion = 1
 	}
-	if a.p.CidVersion > 0 {
-		a.p.RawLeaves = true
+	if !cmd.Flags().Changed("raw-leaves") {
+		a.p.RawLeaves = a.p.CidVersion > 0
 	}
 	if len(paths) > 1 {
 		a.p.Wrap = true
@@ -82,7 +85,7 @@ func (a *addFlags) run(ctx context.Context, c *ctl, paths []string) error {
 	if a.p.Name == "" && len(paths) == 1 {
 		a.p.Name = filepath.Base(filepath.Clean(paths[0]))
 	}
-	return a.send(ctx, c, dir, total)
+	return a.send(cmd.Context(), c, dir, total)
 }
 
 // send adds dir and prints what comes back.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -49,6 +50,9 @@ func (o *optionFlags) registerRest(cmd *cobra.Command) {
 func (o *optionFlags) options() (api.PinOptions, error) {
 	out := api.PinOptions{ReplicationFactorMin: o.rmin, ReplicationFactorMax: o.rmax, Name: o.name}
 	if o.replication != 0 {
+		if o.rmin != 0 || o.rmax != 0 {
+			return out, errors.New("reading --replication: it sets both --replication-min and --replication-max; give it or them")
+		}
 		out.ReplicationFactorMin, out.ReplicationFactorMax = o.replication, o.replication
 	}
 	if o.mode != "" {

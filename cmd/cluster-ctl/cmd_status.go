@@ -104,8 +104,12 @@ func waitStatus(ctx context.Context, cl *client.Client, id api.Cid, target api.T
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
+	var late error = tooLate{what: fmt.Sprintf("waiting for %s to be %s: not", id, target), limit: timeout, flag: "--wait-timeout"}
 	for {
 		info, err := cl.Status(ctx, id, false)
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return info, late
+		}
 		if err != nil {
 			return info, err
 		}
@@ -115,7 +119,10 @@ func waitStatus(ctx context.Context, cl *client.Client, id api.Cid, target api.T
 		}
 		select {
 		case <-ctx.Done():
-			return info, fmt.Errorf("waiting for %s to be %s: %w", id, target, ctx.Err())
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return info, late
+			}
+			return info, ctx.Err()
 		case <-time.After(waitPeriod):
 		}
 	}

@@ -259,7 +259,11 @@ func (p *printer) status(g api.GlobalPinInfo) error {
 		if s.Error != "" {
 			fmt.Fprintf(&b, ": %s", printable(s.Error))
 		}
-		fmt.Fprintf(&b, " | %s | Attempts: %d | Priority: %t\n", s.Timestamp.Format(time.RFC3339Nano), s.AttemptCount, s.PriorityPin)
+		fmt.Fprintf(&b, " | %s | Attempts: %d | Priority: %t", s.Timestamp.Format(time.RFC3339Nano), s.AttemptCount, s.PriorityPin)
+		if !s.NextTry.IsZero() {
+			fmt.Fprintf(&b, " | Next try: %s", s.NextTry.Format(time.RFC3339))
+		}
+		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(p.w, b.String())
 	return err

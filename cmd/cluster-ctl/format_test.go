@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +46,7 @@ func TestPrinter_TextIsTheIncumbents(t *testing.T) {
 	direct.MaxDepth, direct.Mode, direct.Metadata = 0, api.PinDirect, nil
 	status := decode[api.GlobalPinInfo](t, `{"cid":"`+cidV0+`","name":"remote","allocations":[],"origins":[],"created":"2026-11-20T23:44:26Z","metadata":null,"peer_map":{`+
 		`"`+peerB+`":{"peername":"peer1","status":"pinning","timestamp":"2026-11-20T23:44:26.825293509Z","error":"","attempt_count":1,"priority_pin":true},`+
-		`"`+peerA+`":{"peername":"peer0","status":"pin_error","timestamp":"2026-11-20T23:44:26Z","error":"no\u001b[31m luck","attempt_count":0,"priority_pin":false}}}`)
+		`"`+peerA+`":{"peername":"peer0","status":"pin_error","timestamp":"2026-11-20T23:44:26Z","error":"no\u001b[31m luck","attempt_count":0,"priority_pin":false,"next_try":"2026-11-20T23:45:00Z"}}}`)
 	peer := decode[api.Peer](t, `{"id":"`+peerA+`","addresses":["/ip4/127.0.0.1/tcp/2/p2p/`+peerA+`","/ip4/127.0.0.1/tcp/1/p2p/`+peerA+`"],`+
 		`"cluster_peers":["`+peerA+`","`+peerB+`"],"ipfs":{"id":"`+peerB+`","addresses":[],"error":""},"peername":"peer0"}`)
 
@@ -61,7 +63,7 @@ func TestPrinter_TextIsTheIncumbents(t *testing.T) {
 			cidV0 + " | remote | PIN-DIRECT | Repl. Factor: 1--2 | Allocations: [" + peerB + "] | Direct | Metadata: no | Exp: ∞ | Added: 2026-11-20 23:44:26\n"},
 		{"status, without what a terminal would obey", func(p *printer) error { return p.status(status) },
 			cidV0 + " | remote:\n" +
-				"    > peer0                : PIN_ERROR: no�[31m luck | 2026-11-20T23:44:26Z | Attempts: 0 | Priority: false\n" +
+				"    > peer0                : PIN_ERROR: no�[31m luck | 2026-11-20T23:44:26Z | Attempts: 0 | Priority: false | Next try: 2026-11-20T23:45:00Z\n" +
 				"    > peer1                : PINNING | 2026-11-20T23:44:26.825293509Z | Attempts: 1 | Priority: true\n"},
 		{"peer, addresses sorted", func(p *printer) error { return p.peer(peer, nil) },
 			peerA + " | peer0 | Sees 1 other peers\n  > Addresses:\n    - /ip4/127.0.0.1/tcp/1/p2p/" + peerA + "\n    - /ip4/127.0.0.1/tcp/2/p2p/" + peerA + "\n  > IPFS: " + peerB + "\n"},
@@ -106,6 +108,21 @@ func TestRun_ExitCodes(t *testing.T) {
 			_, _ = w.Write([]byte(`{"version":"1"}`))
 		case "/id":
 			<-r.Context().Done()
+		case "/pins/ipfs/" + cidV0, "/pins/" + cidV0:
+			switch r.Method {
+			case http.MethodGet:
+				_, _ = w.Write([]byte(`{"cid":"` + cidV0 + `","peer_map":{"` + peerA + `":{"status":"pinning"}}}`))
+			case http.MethodPost:
+				_, _ = w.Write([]byte(`{"cid":"` + cidV0 + `","type":"pin"}`))
+			default:
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = w.Write([]byte(`{"code":404,"message":"pin is not part of the pinset"}`))
+			}
+		case "/allocations":
+			_, _ = w.Write([]byte(`{"cid":"` + cidV0 + `","type":"pin"}` + "\n"))
+			_ = http.NewResponseController(w).Flush()
+			w.Header().Set(http.TrailerPrefix+api.StreamErrorTrailer, "no space")
+			w.Header().Set(http.TrailerPrefix+api.StreamCodeTrailer, "507")
 		default:
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = w.Write([]byte(`{"code":404,"message":"pin is not part of the pinset"}`))
@@ -121,7 +138,7 @@ func TestRun_ExitCodes(t *testing.T) {
 		args string
 		code int
 		out  string // somewhere in standard output
-		err  string // somewhere on standard error
+		err  string // somewhere on standard error, at its start with a NUL
 	}{
 		{"success", nil, "version", 0, "1\n", ""},
 		{"no command", nil, "", 0, "Usage:", ""},
@@ -130,15 +147,24 @@ func TestRun_ExitCodes(t *testing.T) {
 		{"unknown command below another", nil, "pin frobnicate", exitUsage, "", "frobnicate"},
 		{"unknown flag", nil, "version --nope", exitUsage, "", "nope"},
 		{"unsupported encoding", nil, "--enc=xml version", exitUsage, "", "unsupported encoding"},
-		{"bad CID", nil, "pin rm nonsense", exitUsage, "", "error decoding Cid"},
+		{"bad CID", nil, "pin rm nonsense", exitUsage, "", "\x00error decoding Cid"},
 		{"bad filter", nil, "status --filter=nonsense", exitUsage, "", "filter"},
 		{"bad expiry", nil, "pin add --expire-in 1ms " + cidV0, exitUsage, "", "less than a second"},
 		{"bad metadata", nil, "pin add --metadata x " + cidV0, exitUsage, "", "KEY=VALUE"},
+		{"both forms of replication", nil, "pin add --replication 2 --replication-min 3 " + cidV0, exitUsage, "", "--replication-min"},
+		{"both forms of replication, add", nil, "add --replication 2 --rmax 3 main.go", exitUsage, "", "--replication-max"},
+		{"hash with version 0", nil, "add --hash sha2-512 --cid-version 0 main.go", exitUsage, "", "--cid-version"},
+		{"negative timeout", nil, "--timeout -1 version", exitUsage, "", "--timeout"},
+		{"absurd timeout", nil, "--timeout 99999999999999999 version", exitUsage, "", "--timeout"},
+		{"no answer in time", nil, "--timeout 1 id", exitDeadline, "", "\x00error waiting for the answer: none within 1s (--timeout)\n"},
+		{"not pinned in time", nil, "pin add --wait --wait-timeout 1s " + cidV0, exitDeadline, "", "\x00error waiting for " + cidV0 + " to be pinned: not within 1s (--wait-timeout)\n"},
+		{"broken stream", nil, "pin ls", exitRefused, "Code: 507\n  Message: no space", ""},
+		{"broken stream, as JSON", nil, "--enc=json pin ls", exitRefused, `{"code":507,"message":"no space"}`, ""},
 		{"missing file", nil, "add /no/such/file", exitUsage, "", "no such file"},
 		{"directory without -r", nil, "add /", exitUsage, "", "-r"},
 		{"refused", nil, "pin rm " + cidV0, exitRefused, "An error occurred:\n  Code: 404\n  Message: pin is not part of the pinset\n", ""},
 		{"refused, as JSON", nil, "--enc=json pin rm " + cidV0, exitRefused, `{"code":404,"message":"pin is not part of the pinset"}`, ""},
-		{"interrupted", ended, "id", exitCanceled, "", "canceled"},
+		{"interrupted", ended, "id", exitCanceled, "", "\x00error interrupted\n"},
 		{"nobody listens", nil, "--host /ip4/127.0.0.1/tcp/1 version", exitUsage, "", "error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -154,9 +180,55 @@ func TestRun_ExitCodes(t *testing.T) {
 			if code := run(ctx, args, strings.NewReader(""), &out, &errw); code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
 			}
-			if !strings.Contains(out.String(), tt.out) || !strings.Contains(errw.String(), tt.err) {
+			if !strings.Contains(out.String(), tt.out) || !strings.Contains("\x00"+errw.String(), tt.err) {
 				t.Errorf("printed\n%s\nand on standard error\n%s\nwant %q and %q in them", out.String(), errw.String(), tt.out, tt.err)
 			}
 		})
+	}
+}
+
+func TestRun_DebugLogsRequests(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"version":"1"}`)) }))
+	defer srv.Close()
+	var out, errw bytes.Buffer
+	if code := run(t.Context(), []string{"--host", srv.URL, "--debug", "version"}, nil, &out, &errw); code != 0 || out.String() != "1\n" {
+		t.Fatalf("exit code %d, printed %s", code, out.String())
+	}
+	for _, want := range []string{"method=GET", "url=" + srv.URL + "/version", "status=200", "took="} {
+		if !strings.Contains(errw.String(), want) {
+			t.Errorf("logged\n%s\nwant %q in it", errw.String(), want)
+		}
+	}
+	if strings.Count(errw.String(), "\n") != 1 {
+		t.Errorf("logged\n%s\nwant a line", errw.String())
+	}
+}
+
+// What add asks for: a hash that only version 1 of CIDs has chooses that.
+func TestAdd_Parameters(t *testing.T) {
+	var asked url.Values
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.Query()
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = w.Write([]byte(`{"name":"f","cid":"` + cidV0 + `"}`))
+	}))
+	defer srv.Close()
+	for flags, want := range map[string][3]string{ // hash, cid-version, raw-leaves
+		"":                                   {"sha2-256", "", "false"},
+		"--hash SHA2-256":                    {"sha2-256", "", "false"},
+		"--hash blake3":                      {"blake3", "1", "true"},
+		"--hash blake3 --raw-leaves=false":   {"blake3", "1", "false"},
+		"--cid-version 1":                    {"sha2-256", "1", "true"},
+		"--cid-version 0 --raw-leaves":       {"sha2-256", "", "true"},
+		"--hash sha2-512 --cid-version 1 -q": {"sha2-512", "1", "true"},
+	} {
+		args := append([]string{"--host", srv.URL, "add", "main.go"}, strings.Fields(flags)...)
+		var out, errw bytes.Buffer
+		if code := run(t.Context(), args, nil, &out, &errw); code != 0 {
+			t.Fatalf("%s: exit code %d: %s%s", flags, code, out.String(), errw.String())
+		}
+		if got := [3]string{asked.Get("hash"), asked.Get("cid-version"), asked.Get("raw-leaves")}; got != want {
+			t.Errorf("%s: asked for %q, want %q", flags, got, want)
+		}
 	}
 }

@@ -3,11 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -22,6 +24,9 @@ import (
 )
 
 const version = "0.1.0"
+
+// maxTimeout is a year, in seconds.
+const maxTimeout = 365 * 24 * 60 * 60
 
 // Exit codes, as ipfs-cluster-ctl has them.
 const (
@@ -60,11 +65,17 @@ func (c *ctl) report(err error) int {
 	case errors.As(err, &unknown):
 		fmt.Fprintln(c.errw, err)
 		return exitUnknown
+	case errors.As(err, new(tooLate)):
+		c.complain(err)
+		return exitDeadline
 	case errors.Is(err, context.DeadlineExceeded):
-		fmt.Fprintf(c.errw, "error %s\n", err)
+		if c.timeout > 0 {
+			err = tooLate{what: "waiting for the answer: none", limit: c.limit(), flag: "--timeout"}
+		}
+		c.complain(err)
 		return exitDeadline
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintf(c.errw, "error %s\n", err)
+		c.complain(errors.New("interrupted"))
 		return exitCanceled
 	case errors.As(err, &refused) && refused.Code != 0:
 		if c.enc() == encJSON {
@@ -74,9 +85,23 @@ func (c *ctl) report(err error) int {
 		}
 		return exitRefused
 	}
-	fmt.Fprintf(c.errw, "error %s\n", err)
+	c.complain(err)
 	return exitUsage
 }
+
+// complain prints err as the incumbent does, "error <doing>: <what>".
+func (c *ctl) complain(err error) {
+	fmt.Fprintf(c.errw, "error %s\n", strings.TrimPrefix(err.Error(), "error "))
+}
+
+// tooLate tells what was not done within the time that a flag gave it.
+type tooLate struct {
+	what  string
+	limit time.Duration
+	flag  string
+}
+
+func (t tooLate) Error() string { return fmt.Sprintf("%s within %s (%s)", t.what, t.limit, t.flag) }
 
 type unknownCommand string
 
@@ -105,19 +130,14 @@ func newRoot(c *ctl) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			switch c.enc() {
-			case encText, encTable, encJSON:
+			if len(args) == 0 {
 				return nil
 			}
-			return fmt.Errorf("reading --encoding: unsupported encoding %q: choose text, table or json", c.encoding)
+			// A value that starts with a dash hides the command after it from cobra.
+			return cmp.Or(c.check(), error(unknownCommand(args[0])))
 		},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { return c.check() },
 	}
 	root.SetVersionTemplate("cluster-ctl version {{.Version}}\n")
 	f := root.PersistentFlags()
@@ -129,13 +149,25 @@ func newRoot(c *ctl) *cobra.Command {
 	f.StringVar(&c.basicAuth, "basic-auth", os.Getenv("CLUSTER_CREDENTIALS"), "`USER:PASSWORD`; implies https unless --force-http (CLUSTER_CREDENTIALS)")
 	f.BoolVarP(&c.forceHTTP, "force-http", "f", false, "use http with --basic-auth; the password crosses the network in the clear")
 	f.IntVarP(&c.timeout, "timeout", "t", 0, "give up after so many `SECONDS`; 0 never")
-	f.BoolVarP(&c.debug, "debug", "d", false, "print the request's errors in full")
+	f.BoolVarP(&c.debug, "debug", "d", false, "log each request on standard error")
 	// add has an -s of its own, so the short form of --https is only the root's.
 	root.TraverseChildren = true
 	root.Flags().BoolVarP(&c.https, "https-short", "s", false, "use https")
 	root.Flags().Lookup("https-short").Hidden = true
 	root.AddCommand(newID(c), newVersion(c), newPeers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newMetrics(c), newIPFS(c), newCommands())
 	return root
+}
+
+// check refuses values of the flags that all commands have.
+func (c *ctl) check() error {
+	if c.timeout < 0 || c.timeout > maxTimeout {
+		return fmt.Errorf("reading --timeout: %d is not 0 (never) to %d seconds", c.timeout, maxTimeout)
+	}
+	switch c.enc() {
+	case encText, encTable, encJSON:
+		return nil
+	}
+	return fmt.Errorf("reading --encoding: unsupported encoding %q: choose text, table or json", c.encoding)
 }
 
 // enc is the encoding in force.
@@ -149,12 +181,18 @@ func (c *ctl) enc() encoding {
 	return encText
 }
 
+// limit is how long a request may take; 0 for ever.
+func (c *ctl) limit() time.Duration { return time.Duration(c.timeout) * time.Second }
+
 // client is the client of the peer that --host names.
 func (c *ctl) client() (*client.Client, error) {
 	if c.clientOnce != nil {
 		return c.clientOnce, nil
 	}
-	o := client.Options{Timeout: time.Duration(c.timeout) * time.Second}
+	o := client.Options{Timeout: c.limit()}
+	if c.debug {
+		o.Log = slog.New(slog.NewTextHandler(c.errw, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	user, password, _ := strings.Cut(c.basicAuth, ":")
 	o.Username, o.Password = user, password
 	if c.https || (user != "" && !c.forceHTTP) {
