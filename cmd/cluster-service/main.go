@@ -18,14 +18,41 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// Exit codes.
+const (
+	exitFailed  = 1
+	exitUnknown = 3 // no such command
+)
+
 func main() {
 	ctx, stop := untilSignal()
-	defer stop()
-	if err := newRoot().ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "error %s\n", err)
-		os.Exit(1)
-	}
+	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
+
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, out, errw io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	var unknown unknownCommand
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &unknown):
+		fmt.Fprintln(errw, err)
+		return exitUnknown
+	}
+	fmt.Fprintf(errw, "error %s\n", err)
+	return exitFailed
+}
+
+type unknownCommand string
+
+func (u unknownCommand) Error() string { return fmt.Sprintf("No help topic for '%s'", string(u)) }
 
 // untilSignal returns a context that ends with the first INT, TERM or HUP. The second
 // warns, the third ends the process at once.
@@ -61,7 +88,12 @@ func newRoot() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDaemon(cmd.Context(), g, nil)
 		},
