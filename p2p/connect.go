@@ -18,7 +18,8 @@ const (
 	connectEvery = time.Second
 	// redialMin is the wait after a first failed dial, doubled each time.
 	redialMin = 500 * time.Millisecond
-	redialMax = 30 * time.Second
+	// redialMax bounds for how long members stay apart once they can reach each other.
+	redialMax = 5 * time.Second
 	// askAgain is the wait before a connected peer that showed no certificate is
 	// asked again.
 	askAgain = 30 * time.Second

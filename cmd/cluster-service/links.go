@@ -9,6 +9,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/p2p"
@@ -27,6 +29,7 @@ type links struct {
 const (
 	linkPeriod  = 2 * time.Second
 	linkTimeout = 10 * time.Second
+	linksAtOnce = 32
 )
 
 // run keeps connecting until ctx ends.
@@ -34,9 +37,12 @@ func (l *links) run(ctx context.Context) error {
 	tick := time.NewTicker(linkPeriod)
 	defer tick.Stop()
 	for {
+		var dials errgroup.Group // one that cannot be reached holds up no other
+		dials.SetLimit(linksAtOnce)
 		for _, info := range l.others(nil) {
-			l.connect(ctx, info)
+			dials.Go(func() error { l.connect(ctx, info); return nil })
 		}
+		_ = dials.Wait()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -52,6 +58,10 @@ func (l *links) connect(ctx context.Context, info peer.AddrInfo) {
 	// Where it listens now is what its record says now: forget older addresses.
 	l.data.Peerstore().ClearAddrs(info.ID)
 	l.data.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.PermanentAddrTTL)
+	// Nor for how long it could not be reached: libp2p would not dial it for up to 5 min.
+	if sw, ok := l.data.Network().(*swarm.Swarm); ok {
+		sw.Backoff().Clear(info.ID)
+	}
 	ctx, cancel := context.WithTimeout(ctx, linkTimeout)
 	defer cancel()
 	if err := l.data.Connect(ctx, info); err != nil {
