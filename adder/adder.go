@@ -67,16 +67,17 @@ func (o Options) withDefaults() Options {
 
 // Adder adds files. Its methods are safe for concurrent use.
 type Adder struct {
-	self   api.PeerID
-	placer Placer
-	sender Sender
-	o      Options
-	log    *slog.Logger
+	self    api.PeerID
+	placer  Placer
+	sender  Sender
+	o       Options
+	outages *outages
 }
 
 // New returns an Adder for the peer self.
 func New(self api.PeerID, p Placer, s Sender, o Options, log *slog.Logger) *Adder {
-	return &Adder{self: self, placer: p, sender: s, o: o.withDefaults(), log: log.With("component", "adder")}
+	return &Adder{self: self, placer: p, sender: s, o: o.withDefaults(),
+		outages: &outages{log: log.With("component", "adder"), out: map[api.PeerID]bool{}}}
 }
 
 // Add adds the entries of dir as p says and returns the pin of the last root, or with

@@ -72,15 +72,14 @@ type memory struct {
 	failCommit error
 	forget     bool // keep nothing, for benchmarks
 
-	mu       sync.Mutex
-	blocks   map[cid.Cid][]byte
-	puts     int
-	bytes    int
-	pinned   []cid.Cid
-	durable  int // commits without a root
-	aborted  int
-	misused  bool
-	received []cid.Cid
+	mu      sync.Mutex
+	blocks  map[cid.Cid][]byte
+	puts    int
+	bytes   int
+	pinned  []cid.Cid
+	durable int // commits without a root
+	aborted int
+	misused bool
 }
 
 type memoryAdd struct {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 
 	blocks "github.com/ipfs/go-block-format"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -23,10 +21,10 @@ const (
 // and left out as long as min remain. Each has a goroutine of its own, and a batch
 // waiting, so that the others are held up only by one that is slow for long.
 type fanout struct {
-	min   int
-	dests []*destination
-	sends sync.WaitGroup
-	log   *slog.Logger
+	min     int
+	dests   []*destination
+	sends   sync.WaitGroup
+	outages *outages
 
 	batch []blocks.Block
 	bytes int
@@ -58,25 +56,24 @@ func (d *destination) alive() bool {
 
 // open asks all peers of to at once. Those that refuse are left out.
 func (a *Adder) open(ctx context.Context, to api.Placement, size uint64) (*fanout, error) {
-	f := &fanout{min: to.Min, log: a.log}
-	var g errgroup.Group
+	f := &fanout{min: to.Min, outages: a.outages}
+	var opening sync.WaitGroup
 	for _, p := range to.Peers {
 		d := &destination{peer: p, batches: make(chan []blocks.Block, 1), failed: make(chan struct{})}
 		f.dests = append(f.dests, d)
-		g.Go(func() error {
+		opening.Go(func() {
 			var err error
 			if d.Destination, err = a.sender.Send(ctx, p, size); err != nil {
 				d.fail(err)
-				f.log.Warn("peer refused an add", "peer", p, "err", err)
+				f.outages.lost(ctx, p, err)
 			}
-			return nil
 		})
 	}
-	g.Wait()
+	opening.Wait()
 	for _, d := range f.dests {
 		if d.alive() {
 			batches := d.batches
-			f.sends.Go(func() { d.send(ctx, batches, f.log) })
+			f.sends.Go(func() { f.send(ctx, d, batches) })
 		}
 	}
 	if err := f.enough(ctx); err != nil {
@@ -86,22 +83,27 @@ func (a *Adder) open(ctx context.Context, to api.Placement, size uint64) (*fanou
 	return f, nil
 }
 
-// send passes batches on until there are no more, or one fails.
-func (d *destination) send(ctx context.Context, batches <-chan []blocks.Block, log *slog.Logger) {
+// send passes batches on to d until there are no more, or one fails.
+func (f *fanout) send(ctx context.Context, d *destination, batches <-chan []blocks.Block) {
 	for bs := range batches {
 		if err := d.Put(ctx, bs); err != nil {
-			d.giveUp(err, log)
+			f.giveUp(ctx, d, err)
 			return
 		}
 	}
 }
 
-func (d *destination) giveUp(err error, log *slog.Logger) {
-	if aerr := d.Abort(); aerr != nil {
-		log.Warn("cannot abort an add", "peer", d.peer, "err", aerr)
-	}
+// giveUp ends the part of d, which failed with err.
+func (f *fanout) giveUp(ctx context.Context, d *destination, err error) {
+	f.abortOne(d)
 	d.fail(err)
-	log.Warn("add lost a destination", "peer", d.peer, "err", err)
+	f.outages.lost(ctx, d.peer, err)
+}
+
+func (f *fanout) abortOne(d *destination) {
+	if err := d.Abort(); err != nil {
+		f.outages.log.Debug("cannot abort an add", "peer", d.peer, "err", err)
+	}
 }
 
 // put takes a block, and sends what has gathered when that is a batch.
@@ -176,21 +178,21 @@ func (f *fanout) enough(ctx context.Context) error {
 // those that confirmed.
 func (f *fanout) commit(ctx context.Context, root api.Cid) ([]api.PeerID, error) {
 	f.close()
-	var g errgroup.Group
+	var committing sync.WaitGroup
 	for _, d := range f.dests {
 		if !d.alive() {
 			continue
 		}
-		g.Go(func() error {
+		committing.Go(func() {
 			if err := d.Commit(ctx, root); err != nil {
-				d.giveUp(err, f.log)
-				return nil
+				f.giveUp(ctx, d, err)
+				return
 			}
 			d.ended = true
-			return nil
+			f.outages.holds(d.peer)
 		})
 	}
-	g.Wait()
+	committing.Wait()
 	return f.peers(), f.enough(ctx)
 }
 
@@ -215,8 +217,6 @@ func (f *fanout) abort(stop func()) {
 			continue
 		}
 		d.ended = true
-		if err := d.Abort(); err != nil {
-			f.log.Warn("cannot abort an add", "peer", d.peer, "err", err)
-		}
+		f.abortOne(d)
 	}
 }
