@@ -61,6 +61,7 @@ type testPeer struct {
 	id       api.PeerID
 	logPath  string
 
+	net    *lan    // that its connections go over; nil for the machine's
 	daemon *Daemon // while it runs in this process
 	stopIt context.CancelFunc
 	ended  chan error // of the Daemon or the process; nil while it does not run
@@ -72,6 +73,12 @@ type testPeer struct {
 func startCluster(t *testing.T, n int, settings ...string) []*testPeer {
 	t.Helper()
 	return growCluster(t, n, (*testPeer).start, settings)
+}
+
+// startOn is startCluster over a lan.
+func startOn(t *testing.T, net *lan, n int, settings ...string) []*testPeer {
+	t.Helper()
+	return growCluster(t, n, func(p *testPeer) { net.add(p); p.start() }, settings)
 }
 
 // spawnCluster is startCluster with a process a peer.
@@ -229,6 +236,9 @@ func (p *testPeer) start() {
 	c, warnings, err := config.Load(string(p.dir), p.environ())
 	if err != nil || len(warnings) > 0 {
 		p.t.Fatalf("settings of %s: %v, %v", p.name, err, warnings)
+	}
+	if p.net != nil {
+		c.Cluster.Host.Dial, c.Embedded.Data.Dial = p.net.dialer(p), p.net.dialer(p)
 	}
 	d, err := openDaemon(p.dir, c, log)
 	if err != nil {

@@ -68,11 +68,16 @@ func TestCluster_ComesBackAfterAllWereKilled(t *testing.T) {
 
 // writers write through all peers until the function returned is called.
 func writers(t *testing.T, h *history, peers []*testPeer) (stop func()) {
+	return during(t, peers, func(ctx context.Context, p *testPeer) { h.write(ctx, p, 2, overREST) })
+}
+
+// during runs f for all peers until the function returned is called.
+func during(t *testing.T, peers []*testPeer, f func(context.Context, *testPeer)) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		each(peers, func(p *testPeer) { h.write(ctx, p, 2) })
+		each(peers, func(p *testPeer) { f(ctx, p) })
 	}()
 	return func() { cancel(); <-done }
 }

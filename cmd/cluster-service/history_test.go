@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -16,10 +16,11 @@ import (
 // after an answer that says nothing of the outcome; so what the pinset must hold of
 // it is known, or it is in doubt for good.
 type history struct {
-	mu    sync.Mutex
-	want  map[api.Cid]want
-	acks  []ack
-	doubt int
+	mu      sync.Mutex
+	want    map[api.Cid]want
+	acks    []ack
+	refused int // writes of which nothing is to have happened
+	doubt   int
 }
 
 type want struct {
@@ -32,9 +33,25 @@ type ack struct {
 	began, was time.Time
 }
 
+// A change makes c what w says through p. It tells whether that was refused for the
+// moment, which means that nothing happened.
+type change func(ctx context.Context, p *testPeer, c api.Cid, w want) (refused bool, err error)
+
+// overREST makes changes as clients do.
+func overREST(ctx context.Context, p *testPeer, c api.Cid, w want) (refused bool, err error) {
+	if w.pinned {
+		o := copies(1)
+		o.Name = w.name
+		_, err = p.http.Pin(ctx, c, o)
+	} else {
+		_, err = p.http.Unpin(ctx, c)
+	}
+	return code(err) == http.StatusServiceUnavailable, err
+}
+
 // write keeps n writers busy through p until ctx ends. Each pins, pins again under
 // another name, and unpins CIDs of its own.
-func (h *history) write(ctx context.Context, p *testPeer, n int) {
+func (h *history) write(ctx context.Context, p *testPeer, n int, change change) {
 	var all sync.WaitGroup
 	for range n {
 		all.Go(func() {
@@ -44,7 +61,7 @@ func (h *history) write(ctx context.Context, p *testPeer, n int) {
 				if len(own) > 0 && rand.IntN(3) == 0 {
 					c = own[rand.IntN(len(own))]
 				}
-				if again := h.one(ctx, p, c); again {
+				if again := h.one(ctx, p, c, change); again {
 					own = append(own, c)
 					continue
 				}
@@ -59,7 +76,7 @@ func (h *history) write(ctx context.Context, p *testPeer, n int) {
 }
 
 // one changes c and tells whether it may be changed again.
-func (h *history) one(ctx context.Context, p *testPeer, c api.Cid) bool {
+func (h *history) one(ctx context.Context, p *testPeer, c api.Cid, change change) bool {
 	h.mu.Lock()
 	now := h.want[c]
 	h.mu.Unlock()
@@ -67,27 +84,27 @@ func (h *history) one(ctx context.Context, p *testPeer, c api.Cid) bool {
 		return false
 	}
 	next := want{pinned: true, name: fmt.Sprint(rand.Uint64())}
-	began := time.Now()
-	var err error
 	if now.pinned && rand.IntN(2) == 0 {
 		next = want{}
-		_, err = p.http.Unpin(ctx, c)
-	} else {
-		o := copies(1)
-		o.Name = next.name
-		_, err = p.http.Pin(ctx, c, o)
 	}
+	began := time.Now()
+	refused, err := change(ctx, p, c, next)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err != nil {
+	switch {
+	case err == nil:
+		h.acks = append(h.acks, ack{p.name, began, time.Now()})
+	case code(err) == http.StatusAccepted || api.KindOf(err) == api.Lagging: // done, though p cannot show it yet
+		err = nil
+	case refused:
+		h.refused++
+		next = now // check finds it if that is not true
+	default:
 		next.inDoubt = true
 		h.doubt++
-		var refused *api.Error
-		if errors.As(err, &refused) && refused.Code < 500 {
+		if code(err) != 0 && code(err) < 500 {
 			p.t.Errorf("write through %s: %v", p.name, err)
 		}
-	} else {
-		h.acks = append(h.acks, ack{p.name, began, time.Now()})
 	}
 	h.want[c] = next
 	return err == nil
