@@ -27,6 +27,8 @@ import (
 type Topic interface {
 	Publish(ctx context.Context, data []byte) error
 	Next(ctx context.Context) (from api.PeerID, data []byte, err error)
+	// Arrived waits until another peer has come, which earlier messages may not have reached.
+	Arrived(ctx context.Context) error
 }
 
 // Cluster is what a Monitor asks of this peer's state.
@@ -99,6 +101,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { m.publish(ctx); return nil })
 	g.Go(func() error { m.listen(ctx); return nil })
+	g.Go(func() error { m.greet(ctx); return nil })
 	g.Go(func() error {
 		for sleep(ctx, m.o.Check) {
 			m.check()
@@ -121,6 +124,7 @@ func (m *Monitor) Publish() {
 func (m *Monitor) publish(ctx context.Context) {
 	shortest := max(m.o.Interval/64, 50*time.Millisecond)
 	for pause := shortest; ctx.Err() == nil; pause = min(2*pause, m.o.Interval) {
+		last := time.Now()
 		m.publishOnce(ctx)
 		// A tenth of difference keeps many peers from speaking all at once.
 		t := time.NewTimer(pause - time.Duration(rand.Int64N(int64(pause)/10+1)))
@@ -128,9 +132,24 @@ func (m *Monitor) publish(ctx context.Context) {
 		case <-ctx.Done():
 		case <-t.C:
 		case <-m.poke:
-			sleep(ctx, shortest) // one answer to many pokes
+			sleep(ctx, time.Until(last.Add(shortest))) // one answer to many pokes
 		}
 		t.Stop()
+	}
+}
+
+// greet publishes at once for each peer that comes to the topic: until it has heard of
+// this one it gives it no pins.
+func (m *Monitor) greet(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := m.topic.Arrived(ctx); err != nil {
+			if ctx.Err() == nil {
+				m.log.Warn("arrivals of peers cannot be seen", "err", err)
+				sleep(ctx, time.Second)
+			}
+			continue
+		}
+		m.Publish()
 	}
 }
 

@@ -23,6 +23,8 @@ type hub struct {
 	mu      sync.Mutex
 	members []api.Member
 	inboxes map[api.PeerID]chan envelope
+	arrive  map[api.PeerID]chan struct{}
+	sent    int
 	cut     map[api.PeerID]bool // publishes nothing
 	broken  bool                // Publish fails
 }
@@ -34,10 +36,10 @@ type envelope struct {
 }
 
 func newHub(ids ...api.PeerID) *hub {
-	h := &hub{inboxes: map[api.PeerID]chan envelope{}, cut: map[api.PeerID]bool{}}
+	h := &hub{inboxes: map[api.PeerID]chan envelope{}, arrive: map[api.PeerID]chan struct{}{}, cut: map[api.PeerID]bool{}}
 	for _, id := range ids {
 		h.members = append(h.members, api.Member{ID: id})
-		h.inboxes[id] = make(chan envelope, 1000)
+		h.inboxes[id], h.arrive[id] = make(chan envelope, 1000), make(chan struct{}, 100)
 	}
 	return h
 }
@@ -53,6 +55,7 @@ func (h *hub) Applied() uint64 { return 42 }
 func (h *hub) send(e envelope) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.sent++
 	for _, in := range h.inboxes {
 		in <- e
 	}
@@ -82,6 +85,15 @@ func (t topic) Next(ctx context.Context) (api.PeerID, []byte, error) {
 		return e.from, e.data, e.err
 	case <-ctx.Done():
 		return "", nil, ctx.Err()
+	}
+}
+
+func (t topic) Arrived(ctx context.Context) error {
+	select {
+	case <-t.arrive[t.self]:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -241,6 +253,41 @@ func TestMonitor_RemovedPeerIsForgotten(t *testing.T) {
 		wait(time.Minute)
 		if len(m.Health()) != 1 || len(m.Alerts()) != 0 || len(m.Latest("ping")) != 1 {
 			t.Fatalf("health %v, alerts %v", m.Health(), m.Alerts())
+		}
+	})
+}
+
+// A peer that has just joined is heard of with its first message, and says it as soon
+// as somebody is there to hear it.
+func TestMonitor_JoinerIsMeasuredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub("a", "b")
+		h.members = h.members[:1]
+		a := start(t, h, nil, "a")[0]
+		wait(10*time.Minute + 300*time.Millisecond)
+		h.mu.Lock()
+		h.members = []api.Member{{ID: "a"}, {ID: "b"}}
+		h.cut["b"] = true // not connected yet
+		h.mu.Unlock()
+		start(t, h, nil, "b")
+		wait(100 * time.Second)
+		if a.of("b").Measured {
+			t.Fatal("b is not connected")
+		}
+		h.mu.Lock()
+		delete(h.cut, "b")
+		h.mu.Unlock()
+		for range 100 { // one answer to many
+			h.arrive["b"] <- struct{}{}
+		}
+		h.sent = 0
+		wait(time.Millisecond)
+		if !a.of("b").Measured {
+			t.Fatal("b is connected, and not heard of at once")
+		}
+		wait(time.Second)
+		if h.sent > 6 {
+			t.Fatalf("%d messages in a second", h.sent)
 		}
 	})
 }

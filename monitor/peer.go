@@ -46,8 +46,13 @@ type metric struct {
 func (m *Monitor) heard(from api.PeerID, msg message) {
 	now := time.Now()
 	m.mu.Lock()
+	if m.peers[from] == nil { // one that has just joined, or no member any more
+		m.mu.Unlock()
+		m.check()
+		m.mu.Lock()
+	}
 	p := m.peers[from]
-	if p == nil { // not a member, or not one we know of yet
+	if p == nil {
 		m.mu.Unlock()
 		return
 	}

@@ -39,6 +39,7 @@ type Topic struct {
 	ps    *pubsub.PubSub
 	topic *pubsub.Topic
 	sub   *pubsub.Subscription
+	peers *pubsub.TopicEventHandler
 }
 
 // Topic joins the topic. Messages that valid rejects go no further: it must be
@@ -70,6 +71,9 @@ func (h *Host) Topic(name string, valid func(from peer.ID, data []byte) bool) (*
 	if t.topic, err = h.pubsub.Join(name); err == nil {
 		t.sub, err = t.topic.Subscribe(pubsub.WithBufferSize(topicBuffer))
 	}
+	if err == nil {
+		t.peers, err = t.topic.EventHandler()
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("topic %s: %w", name, err), t.Close())
 	}
@@ -98,8 +102,25 @@ func (t *Topic) Next(ctx context.Context) (from peer.ID, data []byte, err error)
 	return m.GetFrom(), m.GetData(), nil
 }
 
+// Arrived waits for another peer to read the topic: one that a message published before
+// may not have reached.
+func (t *Topic) Arrived(ctx context.Context) error {
+	for {
+		e, err := t.peers.NextPeerEvent(ctx)
+		if err != nil {
+			return fmt.Errorf("arrivals on %s: %w", t.name, err)
+		}
+		if e.Type == pubsub.PeerJoin {
+			return nil
+		}
+	}
+}
+
 // Close leaves the topic.
 func (t *Topic) Close() error {
+	if t.peers != nil {
+		t.peers.Cancel()
+	}
 	if t.sub != nil {
 		t.sub.Cancel()
 	}

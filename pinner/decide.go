@@ -36,8 +36,8 @@ func (p *Pinner) decidePin(ctx context.Context, r, old api.Pin, drop *string, v 
 	if r.ReplicationFactorMin, r.ReplicationFactorMax, err = factors(r.ReplicationFactorMin, r.ReplicationFactorMax, p.o); err != nil {
 		return verdict{}, err
 	}
-	if err := v.known(r.UserAllocations); err != nil {
-		return verdict{}, err
+	if err := p.known(r.UserAllocations, v); err != nil {
+		return verdict{}, p.unsettled(err, v)
 	}
 	pin := record(r, v.now)
 	if err := compatible(pin, old); err != nil {
@@ -139,7 +139,7 @@ func (p *Pinner) place(pin *api.Pin, r, old, from api.Pin, v *view) (had []api.P
 	req.Prefer = prefer
 	chosen, err := allocator.Allocate(req)
 	if err != nil {
-		return nil, p.unsettled(err)
+		return nil, p.unsettled(err, v)
 	}
 	pin.Allocations, pin.Leaving = chosen, without(had, chosen)
 	v.promise(*pin, had, p.meanSize())
@@ -154,10 +154,15 @@ func (p *Pinner) request(pin api.Pin, present []api.PeerID, v *view) allocator.R
 	}
 }
 
-// unsettled makes a lack of peers a reason to try again shortly after start, when
-// some may not have been heard yet.
-func (p *Pinner) unsettled(err error) error {
-	if errors.Is(err, api.Unavailable) && time.Since(p.started) < p.o.Settle {
+// unsettled makes a lack of peers a reason to try again shortly after start, and after
+// a peer has come, when some may not have been heard yet.
+func (p *Pinner) unsettled(err error, v *view) error {
+	again := errors.Is(err, api.Unavailable) && (len(v.fresh) > 0 || time.Since(p.started) < p.o.Settle)
+	if errors.Is(err, api.Invalid) { // more copies than peers, by a view that may be a little old
+		members, e := p.members.read(p.pins, v.now)
+		again = e == nil && len(members) > len(v.members)
+	}
+	if again {
 		return retry.Errorf("%w", err)
 	}
 	return err

@@ -13,12 +13,16 @@ import (
 
 // Place says where the blocks of an add go, whose CID nobody knows yet and of which
 // size bytes are expected, 0 unknown. It promises nothing: a destination grants the
-// room when its stream opens. Shortly after start it waits for peers to be heard of.
-// The error is Invalid, Full or Unavailable.
+// room when its stream opens. Shortly after start, and after a peer has joined, it waits
+// for peers to be heard of. The error is Invalid, Full or Unavailable.
 func (p *Pinner) Place(ctx context.Context, o api.PinOptions, size uint64) (api.Placement, error) {
 	for {
-		placement, err := p.placeNow(o, size)
-		if !errors.Is(err, api.Unavailable) || time.Since(p.started) >= p.o.Settle {
+		v, err := p.look(time.Now())
+		if err != nil {
+			return api.Placement{}, err
+		}
+		placement, err := p.placeOn(v, o, size)
+		if again := p.unsettled(err, v); !errors.Is(again, retry) {
 			return placement, err
 		}
 		select {
@@ -32,11 +36,7 @@ func (p *Pinner) Place(ctx context.Context, o api.PinOptions, size uint64) (api.
 // placeRetry is the time between two looks at who has been heard of.
 const placeRetry = 50 * time.Millisecond
 
-func (p *Pinner) placeNow(o api.PinOptions, size uint64) (api.Placement, error) {
-	v, err := p.look(time.Now())
-	if err != nil {
-		return api.Placement{}, err
-	}
+func (p *Pinner) placeOn(v *view, o api.PinOptions, size uint64) (api.Placement, error) {
 	low, high, err := factors(o.ReplicationFactorMin, o.ReplicationFactorMax, p.o)
 	if err != nil {
 		return api.Placement{}, err
@@ -44,7 +44,7 @@ func (p *Pinner) placeNow(o api.PinOptions, size uint64) (api.Placement, error) 
 	if err := checkPin(api.Pin{PinOptions: o, Size: size}, v.now); err != nil {
 		return api.Placement{}, err
 	}
-	if err := v.known(o.UserAllocations); err != nil {
+	if err := p.known(o.UserAllocations, v); err != nil {
 		return api.Placement{}, err
 	}
 	if low < 0 {

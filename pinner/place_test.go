@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -118,14 +119,67 @@ func TestAllocation_PromisesAreTakenOff(t *testing.T) {
 }
 
 func TestAllocation_WaitsForPeersAfterStart(t *testing.T) {
-	c := newCluster(t, 2, Options{Resend: time.Millisecond})
-	c.set(1, func(h *api.PeerHealth) { h.Measured = false })
-	c.run()
-	go func() {
-		time.Sleep(20 * time.Millisecond)
-		c.set(1, func(h *api.PeerHealth) { h.Measured = true })
-	}()
-	c.pin(1, ask(1, copies(2, 2)))
+	synctest.Test(t, func(t *testing.T) {
+		c := newBubble(t, 2, Options{})
+		c.set(1, func(h *api.PeerHealth) { h.Measured = false })
+		c.run()
+		go func() {
+			time.Sleep(time.Second)
+			c.set(1, func(h *api.PeerHealth) { h.Measured = true })
+		}()
+		c.pin(1, ask(1, copies(2, 2)))
+	})
+}
+
+// A pin or add that needs a peer which has just joined waits for its first metrics,
+// long after the leader's start; not for ever.
+func TestAllocation_WaitsForAJoiner(t *testing.T) {
+	for name, need := range map[string]func(joiner api.PeerID) api.PinOptions{
+		"as one of two": func(api.PeerID) api.PinOptions { return copies(2, 2) },
+		"by name": func(joiner api.PeerID) api.PinOptions {
+			o := copies(1, 1)
+			o.UserAllocations = []api.PeerID{joiner}
+			return o
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newBubble(t, 1, Options{})
+				c.run()
+				after(time.Hour)
+				leader, joiner := c.pinners[c.leader], testPeer(7)
+				c.pin(0, ask(1, copies(1, 1))) // the members are known
+				c.mu.Lock()
+				c.apply([]api.Op{{Type: api.OpJoin, Member: &api.Member{ID: joiner}}})
+				c.mu.Unlock()
+				go func() {
+					time.Sleep(time.Second)
+					c.mu.Lock()
+					c.health = append(c.health, api.PeerHealth{ID: joiner, Alive: true, Since: time.Now()})
+					c.mu.Unlock()
+					time.Sleep(time.Second)
+					c.set(1, func(h *api.PeerHealth) { h.Measured, h.Free = true, 1<<40 })
+				}()
+				if p := c.pin(0, ask(2, need(joiner))); !slices.Contains(p.Allocations, joiner) {
+					t.Fatalf("on %v", p.Allocations)
+				}
+				c.set(1, func(h *api.PeerHealth) { h.Measured, h.Since = false, time.Now() })
+				go func() {
+					time.Sleep(2 * time.Second)
+					c.set(1, func(h *api.PeerHealth) { h.Measured = true })
+				}()
+				if p, err := leader.Place(t.Context(), need(joiner), 0); err != nil || !slices.Contains(p.Peers, joiner) {
+					t.Fatalf("add to %v: %v", p.Peers, err)
+				}
+				after(time.Minute)
+				c.set(1, func(h *api.PeerHealth) { h.Measured, h.Since = false, time.Now() })
+				start := time.Now()
+				if _, err := leader.Place(t.Context(), copies(2, 2), 0); !errors.Is(err, api.Unavailable) || time.Since(start) > 11*time.Second {
+					t.Fatalf("never measured: %v after %v", err, time.Since(start))
+				}
+			})
+		})
+	}
 }
 
 func TestPromises_AreBounded(t *testing.T) {

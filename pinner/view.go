@@ -22,6 +22,7 @@ type view struct {
 	resting []allocator.Peer
 	lost    []api.PeerID // gone for longer
 	alive   []api.PeerID // sorted
+	fresh   []api.PeerID // have come a moment ago, and are not measured yet
 }
 
 // look takes a view of the peers now. Who they are is what the state says; one that
@@ -37,11 +38,15 @@ func (p *Pinner) look(now time.Time) (*view, error) {
 		i := slices.IndexFunc(health, func(h api.PeerHealth) bool { return h.ID == id })
 		if i < 0 {
 			v.resting = append(v.resting, allocator.Peer{ID: id, ReadOnly: true})
+			v.fresh = append(v.fresh, id)
 			continue
 		}
 		h := &health[i]
 		if h.Alive {
 			v.alive = append(v.alive, id)
+		}
+		if h.Alive && !h.Measured && now.Sub(h.Since) < p.o.Settle {
+			v.fresh = append(v.fresh, id)
 		}
 		switch {
 		case h.Alive && h.Measured:
@@ -73,6 +78,17 @@ func (m *members) get(pins Pinset, now time.Time) ([]api.PeerID, error) {
 	if age := now.Sub(m.at); m.ids != nil && age >= 0 && age < membersAge {
 		return m.ids, nil
 	}
+	return m.readLocked(pins, now)
+}
+
+// read is get, past what is remembered.
+func (m *members) read(pins Pinset, now time.Time) ([]api.PeerID, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.readLocked(pins, now)
+}
+
+func (m *members) readLocked(pins Pinset, now time.Time) ([]api.PeerID, error) {
 	list, err := pins.Members()
 	if err != nil {
 		return nil, fmt.Errorf("read members: %w", err)
@@ -108,11 +124,22 @@ func (v *view) only(peers []api.PeerID) []api.PeerID {
 	return out
 }
 
-// known fails for peers that the cluster does not have.
-func (v *view) known(peers []api.PeerID) error {
-	for _, p := range peers {
-		if _, ok := slices.BinarySearch(v.members, p); !ok {
-			return api.Invalid.Errorf("user allocation %s is not a peer of this cluster", p)
+// known fails for peers that the cluster does not have, and with Unavailable for one
+// that has come a moment ago: who names it wants no other.
+func (p *Pinner) known(peers []api.PeerID, v *view) error {
+	for _, id := range peers {
+		if _, ok := slices.BinarySearch(v.members, id); !ok {
+			members, err := p.members.read(p.pins, v.now) // v may be a little old
+			if err != nil {
+				return err
+			}
+			if _, ok := slices.BinarySearch(members, id); !ok {
+				return api.Invalid.Errorf("user allocation %s is not a peer of this cluster", id)
+			}
+			v.fresh = append(v.fresh, id)
+		}
+		if slices.Contains(v.fresh, id) {
+			return api.Unavailable.Errorf("peer %s has just come: its free space is not known yet", id)
 		}
 	}
 	return nil
