@@ -3,13 +3,20 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
 	"github.com/ipfs/boxo/files"
 	"github.com/ipfs/boxo/gateway"
+	"github.com/ipfs/boxo/ipld/merkledag"
+	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/boxo/path"
-	"github.com/ipfs/boxo/verifcid"
+	"github.com/ipfs/boxo/path/resolver"
+	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
+	"github.com/ipld/go-ipld-prime/datamodel"
+	"github.com/ipld/go-ipld-prime/schema"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -18,6 +25,7 @@ import (
 // answer 500, and resolves names by the cluster alone.
 type backend struct {
 	*gateway.BlocksBackend
+	nodes ipld.NodeGetter        // of the same blocks
 	local *gateway.BlocksBackend // what is on the node
 	names Names
 }
@@ -32,11 +40,17 @@ func newBackend(n Node, fetch bool, names Names) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backend{all, local, names}, nil
+	return &backend{all, merkledag.NewDAGService(n.Reader(fetch)), local, names}, nil
 }
 
 // Get implements gateway.IPFSBackend, as do the methods below.
 func (b *backend) Get(ctx context.Context, p path.ImmutablePath, ranges ...gateway.ByteRange) (gateway.ContentPathMetadata, *gateway.GetResponse, error) {
+	if len(ranges) > 0 && ranges[0].From < 0 {
+		// The last bytes of a file that may have fewer: boxo takes that for an error.
+		if size, err := b.fileSize(ctx, p); err == nil && ranges[0].From < -size {
+			ranges[0].From = 0
+		}
+	}
 	md, res, err := b.BlocksBackend.Get(ctx, p, ranges...)
 	return md, res, withStatus(ctx, err)
 }
@@ -62,12 +76,75 @@ func (b *backend) ResolvePath(ctx context.Context, p path.ImmutablePath) (gatewa
 }
 
 func (b *backend) GetCAR(ctx context.Context, p path.ImmutablePath, params gateway.CarParams) (gateway.ContentPathMetadata, io.ReadCloser, error) {
+	if err := b.checkCAR(ctx, p, params); err != nil {
+		return gateway.ContentPathMetadata{}, nil, withStatus(ctx, err)
+	}
 	md, car, err := b.BlocksBackend.GetCAR(ctx, p, params)
 	if err != nil {
 		return md, nil, withStatus(ctx, err)
 	}
 	s, _ := ctx.Value(slotKey{}).(*slot)
 	return md, &carStream{car, s}, nil
+}
+
+// checkCAR fails where boxo would begin to answer and then not get far: a CAR of p would
+// lack its first block or, if p leads somewhere, its last, or is to hold a range of a
+// file that ends before it begins. A path that leads nowhere is no error: the CAR proves
+// it.
+func (b *backend) checkCAR(ctx context.Context, p path.ImmutablePath, params gateway.CarParams) error {
+	if _, err := b.nodes.Get(ctx, p.RootCid()); err != nil {
+		return err
+	}
+	md, err := b.BlocksBackend.ResolvePath(ctx, p)
+	if err != nil {
+		return nil // GetCAR fails in the same way, or proves it
+	}
+	last, err := b.nodes.Get(ctx, md.LastSegment.RootCid())
+	if err != nil || params.Range == nil || params.Range.To == nil {
+		return err
+	}
+	size, err := sizeOf(last)
+	if err != nil {
+		return nil // no file: the range means nothing
+	}
+	from, to := params.Range.From, *params.Range.To
+	if from < 0 {
+		from = max(0, size+from)
+	}
+	if to < 0 {
+		to = size + to
+	}
+	if from > to+1 {
+		return status(http.StatusBadRequest, "entity-bytes: the range ends before it begins in a file of %d bytes", size)
+	}
+	return nil
+}
+
+func (b *backend) fileSize(ctx context.Context, p path.ImmutablePath) (int64, error) {
+	md, err := b.BlocksBackend.ResolvePath(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	node, err := b.nodes.Get(ctx, md.LastSegment.RootCid())
+	if err != nil {
+		return 0, err
+	}
+	return sizeOf(node)
+}
+
+// sizeOf gives the size of the file that node is the root of.
+func sizeOf(node ipld.Node) (int64, error) {
+	switch node := node.(type) {
+	case *merkledag.RawNode:
+		return int64(len(node.RawData())), nil
+	case *merkledag.ProtoNode:
+		fs, err := unixfs.FSNodeFromBytes(node.Data())
+		if err != nil {
+			return 0, err
+		}
+		return int64(fs.FileSize()), nil
+	}
+	return 0, fmt.Errorf("%s is no file", node.Cid())
 }
 
 // IsCached never fetches, whatever else the gateway may.
@@ -97,23 +174,29 @@ func (c *carStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// withStatus gives err the status of its answer where boxo does not know it.
+// withStatus gives err the status of its answer where boxo does not know it. Errors of
+// the node have a kind, so what is left is content that cannot be served by its CID (an
+// unsafe hash), its codec or its bytes: the fault is the request's.
 func withStatus(ctx context.Context, err error) error {
-	code := 0
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(context.Cause(ctx), errGaveWay):
-		err, code = errGaveWay, http.StatusServiceUnavailable
-	case errors.Is(err, verifcid.ErrPossiblyInsecureHashFunction), errors.Is(err, verifcid.ErrDigestTooSmall), errors.Is(err, verifcid.ErrDigestTooLarge):
-		code = http.StatusBadRequest
-	case errors.Is(err, context.Canceled):
-		code = http.StatusServiceUnavailable // the gateway stops, or nobody is there to read this
-	case errors.Is(err, api.Unavailable):
-		code = http.StatusServiceUnavailable
-	}
-	if code == 0 {
+	if err == nil || known(err) {
 		return err
 	}
-	return gateway.NewErrorStatusCode(err, code)
+	switch {
+	case errors.Is(context.Cause(ctx), errGaveWay):
+		return gateway.NewErrorStatusCode(errGaveWay, http.StatusServiceUnavailable)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, api.Internal):
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, api.Unavailable): // the gateway stops, or nobody is there to read this
+		return gateway.NewErrorStatusCode(err, http.StatusServiceUnavailable)
+	}
+	return gateway.NewErrorStatusCode(err, http.StatusBadRequest)
+}
+
+// known tells whether boxo's handlers find the status of err by themselves.
+func known(err error) bool {
+	var withCode *gateway.ErrorStatusCode
+	var wrongKind datamodel.ErrWrongKind
+	var notExists datamodel.ErrNotExists
+	return errors.As(err, &withCode) || ipld.IsNotFound(err) || errors.Is(err, &resolver.ErrNoLink{}) || errors.Is(err, schema.ErrNoSuchField{}) ||
+		errors.Is(err, cid.ErrInvalidCid{}) || errors.As(err, &wrongKind) || errors.As(err, &notExists)
 }

@@ -14,15 +14,18 @@ const (
 	maxDepth = 128
 )
 
-// host is what a Host header may be: a name or an IP address, with or without a port.
+// hostHeader is what a Host header may be: a name or an IP address, with or without a port.
 // boxo makes the URLs of its redirects from it.
-var host = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+var hostHeader = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 
 // check lets through what the gateway can answer, and the rest not.
 func check(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		code, fault := fault(r)
 		if code == 0 {
+			if !strings.HasPrefix(r.Header.Get("Range"), "bytes=") {
+				r.Header.Del("Range") // RFC 9110: other units are ignored
+			}
 			h.ServeHTTP(w, r)
 			return
 		}
@@ -47,9 +50,12 @@ func fault(r *http.Request) (code int, text string) {
 		return http.StatusBadRequest, "a request to the gateway has no body"
 	}
 	for _, name := range append([]string{r.Host}, r.Header.Values("X-Forwarded-Host")...) {
-		if name != "" && !host.MatchString(name) {
+		if name != "" && !hostHeader.MatchString(name) {
 			return http.StatusBadRequest, fmt.Sprintf("%q is not the name of a host", name)
 		}
+	}
+	if r.Header.Get("Range") == "bytes=-0" {
+		return http.StatusRequestedRangeNotSatisfiable, "bytes=-0 asks for nothing"
 	}
 	if len(r.URL.Path) > maxPath {
 		return http.StatusRequestURITooLong, fmt.Sprintf("a path has at most %d bytes", maxPath)

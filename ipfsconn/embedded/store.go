@@ -8,6 +8,7 @@ import (
 	"github.com/ipfs/boxo/blockstore"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	ipld "github.com/ipfs/go-ipld-format"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -29,7 +30,13 @@ func (g guarded) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 		return nil, err
 	}
 	defer g.n.use.end()
-	return g.n.blocks.Get(ctx, c)
+	b, err := g.n.blocks.Get(ctx, c)
+	if err != nil && !ipld.IsNotFound(err) {
+		// With a kind, so that a reader can tell a fault of the store from content that
+		// cannot be read.
+		err = api.KindOf(err).Errorf("%w", err)
+	}
+	return b, err
 }
 
 func (g guarded) GetSize(ctx context.Context, c cid.Cid) (int, error) {
