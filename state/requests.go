@@ -23,6 +23,9 @@ const markNanos = math.MaxUint32
 
 // requestPrefixes start the keys that follow from p's requests.
 func requestPrefixes(p api.Pin) (prefixes [][]byte) {
+	if p.Type != api.PinData {
+		return [][]byte{requestPrefix(p.Timestamp.Unix(), markNanos)}
+	}
 	if len(p.Requests) == 0 {
 		return nil
 	}
@@ -218,7 +221,7 @@ func (s *State) tagged(ctx context.Context, prefix []byte, q Query, match func(a
 			}
 		}
 		for p, err := range s.List(ctx, q) {
-			if err == nil && len(p.Requests) > 0 {
+			if err == nil && (len(p.Requests) > 0 || p.Type != api.PinData) {
 				continue
 			}
 			if !yield(p, err) {
