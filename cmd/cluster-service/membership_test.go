@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,4 +169,101 @@ func TestCluster_JoinTakesAToken(t *testing.T) {
 	other.readID()
 	other.start()
 	waitTogether(t, []*testPeer{first, stranger, other})
+}
+
+// The leader is removed while others write: each of its pins ends with as many copies
+// as it should have, on the peers that stay.
+func TestCluster_RemovedLeadersPinsArePlacedAnew(t *testing.T) {
+	peers := startCluster(t, 4)
+	leader, others := leaderOf(t, peers)
+	added := &struct {
+		sync.Mutex
+		cids map[api.Cid]bool
+	}{cids: map[api.Cid]bool{}}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	for _, p := range others[:2] {
+		writers.Go(func() {
+			for ctx.Err() == nil {
+				// Adds to the peer that goes may fail; what is acknowledged counts.
+				if c, err := p.tryAdd(randomBytes(10<<10), copies(2)); err == nil {
+					added.Lock()
+					added.cids[c] = true
+					added.Unlock()
+				}
+			}
+		})
+	}
+	reach := func(n int) {
+		t.Helper()
+		eventually(t, patience, func() error {
+			added.Lock()
+			defer added.Unlock()
+			if len(added.cids) < n {
+				return fmt.Errorf("%d adds are done, want %d", len(added.cids), n)
+			}
+			return nil
+		})
+	}
+	reach(60)
+	if heldBy(others[0], leader) == 0 {
+		t.Fatal("the leader holds nothing")
+	}
+	if err := others[2].http.RemovePeer(t.Context(), leader.id); err != nil {
+		t.Fatal(err)
+	}
+	added.Lock()
+	before := len(added.cids)
+	added.Unlock()
+	reach(before + 30)
+	stop()
+	writers.Wait()
+	if err := leader.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
+		t.Errorf("%s ends with %v, want that it was removed", leader.name, err)
+	}
+	waitTogether(t, others)
+	eventually(t, patience, func() error {
+		for c := range others[0].pinset() {
+			if err := settled(others, others[0], c, 2); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	now := others[0].pinset()
+	for c := range added.cids {
+		if _, there := now[c]; !there {
+			t.Errorf("%s was acknowledged, and is not in the pinset", c)
+		}
+	}
+	chief, _ := leaderOf(t, others)
+	if s, err := chief.http.Repair(t.Context()); err != nil || !s.Running || s.Below != 0 || s.Cause != "" {
+		t.Errorf("repair: %+v, %v", s, err)
+	}
+}
+
+// A peer is given a pin as soon as it has started, though metrics are far between.
+func TestCluster_JoinerIsGivenPinsAtOnce(t *testing.T) {
+	peers := startCluster(t, 2, "MONITORPINGINTERVAL=60s", "REPAIRGRACE=1h", "SETTLETIME=15s")
+	leader, _ := leaderOf(t, peers)
+	eventually(t, patience, func() error { // the peers' own start is over
+		_, err := leader.tryAdd(randomBytes(1000), copies(2))
+		return err
+	})
+	joiner := newPeer(t, "joiner", "MONITORPINGINTERVAL=60s")
+	joiner.mustJoin(leader.invite())
+	joiner.start()
+	start := time.Now()
+	o := copies(1)
+	o.UserAllocations = []api.PeerID{joiner.id}
+	if pin := leader.pin(randomCid(), o); len(pin.Allocations) != 1 || pin.Allocations[0] != joiner.id {
+		t.Errorf("the pin is on %v, not on the joiner", pin.Allocations)
+	}
+	c := leader.add(randomBytes(1000), copies(3))
+	t.Logf("pin and add took %s", time.Since(start))
+	if pin, err := leader.http.Allocation(t.Context(), c); err != nil || len(pin.Allocations) != 3 {
+		t.Errorf("the add is on %v, %v", pin.Allocations, err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
@@ -157,4 +158,36 @@ type placer struct {
 func (p placer) Pin(ctx context.Context, pin api.Pin) (api.Pin, uint64, error) {
 	p.beforePin()
 	return p.Placer.Pin(ctx, pin)
+}
+
+// A peer that is frozen, and is not known to be dead yet, does not hold up adds.
+func TestCluster_AddGoesOnWithoutAFrozenPeer(t *testing.T) {
+	peers := spawnCluster(t, 3, "MONITORPINGINTERVAL=1m", "REPAIRGRACE=1h")
+	leader, others := leaderOf(t, peers)
+	o := api.PinOptions{ReplicationFactorMin: 2, ReplicationFactorMax: 3}
+	eventually(t, patience, func() error {
+		c, err := leader.tryAdd(randomBytes(1000), o)
+		if err != nil {
+			return err
+		}
+		pin, err := leader.http.Allocation(t.Context(), c)
+		if err == nil && len(pin.Allocations) < 3 {
+			err = fmt.Errorf("the add is on %v", pin.Allocations)
+		}
+		return err
+	})
+	others[0].freeze()
+	content := randomBytes(2 << 20)
+	start := time.Now()
+	c, err := leader.tryAdd(content, o)
+	took := time.Since(start)
+	others[0].thaw()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the add took %s", took)
+	if took > patience {
+		t.Errorf("the add took %s", took)
+	}
+	readable(t, []*testPeer{leader, others[1]}, c, content)
 }
