@@ -68,7 +68,8 @@ The keys and variables of IPFS Cluster 1.1.6 keep their names. Three things diff
   over (a warning reminds you), unless you mean it. With it the pins of a dead peer wait for its return.
 - **Each peer has its own IPFS node in it**, unless ipfs_connector.ipfshttp.node_multiaddress names a Kubo
   daemon, as a file or environment that you carry over does.
-- cluster.id, cluster.private_key and their variables are not read: the identity is in identity.json.
+- cluster.id and cluster.private_key are not read: the identity is in identity.json. CLUSTER_ID and
+  CLUSTER_PRIVATEKEY are that of a peer which has none yet; those of another one are refused.
 
 Settings without a meaning here are ignored with a warning; the list is at the end.
 `
@@ -145,6 +146,7 @@ var aboutSections = map[string]string{
 	"consensus.raft":          "The replicated log that the peers agree by.",
 	"state":                   "The database of the pinset.",
 	"api.restapi":             "The REST API. It listens on loopback only unless told otherwise.",
+	"api.pinsvcapi":           "The IPFS Pinning Service API, for `ipfs pin remote` and the like. It listens on loopback only unless told otherwise.",
 	"ipfs_connector.ipfshttp": "A Kubo daemon instead of the IPFS node in this process.",
 	"embedded":                "The IPFS node in this process, and the host that carries blocks between peers with either node.",
 	"pin_tracker.stateless":   "How this peer makes its node hold what it is to hold.",

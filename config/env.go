@@ -21,6 +21,7 @@ var prefixes = map[string]string{
 	"consensus.raft":          "CLUSTER_RAFT_",
 	"state":                   "CLUSTER_STATE_",
 	"api.restapi":             "CLUSTER_RESTAPI_",
+	"api.pinsvcapi":           "CLUSTER_PINSVCAPI_",
 	"ipfs_connector.ipfshttp": "CLUSTER_IPFSHTTP_",
 	"embedded":                "CLUSTER_EMBEDDED_",
 	"pin_tracker.stateless":   "CLUSTER_STATELESS_",
@@ -30,6 +31,13 @@ var prefixes = map[string]string{
 
 // credentials is the variable that cluster-ctl reads.
 const credentials = "CLUSTER_CREDENTIALS"
+
+// EnvID and EnvPrivateKey are the variables of a peer's identity, which is no setting:
+// its peer ID, and the base64 of its libp2p private key.
+const (
+	EnvID         = "CLUSTER_ID"
+	EnvPrivateKey = "CLUSTER_PRIVATEKEY"
+)
 
 // envName gives the variable of the setting at path: the section's prefix and the rest
 // of the path in capitals without underscores, joined by underscores.
@@ -65,7 +73,7 @@ func (r *reading) readEnviron(environ []string) {
 	})
 	for _, pair := range sorted {
 		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, "CLUSTER_") || name == credentials || value == "" {
+		if !strings.HasPrefix(name, "CLUSTER_") || value == "" || name == credentials || name == EnvID || name == EnvPrivateKey {
 			continue
 		}
 		k, ok := byName[name]

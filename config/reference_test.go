@@ -163,7 +163,6 @@ func TestLoad_WarnsOfWhatHasNoMeaning(t *testing.T) {
 		"a key":                       {`{"cluster":{"leave_on_shutdown":true}}`, "", "cluster-ctl peers rm"},
 		"a variable":                  {`{}`, "CLUSTER_CRDT_TRUSTEDPEERS=*", "CLUSTER_CRDT_TRUSTEDPEERS means nothing"},
 		"a variable with a successor": {`{}`, "CLUSTER_RAFT_INITPEERSET=a", "with a token"},
-		"the identity's variable":     {`{}`, "CLUSTER_PRIVATEKEY=a", "identity.json"},
 		"a misspelt variable":         {`{}`, "CLUSTER_PEERNAM=a", "did you mean CLUSTER_PEERNAME?"},
 		"somebody's variable":         {`{}`, "CLUSTER_SERVICE_HOST=10.0.0.1", "CLUSTER_SERVICE_HOST means nothing"},
 		"repair switched off":         {`{"cluster":{"disable_repinning":true}}`, "", "not placed anew"},

@@ -67,6 +67,9 @@ func runDaemon(ctx context.Context, g *globals, bootstrap []string) error {
 	if err != nil {
 		return err
 	}
+	if err := d.adoptIdentity(os.Environ()); err != nil {
+		return err
+	}
 	daemon, err := openDaemon(d, c, log)
 	if err != nil {
 		return fmt.Errorf("starting the peer: %w", err)
@@ -106,6 +109,7 @@ type Daemon struct {
 	peers   *peers
 	rpc     *rpc.Server
 	rest    *web.Server
+	pinsvc  *web.Server
 
 	closers []func() error // in the order of opening
 }
@@ -289,7 +293,7 @@ func (p *Daemon) openDoors() (err error) {
 		return err
 	}
 	p.closes(p.rest.Close)
-	return nil
+	return p.openPinSvc()
 }
 
 // Run works until ctx ends or a part fails. The doors close first and the log last: a
@@ -300,40 +304,45 @@ func (p *Daemon) Run(ctx context.Context) error {
 		{p.host.Run, p.data.Run, p.links.run, p.cons.Run},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
 		{p.rpc.Run, p.blocks.Run},
-		{p.serveREST, p.runGateway},
+		{p.serveREST, p.runGateway, p.servePinSvc},
 	}
 	err := runFloors(ctx, floors)
 	p.log.Info("peer has stopped", "err", err)
 	return err
 }
 
-// catchUpLimit is how long the API waits at start for this peer's state.
+// catchUpLimit is how long the APIs wait at start for this peer's state.
 const catchUpLimit = 15 * time.Second
 
-// serveREST answers the API once this peer's state holds what was committed before the
+// serveREST answers the REST API.
+func (p *Daemon) serveREST(ctx context.Context) error {
+	p.awaitCurrent(ctx)
+	return p.rest.Run(ctx)
+}
+
+// awaitCurrent returns once this peer's state holds what was committed before the
 // start: a peer that was killed may have lost the last changes of its state, though not
 // of its log, and must not read as if they had not been made. Without a quorum it
-// answers all the same after a while, from what it has.
-func (p *Daemon) serveREST(ctx context.Context) error {
+// returns all the same after a while: the peer answers from what it has.
+func (p *Daemon) awaitCurrent(ctx context.Context) {
 	catchUp, cancel := context.WithTimeout(ctx, catchUpLimit)
 	defer cancel()
 	for {
 		err := p.current(catchUp)
 		if err == nil {
-			break
+			return
 		}
 		if catchUp.Err() != nil {
 			if ctx.Err() == nil {
 				p.log.Warn("this peer could not make sure that its state is current; it answers from what it has", "err", err)
 			}
-			break
+			return
 		}
 		select {
 		case <-catchUp.Done():
 		case <-time.After(catchUpRetry):
 		}
 	}
-	return p.rest.Run(ctx)
 }
 
 const catchUpRetry = 50 * time.Millisecond

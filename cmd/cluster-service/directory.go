@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/pinfold-cluster/pinfold/config"
@@ -56,6 +57,39 @@ func (d directory) makeIdentities() (ids identities, made bool, err error) {
 		}
 	}
 	return ids, made, nil
+}
+
+// adoptIdentity makes the identity of CLUSTER_ID and CLUSTER_PRIVATEKEY, where they are
+// set, that of a peer which has none yet. That of any other they must be: a cluster
+// knows a peer by its identity.
+func (d directory) adoptIdentity(environ []string) error {
+	var id, key string
+	for _, s := range environ {
+		switch name, value, _ := strings.Cut(s, "="); name {
+		case config.EnvID:
+			id = value
+		case config.EnvPrivateKey:
+			key = value
+		}
+	}
+	if id == "" && key == "" {
+		return nil
+	}
+	if id == "" || key == "" {
+		return fmt.Errorf("reading the identity: set both %s and %s, or neither", config.EnvID, config.EnvPrivateKey)
+	}
+	given, err := p2p.ParseIdentity(id, key)
+	if err != nil {
+		return fmt.Errorf("reading %s and %s: %w", config.EnvID, config.EnvPrivateKey, err)
+	}
+	own, err := p2p.LoadIdentity(d.identity())
+	if errors.Is(err, fs.ErrNotExist) {
+		return given.Save(d.identity())
+	}
+	if err == nil && own.ID != given.ID {
+		err = fmt.Errorf("%s is %s, but %s holds the identity of %s: unset the variables, or make a new directory", config.EnvID, given.ID, d, own.ID)
+	}
+	return err
 }
 
 func (d directory) loadIdentities() (ids identities, err error) {

@@ -52,7 +52,7 @@ func initCluster(d directory, name, secret string, environ []string, out io.Writ
 	case len(c.Cluster.Host.Secret) == 0:
 		c.Cluster.Host.Secret = p2p.NewSecret()
 	}
-	ids, err := d.begin(out)
+	ids, err := d.begin(environ, out)
 	if err != nil {
 		return err
 	}
@@ -89,9 +89,12 @@ func newSettings(d directory, environ []string, log *slog.Logger) (config.Config
 }
 
 // begin makes the directory and the peer's identities.
-func (d directory) begin(out io.Writer) (identities, error) {
+func (d directory) begin(environ []string, out io.Writer) (identities, error) {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return identities{}, fmt.Errorf("making the directory: %w", err)
+	}
+	if err := d.adoptIdentity(environ); err != nil {
+		return identities{}, err
 	}
 	ids, made, err := d.makeIdentities()
 	if err != nil {

@@ -71,7 +71,7 @@ func joinCluster(ctx context.Context, d directory, text string, environ []string
 	}
 	c.Cluster.ClusterName, c.Cluster.Host.Secret = token.Name, token.Secret
 	known := &p2p.Cluster{Name: token.Name, Key: token.Key, Incarnation: token.Incarnation}
-	return joinAs(ctx, d, c, known, members, token.Credential, out, log)
+	return joinAs(ctx, d, c, known, members, token.Credential, environ, out, log)
 }
 
 // joinBySecret makes d the directory of a new member of the cluster of the peer at
@@ -93,16 +93,16 @@ func joinBySecret(ctx context.Context, d directory, addr string, environ []strin
 		return errors.New("set CLUSTER_SECRET to the cluster's swarm secret, or join with a token")
 	}
 	known := &p2p.Cluster{Name: c.Cluster.ClusterName}
-	return joinAs(ctx, d, c, known, []peer.AddrInfo{*info}, nil, out, log)
+	return joinAs(ctx, d, c, known, []peer.AddrInfo{*info}, nil, environ, out, log)
 }
 
 // joinAs asks members to let this peer in and writes down what they answer. Until the
 // last step, the configuration, the directory is not initialised: what fails can be
 // tried again, by the same peer with the same token.
-func joinAs(ctx context.Context, d directory, c config.Config, known *p2p.Cluster, members []peer.AddrInfo, credential []byte, out io.Writer, log *slog.Logger) error {
+func joinAs(ctx context.Context, d directory, c config.Config, known *p2p.Cluster, members []peer.AddrInfo, credential []byte, environ []string, out io.Writer, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	ids, err := d.begin(out)
+	ids, err := d.begin(environ, out)
 	if err != nil {
 		return err
 	}
