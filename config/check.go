@@ -14,6 +14,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/pinfold-cluster/pinfold/api/gateway"
+	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 // rule tells what is wrong with the value of a setting, which is not the zero value:
@@ -93,6 +94,22 @@ var rules = map[string]rule{
 	"api.restapi.cors_allowed_headers":                 names,
 	"api.restapi.cors_exposed_headers":                 names,
 	"api.restapi.cors_max_age":                         lasting(0, year),
+	"api.pinsvcapi.http_listen_multiaddress":           anything,
+	"api.pinsvcapi.ssl_cert_file":                      anything,
+	"api.pinsvcapi.ssl_key_file":                       anything,
+	"api.pinsvcapi.read_timeout":                       lasting(time.Millisecond, year),
+	"api.pinsvcapi.read_header_timeout":                lasting(time.Millisecond, year),
+	"api.pinsvcapi.write_timeout":                      lasting(time.Millisecond, year),
+	"api.pinsvcapi.idle_timeout":                       lasting(time.Millisecond, year),
+	"api.pinsvcapi.max_header_bytes":                   whole(4096, 64*mib),
+	"api.pinsvcapi.basic_auth_credentials":             anything,
+	"api.pinsvcapi.http_log_file":                      anything,
+	"api.pinsvcapi.headers":                            anything,
+	"api.pinsvcapi.cors_allowed_origins":               anything,
+	"api.pinsvcapi.cors_allowed_methods":               names,
+	"api.pinsvcapi.cors_allowed_headers":               names,
+	"api.pinsvcapi.cors_exposed_headers":               names,
+	"api.pinsvcapi.cors_max_age":                       lasting(0, year),
 	"ipfs_connector.ipfshttp.node_multiaddress":        address,
 	"ipfs_connector.ipfshttp.ipfs_request_timeout":     lasting(time.Millisecond, year),
 	"ipfs_connector.ipfshttp.pin_timeout":              lasting(time.Millisecond, year),
@@ -165,18 +182,27 @@ func (r *reading) checkTogether(c Config) {
 	inOrder(r, "pin_tracker.stateless.find_patience", tracker.Patience, "pin_tracker.stateless.find_patience_max", tracker.MaxPatience)
 	inOrder(r, "pin_tracker.stateless.retry_backoff", tracker.Backoff, "pin_tracker.stateless.retry_backoff_max", tracker.MaxBackoff)
 
-	if !r.faulty("api.restapi") {
-		if err := c.API.REST.Validate(); err != nil {
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				name, text, _ := strings.Cut(line, ": ")
-				if path := "api.restapi." + name; !r.faulty(path) {
-					r.addf([]string{path}, "%s", text)
-				}
-			}
-		}
-	}
+	r.checkDoor("api.restapi", c.API.REST)
+	r.checkDoor("api.pinsvcapi", c.API.PinSvc)
 	if c.Cluster.Pinner.NoRepair {
 		r.warnf("cluster.disable_repinning is true: the pins of a dead peer are not placed anew. IPFS Cluster writes it into every file; take it out unless you mean it")
+	}
+}
+
+// checkDoor checks the section of an HTTP door.
+func (r *reading) checkDoor(section string, o web.Options) {
+	if r.faulty(section) {
+		return
+	}
+	err := o.Validate()
+	if err == nil {
+		return
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		name, text, _ := strings.Cut(line, ": ")
+		if path := section + "." + name; !r.faulty(path) {
+			r.addf([]string{path}, "%s", text)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api/gateway"
+	"github.com/pinfold-cluster/pinfold/api/pinsvc"
 	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/consensus"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
@@ -76,7 +77,8 @@ type Consensus struct {
 
 // API holds the sections of the HTTP doors.
 type API struct {
-	REST web.Options `json:"restapi"`
+	REST   web.Options `json:"restapi"`
+	PinSvc web.Options `json:"pinsvcapi"`
 }
 
 // IPFSConnector holds the section of a Kubo daemon, which stands in for the node in
@@ -137,6 +139,10 @@ func (c Config) withDefaults() (Config, error) {
 	c.Consensus.Raft = c.Consensus.Raft.WithDefaults()
 	c.State = c.State.WithDefaults()
 	c.API.REST = c.API.REST.WithDefaults()
+	if len(c.API.PinSvc.HTTPListenMultiaddress) == 0 {
+		c.API.PinSvc.HTTPListenMultiaddress = []string{pinsvc.DefaultAddress}
+	}
+	c.API.PinSvc = c.API.PinSvc.WithDefaults()
 	c.IPFSConnector.Kubo = c.IPFSConnector.Kubo.WithDefaults()
 	c.Embedded.Data = c.Embedded.Data.WithDefaults()
 	c.Embedded.Node = c.Embedded.Node.WithDefaults()
@@ -168,9 +174,11 @@ func Load(dir string, environ []string) (c Config, warnings []string, err error)
 	if err != nil {
 		return c, warnings, fmt.Errorf("%s: %w", path, err)
 	}
-	for _, name := range []*string{&c.API.REST.SSLCertFile, &c.API.REST.SSLKeyFile, &c.API.REST.HTTPLogFile} {
-		if *name != "" && !filepath.IsAbs(*name) {
-			*name = filepath.Join(dir, *name)
+	for _, door := range []*web.Options{&c.API.REST, &c.API.PinSvc} {
+		for _, name := range []*string{&door.SSLCertFile, &door.SSLKeyFile, &door.HTTPLogFile} {
+			if *name != "" && !filepath.IsAbs(*name) {
+				*name = filepath.Join(dir, *name)
+			}
 		}
 	}
 	return c, warnings, nil

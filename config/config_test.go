@@ -79,6 +79,7 @@ func TestLoad_Defaults(t *testing.T) {
 		"cluster.pubsub.flood_publish":                 `true`,
 		"consensus.raft.voters":                        `5`,
 		"api.restapi.http_listen_multiaddress":         `["/ip4/127.0.0.1/tcp/9094"]`,
+		"api.pinsvcapi.http_listen_multiaddress":       `["/ip4/127.0.0.1/tcp/9097"]`,
 		"api.restapi.cors_allow_credentials":           `true`,
 		"api.restapi.basic_auth_credentials":           `null`,
 		"embedded.gateway_listen_multiaddress":         `"/ip4/127.0.0.1/tcp/8080"`,

@@ -15,15 +15,21 @@ import (
 // whether they are valid and partitionable; the rest is filled in.
 type Sampler func(ctx context.Context) []api.Metric
 
+// PingMetric is the metric of Ping, whose value is the JSON of a PingValue.
+const PingMetric = ping
+
+// PingValue tells who a peer is, and where its IPFS node can be dialled.
+type PingValue struct {
+	Name      string          `json:"peer_name"`
+	ID        string          `json:"ipfs_id,omitempty"`
+	Addresses []api.Multiaddr `json:"ipfs_addresses,omitempty"`
+}
+
 // Ping says who this peer is and that it lives. An IPFS node that does not answer
 // takes nothing from that.
 func Ping(name string, node func(context.Context) (api.IPFSID, error)) Sampler {
 	return func(ctx context.Context) []api.Metric {
-		v := struct {
-			Name      string          `json:"peer_name"`
-			ID        string          `json:"ipfs_id,omitempty"`
-			Addresses []api.Multiaddr `json:"ipfs_addresses,omitempty"`
-		}{Name: name}
+		v := PingValue{Name: name}
 		if id, err := node(ctx); err == nil {
 			v.Addresses = id.Addresses
 			if id.ID != "" {

@@ -140,6 +140,7 @@ func (p *testPeer) move() {
 	p.settings["RESTAPI_HTTPLISTENMULTIADDRESS"] = tcp(rest)
 	p.settings["EMBEDDED_SWARMLISTENMULTIADDRESS"] = tcp(testPort(p.t))
 	p.settings["EMBEDDED_GATEWAYLISTENMULTIADDRESS"] = tcp(gateway)
+	p.settings["PINSVCAPI_HTTPLISTENMULTIADDRESS"] = tcp(0)
 	p.url = fmt.Sprintf("http://127.0.0.1:%d", rest)
 	p.gateway = fmt.Sprintf("http://127.0.0.1:%d", gateway)
 	if p.http != nil {

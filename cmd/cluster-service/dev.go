@@ -34,8 +34,10 @@ type devPeer struct {
 	PID     int      `json:"pid"`
 	API     string   `json:"api"`     // URL of the REST API
 	Gateway string   `json:"gateway"` // URL of the HTTP gateway
+	PinSvc  string   `json:"pinsvc"`  // URL of the Pinning Service API
 	api     string   // multiaddr
 	gateway string   // multiaddr
+	pinsvc  string   // multiaddr
 	listen  []string // settings of a new peer's addresses
 	cmd     *exec.Cmd
 	stdin   io.Reader     // what the process reads, nil for nothing
@@ -132,9 +134,9 @@ func runDev(ctx context.Context, dir string, n int, out io.Writer, log *slog.Log
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "PEER\tPID\tAPI\tGATEWAY\tDIRECTORY")
+	fmt.Fprintln(w, "PEER\tPID\tAPI\tGATEWAY\tPINNING SERVICE\tDIRECTORY")
 	for _, p := range peers {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", p.Name, p.PID, p.API, p.Gateway, p.Dir)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", p.Name, p.PID, p.API, p.Gateway, p.PinSvc, p.Dir)
 	}
 	w.Flush()
 	fmt.Fprintf(out, "\nready: try  cluster-ctl --host %s peers ls   (Ctrl-C ends the cluster)\n", peers[0].API)
@@ -159,22 +161,26 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.api, p.gateway = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Gateway.ListenMultiaddress
+		p.api, p.gateway, p.pinsvc = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Gateway.ListenMultiaddress, c.API.PinSvc.HTTPListenMultiaddress[0]
 	} else {
-		ports, err := freePorts(4)
+		ports, err := freePorts(5)
 		if err != nil {
 			return nil, err
 		}
 		tcp := func(port int) string { return fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port) }
-		p.api, p.gateway = tcp(ports[0]), tcp(ports[1])
+		p.api, p.gateway, p.pinsvc = tcp(ports[0]), tcp(ports[1]), tcp(ports[4])
 		p.listen = []string{
 			"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=" + p.api,
 			"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=" + p.gateway,
+			"CLUSTER_PINSVCAPI_HTTPLISTENMULTIADDRESS=" + p.pinsvc,
 			"CLUSTER_LISTENMULTIADDRESS=" + tcp(ports[2]),
 			"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS=" + tcp(ports[3]),
 		}
 	}
 	if p.API, err = loopbackURL(p.api); err != nil {
+		return nil, err
+	}
+	if p.PinSvc, err = loopbackURL(p.pinsvc); err != nil {
 		return nil, err
 	}
 	p.Gateway, err = loopbackURL(p.gateway)
