@@ -116,7 +116,6 @@ func bound(all *slots, h http.Handler) http.Handler {
 			if r.ContentLength != 0 {
 				w.Header().Set("Connection", "close")
 			}
-			w.Header().Set("Cache-Control", "no-store")
 			http.Error(a, "the gateway is answering as many requests as it may; try again later", http.StatusTooManyRequests)
 			return
 		}
@@ -131,17 +130,21 @@ func bound(all *slots, h http.Handler) http.Handler {
 	})
 }
 
-// answer tells the slot of what the client takes. Answers that say to come back say when.
+// answer tells the slot of what the client takes. What went wrong is not cached, and
+// where a later try may do better, it says when.
 type answer struct {
 	http.ResponseWriter
 	slot *slot
 }
 
 func (a *answer) WriteHeader(code int) {
+	if code >= http.StatusBadRequest {
+		a.Header().Del("Etag")
+		a.Header().Del("Cache-Control")
+	}
 	switch code {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		a.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
-		a.Header().Del("Etag")
 		a.Header().Set("Cache-Control", "no-store")
 	}
 	a.ResponseWriter.WriteHeader(code)
