@@ -30,6 +30,7 @@ type DataHost struct {
 
 	mu       sync.Mutex
 	admitted map[peer.ID]bool
+	sources  map[peer.ID]int
 }
 
 // NewDataHost returns a data host that does not listen yet: that is for Listen. The
@@ -52,7 +53,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d := &DataHost{base: base, listen: listen, public: o.Public, log: log, admitted: map[peer.ID]bool{},
+	d := &DataHost{base: base, listen: listen, public: o.Public, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, log)}
 	d.Host = gate{base, d.admit}
 	return d, nil
@@ -81,11 +82,36 @@ func (d *DataHost) Dismiss(id peer.ID) {
 	delete(d.admitted, id)
 }
 
+// Expect lets a peer in from which something is fetched, until Forget has been called
+// as often. It is to be given nothing: see MayFetch.
+func (d *DataHost) Expect(id peer.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sources[id]++
+}
+
+// Forget ends what one Expect began.
+func (d *DataHost) Forget(id peer.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sources[id]--; d.sources[id] <= 0 {
+		delete(d.sources, id)
+	}
+}
+
+// MayFetch tells whether a peer that was let in is to be given blocks: a member, or one
+// of Admit, or anybody where the host is public.
+func (d *DataHost) MayFetch(id peer.ID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.public || d.admitted[id] || d.isMember(id)
+}
+
 // isGuest tells whether the peer may stay without being a member.
 func (d *DataHost) isGuest(id peer.ID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.public || d.admitted[id]
+	return d.public || d.admitted[id] || d.sources[id] > 0
 }
 
 func (d *DataHost) admit(ctx context.Context, s network.Stream) (network.Stream, error) {

@@ -123,6 +123,18 @@ func TestDataHost_StrangersAreExpelled(t *testing.T) {
 	}
 	a.Dismiss(stranger.ID())
 	eventually(t, "the dismissed one's connection ends", func() bool { return len(a.Network().Peers()) == 0 })
+
+	a.Expect(stranger.ID())
+	a.Expect(stranger.ID())
+	a.Forget(stranger.ID())
+	if err := ask(t, stranger, a); err != nil {
+		t.Fatalf("a source: %v", err)
+	}
+	if a.MayFetch(stranger.ID()) {
+		t.Fatal("a source may fetch")
+	}
+	a.Forget(stranger.ID())
+	eventually(t, "the forgotten one's connection ends", func() bool { return len(a.Network().Peers()) == 0 })
 }
 
 // One that is asked for its certificate and says nothing gets nothing meanwhile.

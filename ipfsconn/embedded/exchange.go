@@ -35,6 +35,7 @@ const (
 // newBitswap begins to exchange blocks over the data host.
 func newBitswap(n *Node) *bitswap.Bitswap {
 	return bitswap.New(context.Background(), bsnet.NewFromIpfsHost(n.host), discovery{n}, n.local,
+		bitswap.WithPeerBlockRequestFilter(n.mayFetch),
 		bitswap.ProviderSearchDelay(searchDelay),
 		bitswap.RebroadcastDelay(rebroadcast),
 		bitswap.MaxOutstandingBytesPerPeer(16<<20),
@@ -114,6 +115,7 @@ type session struct {
 }
 
 func (n *Node) session(ctx context.Context, root cid.Cid, origins ...peer.AddrInfo) *session {
+	n.expect(origins)
 	return &session{n: n, ctx: ctx, root: root, origins: origins}
 }
 
@@ -124,6 +126,8 @@ func (s *session) Close() {
 	if s.cancel != nil {
 		s.cancel()
 	}
+	s.n.forget(s.origins)
+	s.origins = nil
 }
 
 // GetBlock implements exchange.Fetcher.

@@ -1,0 +1,51 @@
+package embedded
+
+import (
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// sourceTime is how long the origins of a pin may stay connected after an attempt to
+// fetch it: until the next one, where that comes soon.
+const sourceTime = time.Minute
+
+// A privateHost lets in members only, and the sources that it is told of; p2p.DataHost
+// is one. On another host everybody is let in and given blocks.
+type privateHost interface {
+	// Expect lets a peer in until Forget has been called as often.
+	Expect(id peer.ID)
+	Forget(id peer.ID)
+	// MayFetch tells whether a peer that was let in is to be given blocks.
+	MayFetch(id peer.ID) bool
+}
+
+// expect lets the origins of a pin in, which are strangers: their blocks come over
+// streams that they open.
+func (n *Node) expect(origins []peer.AddrInfo) {
+	if h, ok := n.host.(privateHost); ok {
+		for _, o := range origins {
+			h.Expect(o.ID)
+		}
+	}
+}
+
+// forget ends, after a while, what expect began.
+func (n *Node) forget(origins []peer.AddrInfo) {
+	h, ok := n.host.(privateHost)
+	if !ok || len(origins) == 0 {
+		return
+	}
+	time.AfterFunc(sourceTime, func() {
+		for _, o := range origins {
+			h.Forget(o.ID)
+		}
+	})
+}
+
+// mayFetch keeps what the node has from those that only give.
+func (n *Node) mayFetch(id peer.ID, _ cid.Cid) bool {
+	h, ok := n.host.(privateHost)
+	return !ok || h.MayFetch(id)
+}
