@@ -82,8 +82,10 @@ func New(self api.PeerID, dir string, st *state.State, net Network, l Listener, 
 		heard: make(chan struct{}), ended: make(chan struct{})}
 	c.ready <- struct{}{}
 	c.stable = &stableStore{BoltStore: db, fault: c.fault, stall: o.StallLimit}
-	err = c.openLog(db)
-	if err != nil {
+	if err := c.openLog(dir, db); err != nil {
+		if c.logs != nil {
+			return nil, errors.Join(err, c.logs.Close())
+		}
 		return nil, errors.Join(err, db.Close())
 	}
 	c.machine = &machine{st: st, listener: l, snapshots: snaps, fault: c.fault, applied: func(uint64) { c.moved.moved() }}
@@ -91,7 +93,7 @@ func New(self api.PeerID, dir string, st *state.State, net Network, l Listener, 
 }
 
 // openLog settles what is in db with the snapshots, and checks all against the state.
-func (c *Consensus) openLog(db *raftboltdb.BoltStore) error {
+func (c *Consensus) openLog(dir string, db *raftboltdb.BoltStore) error {
 	newest, err := c.snapshots.newest()
 	if err != nil {
 		return err
@@ -103,7 +105,7 @@ func (c *Consensus) openLog(db *raftboltdb.BoltStore) error {
 	if dropped {
 		c.log.Warn("raft log is dropped: the cluster's snapshot has other entries", "snapshot", newest.Index)
 	}
-	if c.logs, err = newLogStore(db, c.fault, c.o, c.snapshots.at.Load); err != nil {
+	if c.logs, err = newLogStore(dir, db, c.fault, c.o, c.snapshots.at.Load); err != nil {
 		return err
 	}
 	return c.check(newest)

@@ -20,10 +20,15 @@ const (
 	entryOverhead = 48          // bytes a stored entry takes besides its data
 )
 
-// A logStore is the raft log: raft-boltdb, with the newest entries in memory, the
-// size of what it holds, and a fault for each error.
+// A logStore is the raft log: raft-boltdb behind a journal, with the newest entries in
+// memory, the size of what it holds, and a fault for each error.
 type logStore struct {
 	*raftboltdb.BoltStore // the concrete type: raft looks for more than LogStore's methods
+
+	writing  sync.Mutex // held while entries go into the journal, and while all of them leave it
+	journal  *journal
+	fresh    []*raft.Log    // in the journal's present generation
+	settling sync.WaitGroup // the generation before that is on its way into the database
 
 	fault      *fault
 	stall      time.Duration
@@ -31,15 +36,17 @@ type logStore struct {
 	// snapshot tells the index of the newest snapshot.
 	snapshot func() uint64
 
-	mu     sync.Mutex
-	grown  func() // called after entries were stored
-	sizes  logSizes
-	cached map[uint64]*raft.Log
-	oldest uint64 // lowest index in cached
-	held   int64  // bytes in cached
+	mu      sync.Mutex
+	grown   func() // called after entries were stored
+	sizes   logSizes
+	cached  map[uint64]*raft.Log
+	oldest  uint64 // lowest index in cached
+	held    int64  // bytes in cached
+	settled uint64 // the database has all up to this index; what is past it stays in cached
 }
 
-// openBolt opens the database of log and votes in dir, which it creates.
+// openBolt opens the database of log and votes in dir, which it creates, with all that
+// the journal has.
 func openBolt(dir string) (*raftboltdb.BoltStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -58,16 +65,23 @@ func openBolt(dir string) (*raftboltdb.BoltStore, error) {
 	if err := syncDir(dir); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	if err := replay(dir, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 
-// newLogStore measures what db holds.
-func newLogStore(db *raftboltdb.BoltStore, f *fault, o Options, snapshot func() uint64) (*logStore, error) {
+// newLogStore measures what db, which is in dir, holds.
+func newLogStore(dir string, db *raftboltdb.BoltStore, f *fault, o Options, snapshot func() uint64) (*logStore, error) {
 	s := &logStore{BoltStore: db, fault: f, stall: o.StallLimit, cacheBytes: o.CacheBytes,
 		snapshot: snapshot, grown: func() {}, cached: make(map[uint64]*raft.Log)}
-	first, last, err := s.bounds()
+	first, err := db.FirstIndex()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read first index of raft log: %w", err)
+	}
+	last, err := db.LastIndex()
+	if err != nil {
+		return nil, fmt.Errorf("read last index of raft log: %w", err)
 	}
 	for i := first; i <= last && i > 0; i++ {
 		var l raft.Log
@@ -79,18 +93,30 @@ func newLogStore(db *raftboltdb.BoltStore, f *fault, o Options, snapshot func() 
 		}
 		s.sizes.add(i, entrySize(&l))
 	}
+	s.settled = last
+	done, err := settledGeneration(db)
+	if err != nil {
+		return nil, err
+	}
+	if s.journal, err = openJournal(dir, done+1); err != nil {
+		return nil, fmt.Errorf("open raft journal in %s: %w", dir, err)
+	}
 	return s, nil
 }
 
+// Close settles the journal and closes the files.
+func (s *logStore) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	err := s.drain()
+	return errors.Join(err, s.journal.close(), s.BoltStore.Close())
+}
+
 // bounds tells the first and last index, both 0 for an empty log.
-func (s *logStore) bounds() (first, last uint64, err error) {
-	if first, err = s.BoltStore.FirstIndex(); err != nil {
-		return 0, 0, fmt.Errorf("read first index of raft log: %w", err)
-	}
-	if last, err = s.BoltStore.LastIndex(); err != nil {
-		return 0, 0, fmt.Errorf("read last index of raft log: %w", err)
-	}
-	return first, last, nil
+func (s *logStore) bounds() (first, last uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sizes.bounds()
 }
 
 // IsMonotonic makes raft drop all of an older log once it has installed a snapshot,
@@ -99,20 +125,14 @@ func (s *logStore) IsMonotonic() bool { return true }
 
 // FirstIndex implements raft.LogStore.
 func (s *logStore) FirstIndex() (uint64, error) {
-	i, err := s.BoltStore.FirstIndex()
-	if err != nil {
-		s.fault.stop(fmt.Errorf("read first index of raft log: %w", err))
-	}
-	return i, nil
+	first, _ := s.bounds()
+	return first, nil
 }
 
 // LastIndex implements raft.LogStore.
 func (s *logStore) LastIndex() (uint64, error) {
-	i, err := s.BoltStore.LastIndex()
-	if err != nil {
-		s.fault.stop(fmt.Errorf("read last index of raft log: %w", err))
-	}
-	return i, nil
+	_, last := s.bounds()
+	return last, nil
 }
 
 // GetLog implements raft.LogStore.
@@ -140,7 +160,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		return nil
 	}
 	done := s.fault.watch(s.stall, "storing raft log entries")
-	err := s.BoltStore.StoreLogs(logs)
+	settled, err := s.write(logs)
 	done()
 	if err != nil {
 		s.fault.stop(fmt.Errorf("store raft log entries: %w", err))
@@ -150,9 +170,74 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		s.sizes.add(l.Index, entrySize(l))
 		s.remember(l)
 	}
+	if settled {
+		s.settled = logs[len(logs)-1].Index
+	}
+	s.evict()
 	grown := s.grown
 	s.mu.Unlock()
 	grown()
+	return nil
+}
+
+// write makes logs durable. It tells whether they are in the database already.
+func (s *logStore) write(logs []*raft.Log) (settled bool, err error) {
+	body, err := encodeRecord(logs)
+	if err != nil {
+		return false, err
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if journalHead+len(body) > journalSize/2 { // little is gained
+		if err := s.drain(); err != nil {
+			return false, err
+		}
+		return true, s.BoltStore.StoreLogs(logs)
+	}
+	if !s.journal.fits(len(body)) {
+		s.turn()
+	}
+	s.fresh = append(s.fresh, logs...)
+	return false, s.journal.append(body)
+}
+
+// turn has the journal's present generation settled, and begins the next. The caller
+// holds writing.
+func (s *logStore) turn() {
+	s.settling.Wait()
+	g := generation{s.journal.gen, s.fresh}
+	s.journal.turn()
+	s.fresh = nil
+	s.settling.Go(func() {
+		if err := s.settle(g); err != nil {
+			s.fault.stop(err)
+		}
+	})
+}
+
+// drain settles all that is in the journal. The caller holds writing.
+func (s *logStore) drain() error {
+	s.settling.Wait()
+	if len(s.fresh) == 0 {
+		return nil
+	}
+	g := generation{s.journal.gen, s.fresh}
+	s.journal.turn()
+	s.fresh = nil
+	return s.settle(g)
+}
+
+// settle puts the entries of g into the database.
+func (s *logStore) settle(g generation) error {
+	done := s.fault.watch(s.stall, "moving raft log entries out of the journal")
+	defer done()
+	if err := settleGeneration(s.BoltStore, g); err != nil {
+		return fmt.Errorf("move raft log entries out of the journal: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settled = g.logs[len(g.logs)-1].Index
+	s.evict()
 	return nil
 }
 
@@ -167,11 +252,20 @@ func (s *logStore) setGrown(f func()) {
 // that appends get their turn; a tail goes at once, as a part of one that contradicts
 // the leader's may not survive a crash.
 func (s *logStore) DeleteRange(lo, hi uint64) error {
-	_, last, err := s.bounds()
+	s.writing.Lock()
+	err := s.drain() // what is deleted must not come back from the journal
+	s.writing.Unlock()
 	if err != nil {
 		s.fault.stop(err)
 	}
+	_, last := s.bounds()
 	s.forget(lo, hi)
+	s.mu.Lock()
+	s.sizes.remove(lo, hi)
+	if hi >= last {
+		s.settled = min(s.settled, lo-1)
+	}
+	s.mu.Unlock()
 	step := uint64(deleteChunk)
 	if hi >= last {
 		step = hi - lo + 1
@@ -184,9 +278,6 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 			s.fault.stop(fmt.Errorf("delete raft log entries %d to %d: %w", lo, hi, err))
 		}
 	}
-	s.mu.Lock()
-	s.sizes.remove(lo, hi)
-	s.mu.Unlock()
 	if at := s.snapshot(); lo <= at && at < hi {
 		// Only after installing a snapshot does raft delete past it. It goes on believing
 		// in the tail it had: see DESIGN.md, trap 2.
@@ -205,7 +296,12 @@ func (s *logStore) remember(l *raft.Log) {
 	}
 	s.cached[l.Index] = l
 	s.held += entrySize(l)
-	for ; s.held > s.cacheBytes && len(s.cached) > 1; s.oldest++ {
+}
+
+// evict drops the oldest of the cache down to its limit, as far as they are settled. The
+// caller holds mu.
+func (s *logStore) evict() {
+	for ; s.held > s.cacheBytes && s.oldest <= s.settled && len(s.cached) > 1; s.oldest++ {
 		if old, ok := s.cached[s.oldest]; ok {
 			s.held -= entrySize(old)
 			delete(s.cached, s.oldest)

@@ -97,10 +97,7 @@ func appendConfiguration(db *raftboltdb.BoltStore, index, term uint64, self api.
 // gap, and the log of a state that was anywhere is not gone. A peer that has forgotten
 // its votes and entries may not take part under its old name.
 func (c *Consensus) check(newest snapshotMeta) error {
-	first, last, err := c.logs.bounds()
-	if err != nil {
-		return err
-	}
+	first, last := c.logs.bounds()
 	at := c.st.Applied()
 	switch {
 	case at > 0 && last == 0 && newest.Index == 0:

@@ -12,6 +12,14 @@ type logSizes struct {
 // last is the index of the newest entry.
 func (s *logSizes) last() uint64 { return s.before + uint64(len(s.ends)) }
 
+// bounds tells the first and last index, both 0 where there are no entries.
+func (s *logSizes) bounds() (first, last uint64) {
+	if len(s.ends) == 0 {
+		return 0, 0
+	}
+	return s.before + 1, s.last()
+}
+
 // upTo tells the bytes of all entries up to index.
 func (s *logSizes) upTo(index uint64) int64 {
 	if index <= s.before {

@@ -234,7 +234,7 @@ func TestTrap5_StorageErrorEndsThePeer(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 3, quick)
 	leader := g.leader()
-	check(t, leader.c.logs.BoltStore.Close()) // all that follows fails
+	check(t, leader.c.logs.journal.close()) // all that follows fails
 	ctx, cancel := context.WithTimeout(g.ctx(), 5*time.Second)
 	defer cancel()
 	if out, err := leader.c.Commit(ctx, []api.Op{pinOp("a")}); api.KindOf(err) != api.Unknown {
