@@ -50,10 +50,7 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	}
 	in := web.NewBody(w, r)
 	defer context.AfterFunc(r.Context(), in.Stop)()
-	up, err := newUpload(bufio.NewReaderSize(in, 64<<10), attrs["boundary"])
-	if err != nil {
-		return err
-	}
+	up := web.NewUpload(bufio.NewReaderSize(in, 64<<10), attrs["boundary"])
 	if p.StreamChannels {
 		return h.addStreamed(w, r, up, p)
 	}
@@ -62,12 +59,12 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 
 // addStreamed answers with a line for each thing added. The trailers are there only
 // where the add failed after the first.
-func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *upload, p api.AddParams) error {
+func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *web.Upload, p api.AddParams) error {
 	s := web.NewStream(w)
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("X-Chunked-Output", "1")
 	_, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error { return s.Send(out) })
-	if err = up.blame(err); err != nil {
+	if err = up.Blame(err); err != nil {
 		return h.end(r, s, err)
 	}
 	if err := s.Start(); err != nil { // 200 where there was no line
@@ -77,7 +74,7 @@ func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *upload
 }
 
 // addBuffered answers with one array, once all is added.
-func (h *handler) addBuffered(w http.ResponseWriter, r *http.Request, up *upload, p api.AddParams) error {
+func (h *handler) addBuffered(w http.ResponseWriter, r *http.Request, up *web.Upload, p api.AddParams) error {
 	var lines []byte
 	pin, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error {
 		line, err := json.Marshal(out)
@@ -91,7 +88,7 @@ func (h *handler) addBuffered(w http.ResponseWriter, r *http.Request, up *upload
 		return nil
 	})
 	setIndex(w, pin.Revision)
-	if err = up.blame(err); err != nil {
+	if err = up.Blame(err); err != nil {
 		return err
 	}
 	if len(lines) == 0 {

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -203,8 +205,17 @@ func parseBulk(text []byte, number int, now time.Time) (api.Request, error) {
 	in.DisallowUnknownFields()
 	err := in.Decode(&op)
 	request := api.Request{Pin: api.Pin{Cid: op.Cid}}
-	if err != nil {
+	wrong, ok := err.(*json.UnmarshalTypeError) // that of a CID's own decoder is wrapped
+	switch {
+	case ok && wrong.Field == "":
+		return request, api.Invalid.Errorf("line %d: a JSON %s, not an object", number, wrong.Value)
+	case ok:
+		key := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
+		return request, api.Invalid.Errorf("line %d: %q cannot be a JSON %s", number, key, wrong.Value)
+	case err != nil:
 		return request, api.Invalid.Errorf("line %d: %w", number, err)
+	case !utf8.Valid(text):
+		return request, api.Invalid.Errorf("line %d: it is not UTF-8", number)
 	}
 	if _, err := in.Token(); !errors.Is(err, io.EOF) {
 		return request, api.Invalid.Errorf("line %d: there is more than one object", number)

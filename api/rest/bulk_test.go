@@ -264,6 +264,24 @@ func TestBulk_StopsReadingWhenTheClientTakesNoResults(t *testing.T) {
 	}
 }
 
+func TestParseBulk_SaysWhatIsWrong(t *testing.T) {
+	const c = `{"cid":"` + cid0 + `"`
+	for text, want := range map[string]string{
+		`"x"`:                                "line 7: a JSON string, not an object",
+		`{"cid":5}`:                          "line 7: a CID must be a string: json: cannot unmarshal number into Go value of type string",
+		`5`:                                  "line 7: a JSON number, not an object",
+		c + `,"replication_factor_min":"2"}`: `line 7: "replication_factor_min" cannot be a JSON string`,
+		c + `,"metadata":{"a":1}}`:           `line 7: "metadata" cannot be a JSON number`,
+		c + `,"name":"` + "\xff" + `"}`:      "line 7: it is not UTF-8",
+		c + `,"replicas":2}`:                 `line 7: json: unknown field "replicas"`,
+	} {
+		req, err := parseBulk([]byte(text), 7, time.Now())
+		if api.KindOf(err) != api.Invalid || err.Error() != want || req.Pin.Cid.Defined() != strings.HasPrefix(text, c) {
+			t.Errorf("%s: got %v of %v, want %q", text, err, req.Pin.Cid, want)
+		}
+	}
+}
+
 func FuzzParseBulk(f *testing.F) {
 	for _, s := range []string{`{"cid":"` + cid0 + `"}`, `{"op":"unpin","cid":"` + cid1 + `"}`, `{"cid":null,"metadata":{"a":"b"}}`, `{"cid":"` + cid0 + `","origins":[null,"/ip4/1.2.3.4/tcp/1/p2p/` + p0 + `"]}`,
 		`{"cid":"` + cid0 + `","expire_at":"9999-12-31T23:59:59-23:59","name":"\ud800"}`, `{"cid":"` + cid0 + `","user_allocations":["` + p0 + `",""]}`, `{`, `null`, `[]`, "{\"name\":\"\xff\"}"} {
