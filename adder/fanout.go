@@ -2,7 +2,6 @@ package adder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -161,17 +160,17 @@ func (f *fanout) enough(ctx context.Context) error {
 		return err
 	}
 	var kind api.Kind
-	var causes []error
+	var causes error
 	for _, d := range f.dests {
-		if d.alive() {
-			continue
-		}
-		causes = append(causes, fmt.Errorf("peer %s: %w", d.peer, d.err))
-		if kind == "" {
-			kind = api.KindOf(d.err)
+		switch {
+		case d.alive():
+		case causes == nil:
+			causes, kind = fmt.Errorf("peer %s: %w", d.peer, d.err), api.KindOf(d.err)
+		default:
+			causes = fmt.Errorf("%w; peer %s: %w", causes, d.peer, d.err)
 		}
 	}
-	return kind.Errorf("add needs %d destinations and has %d of %d left: %w", f.min, left, len(f.dests), errors.Join(causes...))
+	return kind.Errorf("add needs %d destinations and has %d of %d left: %w", f.min, left, len(f.dests), causes)
 }
 
 // commit ends the add on all destinations once they have all blocks, and returns

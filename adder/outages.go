@@ -21,7 +21,7 @@ type outages struct {
 // or its caller who has gone, says nothing of the peer.
 func (o *outages) lost(ctx context.Context, peer api.PeerID, err error) {
 	level := slog.LevelDebug
-	if ctx.Err() == nil && api.KindOf(err) != api.Invalid {
+	if kind := api.KindOf(err); ctx.Err() == nil && kind != api.Invalid && kind != api.TooLarge {
 		o.mu.Lock()
 		if !o.out[peer] {
 			o.out[peer], level = true, slog.LevelWarn
