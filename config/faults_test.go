@@ -50,6 +50,7 @@ func TestLoad_Faults(t *testing.T) {
 		"no address":           {`{"cluster":{"listen_multiaddress":"0.0.0.0:9096"}}`, nil, `cluster.listen_multiaddress: `},
 		"port":                 {`{"embedded":{"gateway_listen_multiaddress":"/ip4/127.0.0.1/tcp/80800"}}`, nil, `embedded.gateway_listen_multiaddress: "/ip4/127.0.0.1/tcp/80800" is not an address`},
 		"gateway on UDP":       {`{"embedded":{"gateway_listen_multiaddress":"/ip4/127.0.0.1/udp/80"}}`, nil, `embedded.gateway_listen_multiaddress: "/ip4/127.0.0.1/udp/80" is not a TCP address`},
+		"gateway's host":       {`{"embedded":{"gateway_hosts":["127.0.0.1"]}}`, nil, `embedded.gateway_hosts: "127.0.0.1" is not a host name in lower case`},
 		"peer without its ID":  {`{"cluster":{"peer_addresses":["/ip4/10.0.0.1/tcp/9096"]}}`, nil, `cluster.peer_addresses: "/ip4/10.0.0.1/tcp/9096" does not end in /p2p and a peer's ID`},
 		"name with a newline":  {`{"cluster":{"peername":"a\nb"}}`, nil, `cluster.peername: "a\nb" must be printable`},
 		"certificate alone":    {`{"api":{"restapi":{"ssl_cert_file":"a"}}}`, nil, `api.restapi.ssl_cert_file: is without ssl_key_file; give both or neither`},

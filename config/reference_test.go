@@ -165,7 +165,9 @@ func TestLoad_WarnsOfWhatHasNoMeaning(t *testing.T) {
 		"a variable with a successor": {`{}`, "CLUSTER_RAFT_INITPEERSET=a", "with a token"},
 		"a misspelt variable":         {`{}`, "CLUSTER_PEERNAM=a", "did you mean CLUSTER_PEERNAME?"},
 		"somebody's variable":         {`{}`, "CLUSTER_SERVICE_HOST=10.0.0.1", "CLUSTER_SERVICE_HOST means nothing"},
-		"repair switched off":         {`{"cluster":{"disable_repinning":true}}`, "", "not placed anew"},
+		"a gateway beside Kubo": {`{"ipfs_connector":{"ipfshttp":{"node_multiaddress":"/ip4/127.0.0.1/tcp/5001"}}}`,
+			"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/8080", "Kubo's own gateway"},
+		"repair switched off": {`{"cluster":{"disable_repinning":true}}`, "", "not placed anew"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, warnings, err := Load(write(t, tt.file), []string{tt.variable})
