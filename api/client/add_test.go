@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path"
 	"reflect"
 	"strings"
 	"testing"
@@ -19,35 +18,24 @@ import (
 	"github.com/ipfs/boxo/files"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 // sums puts out the name and hash of each file.
 func sums(_ context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) error {
-	var walk func(files.Directory, string) error
-	walk = func(dir files.Directory, at string) error {
-		it := dir.Entries()
-		for it.Next() {
-			name := path.Join(at, it.Name())
-			switch n := it.Node().(type) {
-			case files.Directory:
-				if err := walk(n, name); err != nil {
-					return err
-				}
-			case files.File:
-				h := sha256.New()
-				size, err := io.Copy(h, n)
-				if err != nil {
-					return err
-				}
-				if err := out(api.AddedOutput{Name: fmt.Sprintf("%s %x", name, h.Sum(nil)), Size: uint64(size)}); err != nil {
-					return err
-				}
-			}
+	return apitest.Walk(dir, func(name string, n files.Node) error {
+		f, ok := n.(files.File)
+		if !ok {
+			return nil
 		}
-		return it.Err()
-	}
-	return walk(dir, "")
+		h := sha256.New()
+		size, err := io.Copy(h, f)
+		if err != nil {
+			return err
+		}
+		return out(api.AddedOutput{Name: fmt.Sprintf("%s %x", name, h.Sum(nil)), Size: uint64(size)})
+	})
 }
 
 func TestClient_AddSendsFilesWhole(t *testing.T) {

@@ -22,15 +22,16 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 	"github.com/pinfold-cluster/pinfold/api/rest"
 	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 const (
-	p0   = "12D3KooWELFZK4psu4xA4FABPWpckzW8PRc3b4pGKQHks4uqaXSG"
-	p1   = "12D3KooWMPrfBEZDMyNn1dVxBcMck2cmJgL3iqLS772Tm9sDaSDB"
-	cid0 = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPBdG"
-	cid1 = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+	p0   = apitest.Peer0
+	p1   = apitest.Peer1
+	cid0 = apitest.Cid0
+	cid1 = apitest.Cid1
 )
 
 var me, _ = api.ParsePeerID(p0)
@@ -189,24 +190,6 @@ func (p *peer) start(t *testing.T, o web.Options, co Options) *Client {
 	return c
 }
 
-func mustCid(t testing.TB, s string) api.Cid {
-	t.Helper()
-	c, err := api.ParseCid(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func peerID(t testing.TB, s string) api.PeerID {
-	t.Helper()
-	id, err := api.ParsePeerID(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
 func collect[T any](seq iter.Seq2[T, error]) (all []T, err error) {
 	for v, e := range seq {
 		if e != nil {
@@ -228,13 +211,13 @@ func code(err error) int {
 func TestClient_Pins(t *testing.T) {
 	c := new(peer).start(t, web.Options{}, Options{})
 	ctx := t.Context()
-	c0, c1 := mustCid(t, cid0), mustCid(t, cid1)
+	c0, c1 := apitest.Cid(t, cid0), apitest.Cid(t, cid1)
 	m, err := multiaddr.NewMultiaddr("/ip4/1.2.3.4/tcp/1/p2p/" + p0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := api.PinOptions{ReplicationFactorMin: 1, ReplicationFactorMax: 2, Name: "a&b=c", Mode: api.PinDirect, ShardSize: 3,
-		UserAllocations: []api.PeerID{peerID(t, p0), peerID(t, p1)}, ExpireAt: time.Now().Add(time.Hour).Round(0),
+		UserAllocations: []api.PeerID{apitest.PeerID(t, p0), apitest.PeerID(t, p1)}, ExpireAt: time.Now().Add(time.Hour).Round(0),
 		Metadata: map[string]string{"k": "v", "ü ": ""}, PinUpdate: c1, Origins: []api.Multiaddr{m}}
 	pin, err := c.Pin(ctx, c0, o)
 	if err != nil {
@@ -282,7 +265,7 @@ func TestClient_Pins(t *testing.T) {
 func TestClient_Statuses(t *testing.T) {
 	c := new(peer).start(t, web.Options{}, Options{})
 	ctx := t.Context()
-	c0, c1 := mustCid(t, cid0), mustCid(t, cid1)
+	c0, c1 := apitest.Cid(t, cid0), apitest.Cid(t, cid1)
 	for _, local := range []bool{false, true} {
 		name := fmt.Sprint(local)
 		if info, err := c.Status(ctx, c0, local); err != nil || info.Name != name || info.PeerMap[p0].Cause != api.CauseStalled {
@@ -315,10 +298,10 @@ func TestClient_Peers(t *testing.T) {
 	if all, err := collect(c.Peers(ctx)); err != nil || len(all) != 2 || all[1].PeerName != "b" {
 		t.Errorf("got %+v, %v", all, err)
 	}
-	if err := c.RemovePeer(ctx, peerID(t, p0)); err != nil {
+	if err := c.RemovePeer(ctx, apitest.PeerID(t, p0)); err != nil {
 		t.Error(err)
 	}
-	if err := c.RemovePeer(ctx, peerID(t, p1)); code(err) != 404 {
+	if err := c.RemovePeer(ctx, apitest.PeerID(t, p1)); code(err) != 404 {
 		t.Errorf("got %v", err)
 	}
 	if token, err := c.Invite(ctx, 2*time.Hour); err != nil || token != "T2h0m0s" {
@@ -345,7 +328,7 @@ func TestClient_Peers(t *testing.T) {
 }
 
 func TestClient_ListThatBreaksOffIsAnError(t *testing.T) {
-	p := &peer{broken: errors.New("bad block"), pins: map[string]api.Pin{"a": {Cid: mustCid(t, cid0), Type: api.PinData}}}
+	p := &peer{broken: errors.New("bad block"), pins: map[string]api.Pin{"a": {Cid: apitest.Cid(t, cid0), Type: api.PinData}}}
 	c := p.start(t, web.Options{}, Options{})
 	all, err := collect(c.Allocations(t.Context()))
 	if len(all) != 1 || code(err) != 500 || !strings.Contains(err.Error(), "bad block") {
@@ -369,7 +352,7 @@ func TestClient_ListThatBreaksOffIsAnError(t *testing.T) {
 
 // What ends a stream has the kind that it had on the other side.
 func TestClient_ErrorsKeepTheirKind(t *testing.T) {
-	pins := map[string]api.Pin{"a": {Cid: mustCid(t, cid0), Type: api.PinData}}
+	pins := map[string]api.Pin{"a": {Cid: apitest.Cid(t, cid0), Type: api.PinData}}
 	for _, kind := range []api.Kind{api.Invalid, api.NotFound, api.Conflict, api.Denied, api.TooLarge, api.Full, api.Unavailable, api.Unknown,
 		api.Unsupported, api.Internal, api.Lagging} {
 		c := (&peer{broken: kind.Errorf("no luck"), pins: pins}).start(t, web.Options{}, Options{})
@@ -401,7 +384,7 @@ func TestClient_Bulk(t *testing.T) {
 	if err != nil || len(all) != 4 {
 		t.Fatalf("got %+v, %v", all, err)
 	}
-	if all[0].Index != 1 || all[1].Error.Code != 409 || all[2].Error.Code != 400 || all[2].Line != 3 || all[3].Index != 2 || all[3].Cid != mustCid(t, cid0) {
+	if all[0].Index != 1 || all[1].Error.Code != 409 || all[2].Error.Code != 400 || all[2].Line != 3 || all[3].Index != 2 || all[3].Cid != apitest.Cid(t, cid0) {
 		t.Fatalf("got %+v", all)
 	}
 }
@@ -502,7 +485,7 @@ func TestClient_AnswersThatAreNotOurs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = c.Pin(t.Context(), mustCid(t, cid0), api.PinOptions{})
+		_, err = c.Pin(t.Context(), apitest.Cid(t, cid0), api.PinOptions{})
 		if code(err) != tc.code || err == nil || tc.text != "" && err.Error() != tc.text {
 			t.Errorf("%s: got %v, want %q", name, err, tc.text)
 		}

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"path"
 	"reflect"
 	"strings"
 	"testing"
@@ -20,26 +19,19 @@ import (
 	"github.com/ipfs/boxo/files"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 )
 
 // readAll adds nothing: it reads dir whole and puts out each file's path and size.
 func readAll(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error) {
-	return api.Pin{}, walk(dir, "", out)
+	return api.Pin{}, walk(dir, out)
 }
 
-func walk(dir files.Directory, at string, out func(api.AddedOutput) error) error {
-	it := dir.Entries()
-	for it.Next() {
-		name := path.Join(at, it.Name())
-		switch n := it.Node().(type) {
-		case files.Directory:
-			if err := walk(n, name, out); err != nil {
-				return err
-			}
+func walk(dir files.Directory, out func(api.AddedOutput) error) error {
+	return apitest.Walk(dir, func(name string, n files.Node) error {
+		switch n := n.(type) {
 		case *files.Symlink:
-			if err := out(api.AddedOutput{Name: name + "->" + n.Target}); err != nil {
-				return err
-			}
+			return out(api.AddedOutput{Name: name + "->" + n.Target})
 		case files.File:
 			if _, err := n.Size(); !errors.Is(err, files.ErrNotSupported) {
 				return fmt.Errorf("size of %s: %v", name, err)
@@ -48,12 +40,10 @@ func walk(dir files.Directory, at string, out func(api.AddedOutput) error) error
 			if err != nil {
 				return fmt.Errorf("read %s: %w", name, err)
 			}
-			if err := out(api.AddedOutput{Name: name, Size: uint64(size)}); err != nil {
-				return err
-			}
+			return out(api.AddedOutput{Name: name, Size: uint64(size)})
 		}
-	}
-	return it.Err()
+		return nil
+	})
 }
 
 // form makes a multipart body of parts: name and content, a name with a slash at its
@@ -396,7 +386,7 @@ func TestAdd_TruncatedUploadPinsNothing(t *testing.T) {
 func TestAdd_GoneClientCancels(t *testing.T) {
 	read, ended := make(chan bool), make(chan error, 1)
 	c := &cluster{add: func(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error) {
-		err := walk(dir, "", func(api.AddedOutput) error { return nil })
+		err := walk(dir, func(api.AddedOutput) error { return nil })
 		read <- err == nil
 		<-ctx.Done()
 		ended <- ctx.Err()

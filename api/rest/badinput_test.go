@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 )
 
 // refused checks that body is one error object with the answer's status, a 4xx (or
@@ -173,7 +174,7 @@ func TestPinOptions_TooMuchForARecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := api.Encode(api.NewPin(mustCid(t, cid0), o, now))
+	b, err := api.Encode(api.NewPin(apitest.Cid(t, cid0), o, now))
 	if err != nil || len(b) > api.MaxRecordSize {
 		t.Fatalf("a record of %d bytes, %v", len(b), err)
 	}
@@ -204,7 +205,7 @@ func FuzzPinOptions(f *testing.F) {
 			return
 		}
 		// What is let in can be kept, and shown.
-		pin := api.NewPin(mustCid(t, cid0), o, now)
+		pin := api.NewPin(apitest.Cid(t, cid0), o, now)
 		record, err := api.Encode(pin)
 		if err != nil || len(record) > api.MaxRecordSize {
 			t.Fatalf("record of %d bytes: %v", len(record), err)

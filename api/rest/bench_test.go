@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 )
 
 func benchServer(b *testing.B, c *cluster) string {
@@ -63,9 +64,9 @@ func (d discard) WriteHeader(int)             {}
 
 func BenchmarkAllocations(b *testing.B) {
 	pin := api.Pin{PinOptions: api.PinOptions{ReplicationFactorMin: 2, ReplicationFactorMax: 3, Name: "a file"}, Type: api.PinData,
-		Allocations: []api.PeerID{peerID(b, p0), peerID(b, p1)}, MaxDepth: -1, Timestamp: time.Unix(1795218285, 0)}
+		Allocations: []api.PeerID{apitest.PeerID(b, p0), apitest.PeerID(b, p1)}, MaxDepth: -1, Timestamp: time.Unix(1795218285, 0)}
 	for name, id := range map[string]string{"v0": cid0, "v1": cid1} {
-		pin.Cid = mustCid(b, id)
+		pin.Cid = apitest.Cid(b, id)
 		p := pin
 		b.Run(name, func(b *testing.B) {
 			c := &cluster{all: func(yield func(api.Pin, error) bool) {
@@ -90,10 +91,10 @@ func BenchmarkAllocations(b *testing.B) {
 }
 
 func BenchmarkStatuses(b *testing.B) {
-	info := api.GlobalPinInfo{Cid: mustCid(b, cid1), Name: "a file", Allocations: []api.PeerID{peerID(b, p0), peerID(b, p1)}, Created: time.Unix(1795218285, 0),
+	info := api.GlobalPinInfo{Cid: apitest.Cid(b, cid1), Name: "a file", Allocations: []api.PeerID{apitest.PeerID(b, p0), apitest.PeerID(b, p1)}, Created: time.Unix(1795218285, 0),
 		PeerMap: map[string]api.PinInfoShort{}}
 	for i := range 3 {
-		info.PeerMap[fmt.Sprint(p0, i)] = api.PinInfoShort{PeerName: "peer", IPFS: peerID(b, p1), Status: api.StatusPinned, Timestamp: time.Unix(1795218285, 0)}
+		info.PeerMap[fmt.Sprint(p0, i)] = api.PinInfoShort{PeerName: "peer", IPFS: apitest.PeerID(b, p1), Status: api.StatusPinned, Timestamp: time.Unix(1795218285, 0)}
 	}
 	c := &cluster{list: func(api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error] {
 		return func(yield func(api.GlobalPinInfo, error) bool) {

@@ -19,14 +19,15 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 const (
-	p0   = "12D3KooWELFZK4psu4xA4FABPWpckzW8PRc3b4pGKQHks4uqaXSG"
-	p1   = "12D3KooWMPrfBEZDMyNn1dVxBcMck2cmJgL3iqLS772Tm9sDaSDB"
-	cid0 = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPBdG"
-	cid1 = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+	p0   = apitest.Peer0
+	p1   = apitest.Peer1
+	cid0 = apitest.Cid0
+	cid1 = apitest.Cid1
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -236,24 +237,6 @@ func do(t *testing.T, method, url string, body io.Reader, header ...string) (*ht
 		t.Fatal(err)
 	}
 	return res, string(b)
-}
-
-func mustCid(t testing.TB, s string) api.Cid {
-	t.Helper()
-	c, err := api.ParseCid(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func peerID(t testing.TB, s string) api.PeerID {
-	t.Helper()
-	p, err := api.ParsePeerID(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 // seq yields items, then err where it is not nil.

@@ -11,6 +11,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 )
 
 // The server's zone is one that shows where a time is not put in it.
@@ -20,8 +21,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestHandler_GoldenAnswers(t *testing.T) {
-	P0, P1 := peerID(t, p0), peerID(t, p1)
-	c0, c1 := mustCid(t, cid0), mustCid(t, cid1)
+	P0, P1 := apitest.PeerID(t, p0), apitest.PeerID(t, p1)
+	c0, c1 := apitest.Cid(t, cid0), apitest.Cid(t, cid1)
 	at := time.Unix(1795218285, 0).UTC()
 	record := api.Pin{PinOptions: api.PinOptions{ReplicationFactorMin: 2, ReplicationFactorMax: 3, Name: "n", Mode: api.PinDirect,
 		ExpireAt: at.Add(time.Hour), Metadata: map[string]string{}, UserAllocations: []api.PeerID{P1}},
@@ -201,7 +202,7 @@ func TestHandler_ErrorsHaveTheStatusOfTheirKind(t *testing.T) {
 }
 
 func TestHandler_StreamThatBreaksOffHasATrailer(t *testing.T) {
-	pin := api.Pin{Cid: mustCid(t, cid0), Type: api.PinData}
+	pin := api.Pin{Cid: apitest.Cid(t, cid0), Type: api.PinData}
 	c := &cluster{all: seq(errors.New("bad block"), pin, pin), peers: seq(api.Unavailable.Errorf("late"), api.Peer{})}
 	url := c.serve(t)
 	for path, want := range map[string]string{"/allocations": "bad block", "/peers": "late"} {

@@ -6,13 +6,13 @@ import (
 	"io"
 	"mime/multipart"
 	"net/url"
-	"path"
 	"strings"
 	"testing"
 
 	"github.com/ipfs/boxo/files"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 )
 
 // part of a multipart body: its path, type and content.
@@ -35,30 +35,19 @@ func multipartBody(parts ...part) string {
 // listing tells all that is in dir.
 func listing(dir files.Directory) (string, error) {
 	var b strings.Builder
-	var walk func(dir files.Directory, at string) error
-	walk = func(dir files.Directory, at string) error {
-		it := dir.Entries()
-		for it.Next() {
-			name := path.Join(at, it.Name())
-			switch n := it.Node().(type) {
-			case files.Directory:
-				fmt.Fprintf(&b, "%s/\n", name)
-				if err := walk(n, name); err != nil {
-					return err
-				}
-			case *files.Symlink:
-				fmt.Fprintf(&b, "%s -> %s\n", name, n.Target)
-			case files.File:
-				text, err := io.ReadAll(n)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(&b, "%s: %s\n", name, text)
-			}
+	err := apitest.Walk(dir, func(name string, n files.Node) error {
+		switch n := n.(type) {
+		case files.Directory:
+			fmt.Fprintf(&b, "%s/\n", name)
+		case *files.Symlink:
+			fmt.Fprintf(&b, "%s -> %s\n", name, n.Target)
+		case files.File:
+			text, err := io.ReadAll(n)
+			fmt.Fprintf(&b, "%s: %s\n", name, text)
+			return err
 		}
-		return it.Err()
-	}
-	err := walk(dir, "")
+		return nil
+	})
 	return b.String(), err
 }
 
