@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/ipfs/boxo/bitswap"
+	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/boxo/keystore"
@@ -47,8 +48,9 @@ type Node struct {
 
 	blocks  *blocks.Store
 	pins    *pins.Store
-	local   blockstore.Blockstore // blocks, with identity CIDs
-	bitswap *bitswap.Bitswap      // nil: off line
+	local   blockstore.Blockstore          // blocks, with identity CIDs
+	bitswap *bitswap.Bitswap               // nil: off line
+	asked   *bsnetwork.ConnectEventManager // which peers bitswap asks
 	service blockservice.BlockService
 	here    blockservice.BlockService // service without the exchange
 	files   filesTree

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/bitswap"
+	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	ex "github.com/ipfs/boxo/exchange"
 	blocks "github.com/ipfs/go-block-format"
@@ -34,7 +35,8 @@ const (
 
 // newBitswap begins to exchange blocks over the data host.
 func newBitswap(n *Node) *bitswap.Bitswap {
-	return bitswap.New(context.Background(), bsnet.NewFromIpfsHost(n.host), discovery{n}, n.local,
+	n.asked = bsnetwork.NewConnectEventManager()
+	return bitswap.New(context.Background(), bsnet.NewFromIpfsHost(n.host, bsnet.WithConnectEventManager(n.asked)), discovery{n}, n.local,
 		bitswap.WithPeerBlockRequestFilter(n.mayFetch),
 		bitswap.ProviderSearchDelay(searchDelay),
 		bitswap.RebroadcastDelay(rebroadcast),
@@ -226,6 +228,16 @@ func (s *session) end() {
 	s.idle = time.Now()
 }
 
+// askAgain has bitswap ask a connected peer that it gave up: after a few messages that
+// could not be sent it would else do so only over a new connection, however long this
+// one lasts.
+func (n *Node) askAgain(id peer.ID) {
+	n.asked.Connected(id)
+	if n.host.Network().Connectedness(id) != network.Connected { // it has gone meanwhile
+		n.asked.Disconnected(id)
+	}
+}
+
 // reach connects to peers, and returns once one of them is connected or all have
 // failed; the other attempts go on for at most dialTimeout.
 func (n *Node) reach(ctx context.Context, peers []peer.AddrInfo) {
@@ -236,6 +248,7 @@ func (n *Node) reach(ctx context.Context, peers []peer.AddrInfo) {
 		case p.ID == n.host.ID():
 		case n.host.Network().Connectedness(p.ID) == network.Connected:
 			connected = true
+			n.askAgain(p.ID)
 		case len(dial) < maxDials:
 			dial = append(dial, p)
 		}
