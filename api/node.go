@@ -14,4 +14,6 @@ type PinnedCid struct {
 type Mark struct {
 	Cid   Cid
 	Since time.Time
+	// Before tells that the CID was pinned before the add, too, by whomever.
+	Before bool
 }

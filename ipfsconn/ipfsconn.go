@@ -48,8 +48,8 @@ type Connector interface {
 	// OpenAdd starts an add of about size bytes, 0 if nobody knows. The room is set
 	// aside until it ends; the error is Full where there is none.
 	OpenAdd(ctx context.Context, size uint64) (Add, error)
-	// Marks lists the pins that adds made and no Pin has taken over, in order of the
-	// CIDs' bytes.
+	// Marks lists the pins of adds that no Pin has taken over, in order of the CIDs'
+	// bytes.
 	Marks(ctx context.Context) iter.Seq2[api.Mark, error]
 	// ClearMark takes the mark off c and leaves it pinned. No mark is no error.
 	ClearMark(ctx context.Context, c api.Cid) error
@@ -82,9 +82,9 @@ type Add = interface {
 	// left. After an error the add can only be aborted.
 	Put(ctx context.Context, bs []blocks.Block) error
 	// Commit returns once all blocks are durable and root, which must be among the
-	// node's blocks (else NotFound), is pinned recursively. The pin is marked unless
-	// root was pinned already. With api.CidUndef nothing is pinned: the blocks are
-	// durable, and left to collection.
+	// node's blocks (else NotFound), is pinned recursively and marked, also where it was
+	// pinned already: whoever pinned it may be about to unpin it. With api.CidUndef
+	// nothing is pinned: the blocks are durable, and left to collection.
 	Commit(ctx context.Context, root api.Cid) error
 	// Abort gives the add up: its blocks are left to collection.
 	Abort() error

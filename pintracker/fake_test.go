@@ -51,6 +51,7 @@ type fakeNode struct {
 	mu      sync.Mutex
 	pinned  map[api.Cid]api.PinMode
 	marks   map[api.Cid]time.Time
+	before  bool // what is marked was pinned before
 	content map[api.Cid]content
 	down    bool
 	pins    map[api.Cid]int // calls of Pin
@@ -189,7 +190,7 @@ func (n *fakeNode) Marks(context.Context) iter.Seq2[api.Mark, error] {
 		marks := maps.Clone(n.marks)
 		n.mu.Unlock()
 		for c, since := range marks {
-			if !yield(api.Mark{Cid: c, Since: since}, nil) {
+			if !yield(api.Mark{Cid: c, Since: since, Before: n.before}, nil) {
 				return
 			}
 		}

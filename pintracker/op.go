@@ -51,7 +51,7 @@ type op struct {
 	phase    phase
 	again    bool // while it runs: asked for anew, so look again once it ends
 	rowed    bool // the journal has a row of it
-	surplus  bool // an unpin that no unpin in the state asked for
+	surplus  bool // an unpin: no pin of it was under way, so a mark is of a later add
 }
 
 // run is what is known of an operation in progress.

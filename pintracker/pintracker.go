@@ -42,7 +42,7 @@ type Node interface {
 	// Pinned lists direct and recursive pins past after, in order of CID bytes.
 	Pinned(ctx context.Context, after api.Cid) iter.Seq2[api.PinnedCid, error]
 	PinStatus(ctx context.Context, c api.Cid) (mode api.PinMode, pinned bool, err error)
-	// Marks lists the pins made by adds that no ClearMark has taken over. ClearMark of a
+	// Marks lists the pins of adds that neither Pin nor ClearMark has taken over. ClearMark of a
 	// CID without one is not an error and it leaves the pin.
 	Marks(ctx context.Context) iter.Seq2[api.Mark, error]
 	ClearMark(ctx context.Context, c api.Cid) error
@@ -190,7 +190,7 @@ func (t *Tracker) Track(p api.Pin) {
 	_, left := t.leaving[p.Cid]
 	if left || t.ops.get(p.Cid) != nil {
 		delete(t.leaving, p.Cid)
-		t.want(p.Cid, unpinOp, 0)
+		t.drop(p.Cid)
 	}
 }
 
@@ -202,8 +202,17 @@ func (t *Tracker) Untrack(p api.Pin) {
 	defer t.mu.Unlock()
 	delete(t.leaving, p.Cid)
 	if p.HeldBy(t.self.ID) || t.ops.get(p.Cid) != nil {
-		t.want(p.Cid, unpinOp, 0)
+		t.drop(p.Cid)
 	}
+}
+
+// drop queues the unpin of what the state no longer asks for. A pin that is done has
+// taken over the mark of the add that it came from: where there is one all the same,
+// c was added again, and that add's pin is on its way into the state. Under mu.
+func (t *Tracker) drop(c api.Cid) {
+	settled := t.ops.get(c) == nil
+	t.want(c, unpinOp, 0)
+	t.ops.get(c).surplus = settled
 }
 
 // Reload tells that the state was replaced as a whole. It does not block.

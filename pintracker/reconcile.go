@@ -127,30 +127,38 @@ func (t *Tracker) wantGone(c api.Cid) {
 }
 
 // sweepMarks queues the unpins of what adds left behind: pins that the pinset has not
-// taken over in Options.MarkAge.
+// taken over in Options.MarkAge. What somebody else had pinned on a shared node before
+// the add stays.
 func (t *Tracker) sweepMarks(ctx context.Context) error {
-	var old []api.Cid
+	var old []api.Mark
 	for m, err := range t.node.Marks(ctx) {
 		if err != nil {
 			return fmt.Errorf("list the marks of adds: %w", err)
 		}
 		if time.Since(m.Since) >= t.o.MarkAge {
-			old = append(old, m.Cid)
+			old = append(old, m)
 		}
 	}
-	for _, c := range old {
-		_, held, err := t.wanted(ctx, c)
+	for _, m := range old {
+		_, stays, err := t.wanted(ctx, m.Cid)
 		if err != nil {
 			return fmt.Errorf("read pinset: %w", err)
 		}
-		if held {
-			if err := t.node.ClearMark(ctx, c); err != nil {
+		if !stays && m.Before && !t.o.Exclusive {
+			ours, err := t.journal.has(m.Cid)
+			if err != nil {
+				return fmt.Errorf("read the tracker journal: %w", err)
+			}
+			stays = !ours
+		}
+		if stays {
+			if err := t.node.ClearMark(ctx, m.Cid); err != nil {
 				return fmt.Errorf("clear the mark of an add: %w", err)
 			}
 			continue
 		}
 		t.mu.Lock()
-		t.wantGone(c)
+		t.wantGone(m.Cid)
 		t.mu.Unlock()
 	}
 	return nil

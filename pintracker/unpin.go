@@ -48,9 +48,9 @@ func (t *Tracker) unpin(ctx context.Context, o *op) verdict {
 }
 
 // protects tells whether an add's mark keeps a pin from an unpin that was asked for at
-// that time: the add's pin may be on its way into the state. One that the state asked
-// to unpin was in the state, so only a mark made since counts; against a surplus pin,
-// every mark does that is not too old.
+// that time: the add's pin may be on its way into the state. While a pin was under way
+// that the state then asked to unpin, the mark may be of its own add, so only one made
+// since counts; against a surplus pin, every mark does that is not too old.
 func (t *Tracker) protects(since time.Time, asked int64, surplus bool) bool {
 	if surplus {
 		return time.Since(since) < t.o.MarkAge

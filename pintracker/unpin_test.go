@@ -161,6 +161,34 @@ func TestTracker_Marks(t *testing.T) {
 			r.unpin(c)
 			time.Sleep(time.Second)
 		}, false, false},
+		{"a shield of what is added again from an unpin of before", func(r *rig, c api.Cid) {
+			add(r, c)
+			r.pin(pinOf(c, me))
+			time.Sleep(time.Minute)
+			add(r, c)
+			time.Sleep(time.Second)
+			r.unpin(c)
+			time.Sleep(time.Minute)
+		}, true, true},
+		{"a shield from losing a holder that is added to again", func(r *rig, c api.Cid) {
+			p := pinOf(c, me)
+			r.pin(p)
+			p.Allocations, p.Leaving = []api.PeerID{other}, []api.PeerID{me}
+			r.pin(p)
+			time.Sleep(time.Minute)
+			add(r, c)
+			time.Sleep(time.Second)
+			p.Leaving = nil
+			r.pin(p)
+			time.Sleep(time.Minute)
+		}, true, true},
+		{"gone an hour after the unpin of what was added again", func(r *rig, c api.Cid) {
+			r.pin(pinOf(c, me))
+			time.Sleep(time.Minute)
+			add(r, c)
+			r.unpin(c)
+			time.Sleep(80 * time.Minute)
+		}, false, false},
 		{"a shield from an unpin that is older", func(r *rig, c api.Cid) {
 			r.pin(pinOf(c, me))
 			time.Sleep(time.Second)
@@ -213,4 +241,26 @@ func TestTracker_UnpinErrorIsToldAndRetried(t *testing.T) {
 		synctest.Wait()
 		r.want(c, api.StatusUnpinned)
 	})
+}
+
+// An add of what the owner of a shared node has pinned, whose pin never comes, takes
+// nothing away.
+func TestTracker_MarkOfAnothersPinGoesAlone(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, Options{})
+			c := numbered(1)
+			r.node.set(func() {
+				r.node.pinned[c], r.node.marks[c], r.node.before = api.PinRecursive, time.Now(), before
+			})
+			r.start()
+			defer r.stop()
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			_, pinned := r.node.pinned[c]
+			if _, marked := r.node.marks[c]; pinned != before || marked {
+				t.Fatalf("pinned before: %v; pinned %v, marked %v", before, pinned, marked)
+			}
+		})
+	}
 }

@@ -61,11 +61,34 @@ func addOfSomethingPinned(t *testing.T, n ipfsconn.Connector) {
 	tree := File(t, 1, 2, 100)
 	Add(t, n, tree)
 	Add(t, n, tree)
-	wantMarks(t, n, tree.Root) // an add again is still nobody's
+	wantMarks(t, n, tree.Root)
+	if m := marks(t, n)[0]; m.Before {
+		t.Fatal("an add again is still nobody's")
+	}
 	pin(t, n, Pin(tree.Root))
 	Add(t, n, tree)
-	wantMarks(t, n) // the pin is somebody's: nothing may take it away for the add
+	wantMarks(t, n, tree.Root) // whoever pinned it may unpin it while the add's pin is on its way
+	if m := marks(t, n)[0]; !m.Before {
+		t.Fatal("the pin is somebody's: nothing may take it away for the add")
+	}
 	wantStatus(t, n, tree.Root, api.PinRecursive, true)
+	pin(t, n, Pin(tree.Root))
+	wantMarks(t, n)
+	Add(t, n, tree)
+	if err := n.ClearMark(t.Context(), tree.Root); err != nil {
+		t.Fatal(err)
+	}
+	wantMarks(t, n)
+	wantStatus(t, n, tree.Root, api.PinRecursive, true)
+
+	other := File(t, 2, 2, 100)
+	Put(t, n, other.Blocks...)
+	pin(t, n, direct(other.Root))
+	Add(t, n, other)
+	wantStatus(t, n, other.Root, api.PinRecursive, true)
+	if ms := marks(t, n); len(ms) != 1 || ms[0].Cid != other.Root || !ms[0].Before {
+		t.Fatalf("marks of what was pinned directly: %+v", ms)
+	}
 }
 
 func commitNeedsItsRoot(t *testing.T, n ipfsconn.Connector) {

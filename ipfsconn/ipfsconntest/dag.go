@@ -36,7 +36,9 @@ func (tree Tree) Over(t testing.TB, leaves ...blocks.Block) Tree {
 	t.Helper()
 	file := unixfs.NewFSNode(unixfs.TFile)
 	node := new(merkledag.ProtoNode)
-	node.SetCidBuilder(cid.V1Builder{Codec: cid.DagProtobuf, MhType: multihash.SHA2_256})
+	if err := node.SetCidBuilder(cid.V1Builder{Codec: cid.DagProtobuf, MhType: multihash.SHA2_256}); err != nil {
+		t.Fatal(err)
+	}
 	for _, b := range leaves {
 		file.AddBlockSize(uint64(len(b.RawData())))
 		if err := node.AddRawLink("", &ipld.Link{Size: uint64(len(b.RawData())), Cid: b.Cid()}); err != nil {
@@ -51,7 +53,9 @@ func Directory(t testing.TB, entries map[string]Tree) Tree {
 	t.Helper()
 	var tree Tree
 	node := new(merkledag.ProtoNode)
-	node.SetCidBuilder(cid.V1Builder{Codec: cid.DagProtobuf, MhType: multihash.SHA2_256})
+	if err := node.SetCidBuilder(cid.V1Builder{Codec: cid.DagProtobuf, MhType: multihash.SHA2_256}); err != nil {
+		t.Fatal(err)
+	}
 	for name, e := range entries {
 		for _, b := range e.Blocks {
 			tree.add(b)

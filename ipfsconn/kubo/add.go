@@ -179,20 +179,24 @@ func (n *Node) commit(ctx context.Context, root api.Cid) error {
 	if err != nil {
 		return err
 	}
+	// The mark first: without its pin it says nothing, and of one that is there it keeps
+	// off an unpin that is on its way.
+	before := pinned
 	if pinned {
-		marked, err := n.marked(ctx, root)
-		if err != nil {
+		if old, marked, err := n.marked(ctx, root); err != nil {
+			return err
+		} else if marked {
+			before = old.Before
+		}
+	}
+	if err := n.mark(ctx, api.Mark{Cid: root, Since: time.Now(), Before: before}); err != nil {
+		return err
+	}
+	if pinned && mode == api.PinRecursive {
+		// An unpin may have come before the mark.
+		if mode, pinned, err = n.PinStatus(ctx, root); err != nil || pinned && mode == api.PinRecursive {
 			return err
 		}
-		if marked {
-			return n.mark(ctx, root, time.Now())
-		}
-		if mode == api.PinRecursive {
-			return nil // somebody's, and so not marked
-		}
-	} else if err := n.mark(ctx, root, time.Now()); err != nil {
-		// The mark first: without its pin it says nothing.
-		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

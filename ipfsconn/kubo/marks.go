@@ -17,45 +17,54 @@ import (
 )
 
 // marksDir is the folder, in the node's MFS, of a file for each mark: its name is the
-// CID, its content when the mark was made (RFC 3339).
+// CID, its content when the mark was made (RFC 3339), and " before" where the CID was
+// pinned before.
 const marksDir = "/pinfold/adds"
 
 func markPath(c api.Cid) url.Values { return url.Values{"arg": {marksDir + "/" + c.String()}} }
 
-func (n *Node) mark(ctx context.Context, c api.Cid, now time.Time) error {
+func (n *Node) mark(ctx context.Context, m api.Mark) error {
+	text := m.Since.Format(time.RFC3339Nano)
+	if m.Before {
+		text += wasPinned
+	}
 	var buf bytes.Buffer
 	w := multipart.NewWriter(&buf)
 	part, err := w.CreateFormFile("data", "data")
 	if err == nil {
-		_, err = io.WriteString(part, now.Format(time.RFC3339Nano))
+		_, err = io.WriteString(part, text)
 	}
 	if err := errors.Join(err, w.Close()); err != nil {
 		return err
 	}
-	args := markPath(c)
+	args := markPath(m.Cid)
 	args.Set("create", "true")
 	args.Set("parents", "true")
 	args.Set("truncate", "true")
 	if err := n.send(ctx, nil, "files/write", args, &upload{&buf, w.FormDataContentType()}); err != nil {
-		return fmt.Errorf("mark %s: %w", c, err)
+		return fmt.Errorf("mark %s: %w", m.Cid, err)
 	}
 	return nil
 }
 
-func (n *Node) marked(ctx context.Context, c api.Cid) (bool, error) {
-	err := n.call(ctx, nil, "files/stat", markPath(c))
+// marked gives the mark of c, whether or not its pin is there.
+func (n *Node) marked(ctx context.Context, c api.Cid) (m api.Mark, ok bool, err error) {
+	m, err = n.readMark(ctx, c)
 	if api.KindOf(err) == api.NotFound {
-		return false, nil
+		return m, false, nil
 	}
-	return err == nil, err
+	return m, err == nil, err
 }
 
 // ClearMark implements ipfsconn.Connector.
 func (n *Node) ClearMark(ctx context.Context, c api.Cid) error {
 	ctx, cancel := context.WithTimeout(ctx, n.o.IPFSRequestTimeout)
 	defer cancel()
-	marked, err := n.marked(ctx, c)
-	if err != nil || !marked {
+	err := n.call(ctx, nil, "files/stat", markPath(c))
+	if api.KindOf(err) == api.NotFound {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if err := n.call(ctx, nil, "files/rm", markPath(c)); err != nil && api.KindOf(err) != api.NotFound {
@@ -80,7 +89,7 @@ func (n *Node) Marks(ctx context.Context) iter.Seq2[api.Mark, error] {
 			}
 			m := api.Mark{Cid: c}
 			if err == nil {
-				m.Since, err = n.markedSince(ctx, c)
+				m, err = n.readMark(ctx, c)
 			}
 			if api.KindOf(err) == api.NotFound {
 				continue // taken over meanwhile
@@ -115,19 +124,24 @@ func (n *Node) listMarks(ctx context.Context) ([]api.Cid, error) {
 	return cids, nil
 }
 
-func (n *Node) markedSince(ctx context.Context, c api.Cid) (time.Time, error) {
+// wasPinned ends the file of a mark of what was pinned before.
+const wasPinned = " before"
+
+func (n *Node) readMark(ctx context.Context, c api.Cid) (m api.Mark, err error) {
+	m.Cid = c
 	body, err := n.post(ctx, "files/read", markPath(c), nil)
 	if err != nil {
-		return time.Time{}, err
+		return m, err
 	}
 	defer body.Close()
-	text, err := io.ReadAll(io.LimitReader(body, 64))
+	content, err := io.ReadAll(io.LimitReader(body, 64))
 	if err := errors.Join(err, body.fault()); err != nil {
-		return time.Time{}, fmt.Errorf("mark of %s: %w", c, err)
+		return m, fmt.Errorf("mark of %s: %w", c, err)
 	}
-	since, err := time.Parse(time.RFC3339Nano, string(text))
-	if err != nil {
-		return time.Time{}, api.Internal.Errorf("mark of %s: %w", c, err)
+	text, before := strings.CutSuffix(string(content), wasPinned)
+	m.Before = before
+	if m.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+		return m, api.Internal.Errorf("mark of %s: %w", c, err)
 	}
-	return since, nil
+	return m, nil
 }

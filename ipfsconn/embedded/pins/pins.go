@@ -21,7 +21,7 @@ import (
 // Prefixes of the keys that this package owns in the database.
 const (
 	prefixPin  = 'p' // + the CID's bytes: a Pin in CBOR
-	prefixMark = 'm' // + the CID's bytes: Unix nanoseconds, 8 bytes, since when
+	prefixMark = 'm' // + the CID's bytes: Unix nanoseconds, 8 bytes, since when; and a byte 1 where it was pinned before
 )
 
 // State says how much of a pinned DAG is known to be here.
@@ -43,10 +43,11 @@ type Pin struct {
 	Tried int64       `cbor:"4,keyasint,omitempty"` // Unix seconds; of a Partial one, when its fetch last began
 }
 
-// Mark is a pin that an add made at Since.
+// Mark is a pin that an add made, or made again, at Since.
 type Mark struct {
-	Cid   api.Cid
-	Since time.Time
+	Cid    api.Cid
+	Since  time.Time
+	Before bool // it was pinned before
 }
 
 // Store keeps pins. It is safe for concurrent use.
@@ -114,9 +115,8 @@ func (s *Store) finish(p Pin) error {
 	return nil
 }
 
-// Add pins c recursively for an add, and marks it unless it was pinned so already
-// without a mark. It returns once that and all writes to the database before it are
-// durable.
+// Add pins c recursively for an add, and marks it. It returns once that and all writes
+// to the database before it are durable.
 func (s *Store) Add(c api.Cid, size uint64, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,10 +124,14 @@ func (s *Store) Add(c api.Cid, size uint64, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	marked, err := s.marked(c)
+	mark, marked, err := s.mark(c)
 	if err != nil {
 		return err
 	}
+	if !marked {
+		mark.Before = ok && old.State != Partial
+	}
+	mark.Since = now
 	b := s.db.NewBatch()
 	defer b.Close()
 	if !ok || old.State == Partial || old.Mode != api.PinRecursive {
@@ -135,13 +139,7 @@ func (s *Store) Add(c api.Cid, size uint64, now time.Time) error {
 			return err
 		}
 	}
-	// A direct pin that somebody else made stays wanted: no mark, which would take it away.
-	if !ok || old.State == Partial || marked {
-		if err := b.Set(key(prefixMark, c), binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano())), nil); err != nil {
-			return err
-		}
-	}
-	if err := b.LogData(nil, nil); err != nil { // an empty batch would not be synced
+	if err := b.Set(key(prefixMark, c), mark.row(), nil); err != nil {
 		return err
 	}
 	if err := b.Commit(pebble.Sync); err != nil {
@@ -191,7 +189,7 @@ func (s *Store) Forget(c api.Cid, t time.Time) error {
 func (s *Store) ClearMark(c api.Cid) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ok, err := s.marked(c); err != nil || !ok {
+	if _, ok, err := s.mark(c); err != nil || !ok {
 		return err
 	}
 	if err := s.db.Delete(key(prefixMark, c), pebble.Sync); err != nil {
@@ -200,15 +198,16 @@ func (s *Store) ClearMark(c api.Cid) error {
 	return nil
 }
 
-func (s *Store) marked(c api.Cid) (bool, error) {
-	_, closer, err := s.db.Get(key(prefixMark, c))
+func (s *Store) mark(c api.Cid) (m Mark, ok bool, err error) {
+	v, closer, err := s.db.Get(key(prefixMark, c))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
+		return m, false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("get mark of %s: %w", c, err)
+		return m, false, fmt.Errorf("get mark of %s: %w", c, err)
 	}
-	return true, closer.Close()
+	m, err = decodeMark(c, v)
+	return m, err == nil, errors.Join(err, closer.Close())
 }
 
 func (s *Store) put(p Pin, o *pebble.WriteOptions) error {
@@ -317,10 +316,19 @@ func decode(c api.Cid, v []byte) (Pin, error) {
 }
 
 func decodeMark(c api.Cid, v []byte) (Mark, error) {
-	if len(v) != 8 {
+	before := len(v) == 9 && v[8] == 1
+	if len(v) != 8 && !before {
 		return Mark{}, api.Internal.Errorf("mark of %s: bad row %x", c, v)
 	}
-	return Mark{Cid: c, Since: time.Unix(0, int64(binary.BigEndian.Uint64(v)))}, nil
+	return Mark{Cid: c, Since: time.Unix(0, int64(binary.BigEndian.Uint64(v))), Before: before}, nil
+}
+
+func (m Mark) row() []byte {
+	v := binary.BigEndian.AppendUint64(nil, uint64(m.Since.UnixNano()))
+	if m.Before {
+		v = append(v, 1)
+	}
+	return v
 }
 
 func key(prefix byte, c api.Cid) []byte {

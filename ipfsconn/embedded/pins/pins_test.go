@@ -1,6 +1,7 @@
 package pins
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func (s *Store) want(t *testing.T, c api.Cid, want Pin, marked bool) {
 	if got != want {
 		t.Fatalf("pin %+v, want %+v", got, want)
 	}
-	if m, err := s.marked(c); err != nil || m != marked {
+	if _, m, err := s.mark(c); err != nil || m != marked {
 		t.Fatalf("marked: %v, %v", m, err)
 	}
 }
@@ -79,12 +80,16 @@ func TestStore_LifeOfAPin(t *testing.T) {
 	s.want(t, c, Pin{State: Added, Size: 7}, true)
 	check(t, s.Finish(Pin{Cid: c, Mode: api.PinRecursive, Size: 8}))
 	s.want(t, c, Pin{State: Whole, Size: 8}, false)
-	check(t, s.Add(c, 9, now))
-	s.want(t, c, Pin{State: Whole, Size: 8}, false)
+	check(t, s.Add(c, 9, now)) // somebody's, who may be about to unpin it
+	s.want(t, c, Pin{State: Whole, Size: 8}, true)
 	check(t, s.Finish(Pin{Cid: c, Mode: api.PinDirect, Size: 1}))
 	s.want(t, c, Pin{State: Whole, Mode: api.PinDirect, Size: 1}, false)
-	check(t, s.Add(c, 9, now)) // recursive for the add, but somebody's
-	s.want(t, c, Pin{State: Added, Size: 9}, false)
+	check(t, s.Add(c, 9, now)) // recursive for the add
+	s.want(t, c, Pin{State: Added, Size: 9}, true)
+	check(t, s.Add(c, 9, now)) // and again
+	if m, _, err := s.mark(c); err != nil || !m.Before {
+		t.Fatalf("%+v, %v: what was pinned before an add is so before the next", m, err)
+	}
 	check(t, s.Remove(c))
 	s.want(t, c, Pin{}, false)
 }
@@ -183,7 +188,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%+v became %+v (%v)", p, q, err)
 			}
 		}
-		if m, err := decodeMark(c, row); (err == nil) != (len(row) == 8) {
+		if m, err := decodeMark(c, row); (err == nil) != (len(row) == 8 || len(row) == 9 && row[8] == 1) || err == nil && !bytes.Equal(m.row(), row) {
 			t.Fatalf("%v, %v", m, err)
 		}
 	})
