@@ -61,16 +61,8 @@ func (m *moving) take(now time.Time, first, longest time.Duration) []api.Cid {
 	return cids
 }
 
-// release lets holders go whose pins others have confirmed.
-func (r *repair) release(ctx context.Context) error {
-	for {
-		if n, err := r.releaseSome(ctx); n == 0 || err != nil {
-			return err
-		}
-	}
-}
-
-// releaseSome looks at a batch of pins that holders are leaving, and returns how many.
+// releaseSome lets holders go whose pins others have confirmed: it looks at a batch of
+// those that holders are leaving, and returns how many.
 func (r *repair) releaseSome(ctx context.Context) (int, error) {
 	r.mu.Lock()
 	cids := r.moving.take(time.Now(), r.p.o.Recheck, 16*r.p.o.Recheck)

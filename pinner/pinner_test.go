@@ -230,10 +230,10 @@ func TestPinner_PinManyAnswersInOrder(t *testing.T) {
 	const n = 3000
 	var reqs []api.Request
 	for i := range n {
-		switch {
-		case i%10 == 9: // of the pin before it
+		switch i % 10 {
+		case 9: // of the pin before it
 			reqs = append(reqs, api.Request{Type: api.RequestUnpin, Pin: api.Pin{Cid: testCid(i - 1)}})
-		case i%10 == 5:
+		case 5:
 			reqs = append(reqs, api.Request{Type: api.RequestUnpin, Pin: api.Pin{Cid: testCid(i)}})
 		default:
 			reqs = append(reqs, api.Request{Type: api.RequestPin, Pin: ask(i, api.PinOptions{Name: fmt.Sprint(i), ReplicationFactorMin: 1, ReplicationFactorMax: 1})})

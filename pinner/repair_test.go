@@ -262,33 +262,14 @@ func TestRepair_ManyPinsWithinTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBubble(t, 3, Options{Grace: grace, Rate: 100})
 		c.run()
-		var reqs []api.Request
-		for i := range 1000 {
-			reqs = append(reqs, api.Request{Type: api.RequestPin, Pin: ask(i, api.PinOptions{ReplicationFactorMin: 2, ReplicationFactorMax: 2, UserAllocations: c.peers(0, 1)})})
-		}
-		for _, r := range c.pinners[c.ids[0]].PinMany(t.Context(), reqs) {
-			if r.Fault != nil {
-				t.Fatal(r.Fault.Err())
-			}
-		}
+		c.onMany(0, 1000, 0, 1)
 		c.die(1)
-		began := time.Now()
-		moved := func() (n int) {
-			for p, err := range c.st.Allocated(context.Background(), c.ids[2], api.CidUndef) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if slices.Contains(p.Allocations, c.ids[2]) {
-					n++
-				}
-			}
-			return n
-		}
-		for moved() == 0 {
+		after(grace - time.Second)
+		for c.naming(2) == 0 {
 			after(time.Second)
 		}
-		began = time.Now()
-		for moved() < 1000 {
+		began := time.Now()
+		for c.naming(2) < 1000 {
 			after(time.Second)
 		}
 		if took := time.Since(began); took < 5*time.Second || took > time.Minute {

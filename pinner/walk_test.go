@@ -54,27 +54,28 @@ func (c *cluster) naming(i int) (n int) {
 func (c *cluster) repairStatus() api.RepairStatus { return c.pinners[c.leader].Repair() }
 
 func TestRepair_RemovedPeersPinsWaitForRoom(t *testing.T) {
+	const pins = 200
 	for _, newTerm := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			c := newBubble(t, 3, Options{Grace: grace})
 			c.run()
-			c.onMany(0, 600, 0, 1)
+			c.onMany(0, pins, 0, 1)
 			c.set(2, func(h *api.PeerHealth) { h.Free = 0 })
 			after(time.Minute)
 			c.remove(1)
 			if newTerm {
 				c.lead(2)
 			}
-			after(30 * time.Minute)
-			if s := c.repairStatus(); s.Below != 600 || s.Cause != noRoom {
+			after(10 * time.Minute)
+			if s := c.repairStatus(); s.Below != pins || s.Cause != noRoom {
 				t.Fatalf("no room: %+v", s)
 			}
 			c.set(1, func(h *api.PeerHealth) { h.Free = 1 << 40 }) // the third: one is gone from the list
 			after(grace)
-			if n, left := c.naming(2), c.naming(1); n != 600 || left != 0 {
+			if n, left := c.naming(2), c.naming(1); n != pins || left != 0 {
 				t.Fatalf("room again: %d pins on the third peer, %d on the removed one", n, left)
 			}
-			if s := c.repairStatus(); s.Below != 0 || s.Cause != "" || s.Placed != 600 {
+			if s := c.repairStatus(); s.Below != 0 || s.Cause != "" || s.Placed != pins {
 				t.Fatalf("room again: %+v", s)
 			}
 		})
