@@ -169,6 +169,33 @@ func TestAdd_RefusalsHaveTheirOwnStatus(t *testing.T) {
 	}
 }
 
+// A client that sends all before it reads gets to read why it was refused.
+func TestAdd_RefusalReachesWhoSendsFirst(t *testing.T) {
+	u, err := url.Parse(new(cluster).serve(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, kind := form(t, "a", strings.Repeat("x", 16<<20))
+	for _, query := range []string{"chunker=magic", "progress=maybe", "format=car"} {
+		conn, err := net.Dial("tcp", u.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		head := fmt.Sprintf("POST /add?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", query, kind, body.Len())
+		if _, err := conn.Write(append([]byte(head), body.Bytes()...)); err != nil {
+			t.Fatalf("%s: send: %v", query, err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") {
+			t.Fatalf("%s: got %q, %v", query, answer, err)
+		}
+	}
+}
+
 // A hash that version 0 of CIDs does not have chooses version 1, as with Kubo.
 func TestAdd_HashChoosesTheCIDVersion(t *testing.T) {
 	url := new(cluster).serve(t) + "/add?"

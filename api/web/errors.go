@@ -3,12 +3,17 @@ package web
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
+
+// lingering is how long a client that was refused may go on sending.
+const lingering = time.Second
 
 // ErrorOf turns err into what a client reads: the status of its kind, and its text
 // on one line.
@@ -64,7 +69,9 @@ func WriteError(w http.ResponseWriter, err error) {
 type HandlerFunc func(w http.ResponseWriter, r *http.Request) error
 
 // Handle makes an http.Handler of f that answers with its errors. Those that are a
-// fault of ours are logged.
+// fault of ours are logged. Where f has set "Connection: close", because it did not
+// read the body to its end, what the client still sends is read for a second: else
+// its connection is reset, and it may not see the answer.
 func Handle(log *slog.Logger, f HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := f(w, r)
@@ -75,7 +82,18 @@ func Handle(log *slog.Logger, f HandlerFunc) http.HandlerFunc {
 			log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		}
 		WriteError(w, err)
+		if w.Header().Get("Connection") == "close" {
+			linger(w, r)
+		}
 	}
+}
+
+func linger(w http.ResponseWriter, r *http.Request) {
+	rc := http.NewResponseController(w)
+	if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(lingering)) != nil {
+		return // no connection, no reset
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
 }
 
 func oneLine(s string) string {
