@@ -8,18 +8,30 @@ import (
 )
 
 // Encoder appends the JSON of what long lists hold: what encoding/json makes of it,
-// byte for byte, several times as fast. It remembers the text of peer IDs, so one
-// serves a whole list. It is for one goroutine; the zero value is ready.
+// byte for byte, several times as fast. It remembers the text of peer IDs and of lists
+// of addresses, which must not change while it is used, so one serves a whole list. It
+// is for one goroutine; the zero value is ready.
 //
 // Errors are those of a time whose year has not four digits; what was appended is
 // then taken back.
 type Encoder struct {
 	peers map[PeerID][]byte
 	names []string // of the info in hand
+	addrs []addrsText
 }
 
-// maxPeerTexts bounds what an Encoder remembers.
-const maxPeerTexts = 1024
+// addrsText is the text of a list of addresses. Many infos of one peer share a list.
+type addrsText struct {
+	first *Multiaddr
+	n     int
+	text  []byte
+}
+
+// maxPeerTexts and maxAddrTexts bound what an Encoder remembers.
+const (
+	maxPeerTexts = 1024
+	maxAddrTexts = 16
+)
 
 // AppendPin appends p to b.
 func (e *Encoder) AppendPin(b []byte, p *Pin) ([]byte, error) {
@@ -45,7 +57,7 @@ func (e *Encoder) AppendPin(b []byte, p *Pin) ([]byte, error) {
 	out = append(out, `,"pin_update":`...)
 	out = appendCid(out, p.PinUpdate)
 	out = append(out, `,"origins":`...)
-	out = appendAddrs(out, p.Origins)
+	out = e.appendAddrs(out, p.Origins)
 	out = append(out, `,"cid":`...)
 	out = appendCid(out, p.Cid)
 	out = append(out, `,"type":"`...)
@@ -87,7 +99,7 @@ func (e *Encoder) AppendInfo(b []byte, g *GlobalPinInfo) ([]byte, error) {
 	out = append(out, `,"allocations":`...)
 	out = e.appendPeers(out, g.Allocations)
 	out = append(out, `,"origins":`...)
-	out = appendAddrs(out, g.Origins)
+	out = e.appendAddrs(out, g.Origins)
 	out = append(out, `,"created":`...)
 	var err error
 	if out, err = appendTime(out, g.Created); err != nil {
@@ -127,7 +139,7 @@ func (e *Encoder) appendShort(b []byte, p *PinInfoShort) ([]byte, error) {
 	}
 	if len(p.IPFSAddresses) > 0 {
 		b = append(b, `,"ipfs_peer_addresses":`...)
-		b = appendAddrs(b, p.IPFSAddresses)
+		b = e.appendAddrs(b, p.IPFSAddresses)
 	}
 	b = append(b, `,"status":`...)
 	b = appendString(b, p.Status.String())
@@ -210,18 +222,31 @@ func appendTime(b []byte, t time.Time) ([]byte, error) {
 	return append(out, '"'), nil
 }
 
-func appendAddrs(b []byte, list []Multiaddr) []byte {
-	if list == nil {
+func (e *Encoder) appendAddrs(b []byte, list []Multiaddr) []byte {
+	switch {
+	case list == nil:
 		return append(b, "null"...)
+	case len(list) == 0:
+		return append(b, "[]"...)
 	}
-	b = append(b, '[')
+	for _, known := range e.addrs {
+		if known.first == &list[0] && known.n == len(list) {
+			return append(b, known.text...)
+		}
+	}
+	text := []byte{'['}
 	for i, m := range list {
 		if i > 0 {
-			b = append(b, ',')
+			text = append(text, ',')
 		}
-		b = appendString(b, m.String())
+		text = appendString(text, m.String())
 	}
-	return append(b, ']')
+	text = append(text, ']')
+	if len(e.addrs) == maxAddrTexts {
+		e.addrs = e.addrs[:0] // of pages gone by
+	}
+	e.addrs = append(e.addrs, addrsText{&list[0], len(list), text})
+	return append(b, text...)
 }
 
 func appendMap(b []byte, m map[string]string) []byte {

@@ -277,7 +277,7 @@ func (s *stream) take(p api.Pin) (api.PinInfoShort, bool) {
 	}
 	short := s.items[0].PinInfoShort
 	s.items, s.last = s.items[1:], p.Cid
-	short.PeerName, short.IPFS, short.IPFSAddresses = s.from.PeerName, s.from.IPFS, s.from.IPFSAddresses
+	short = of(s.from, short)
 	if short.Timestamp.IsZero() {
 		short.Timestamp = p.Timestamp
 	}

@@ -26,9 +26,9 @@ func (t *Tracker) StatusPage(ctx context.Context, q api.StatusQuery) (api.Status
 	if q.Limit <= 0 {
 		q.Limit = defaultPage
 	}
-	b := &pageBuilder{t: t, q: q, limit: min(q.Limit, maxPage)}
+	b := &pageBuilder{t: t, q: q, who: t.who(), limit: min(q.Limit, maxPage)}
 	if q.Brief {
-		b.page.From = t.short(api.StatusUndefined)
+		b.page.From = b.who
 	}
 	build := b.merge
 	if q.Filter != api.StatusUndefined && q.Filter&^opStatuses == 0 {
@@ -42,6 +42,7 @@ func (t *Tracker) StatusPage(ctx context.Context, q api.StatusQuery) (api.Status
 type pageBuilder struct {
 	t       *Tracker
 	q       api.StatusQuery
+	who     api.PinInfoShort
 	limit   int
 	scanned int
 	page    api.StatusPage
@@ -171,15 +172,15 @@ func (b *pageBuilder) addPlain(p api.Pin, s api.TrackerStatus) {
 func (b *pageBuilder) add(info api.PinInfo) {
 	if b.q.Brief {
 		info = brief(info)
+	} else {
+		info.PinInfoShort = of(b.who, info.PinInfoShort)
 	}
 	b.page.Items = append(b.page.Items, info)
 }
 
 // brief is info without what StatusQuery.Brief leaves out.
 func brief(info api.PinInfo) api.PinInfo {
-	short := info.PinInfoShort
-	short.PeerName, short.IPFS, short.IPFSAddresses = "", "", nil
-	return api.PinInfo{Cid: info.Cid, PinInfoShort: short}
+	return api.PinInfo{Cid: info.Cid, PinInfoShort: of(api.PinInfoShort{}, info.PinInfoShort)}
 }
 
 // opCursor reads the operations in order of CID bytes, a chunk at a time.

@@ -17,6 +17,12 @@ const recoverable = api.StatusPinError | api.StatusUnpinError | api.StatusUnexpe
 // Status tells how far along c is on this peer. What goes wrong in finding out is in
 // the answer, as StatusClusterError.
 func (t *Tracker) Status(ctx context.Context, c api.Cid) api.PinInfo {
+	info := t.status(ctx, c)
+	info.PinInfoShort = of(t.who(), info.PinInfoShort)
+	return info
+}
+
+func (t *Tracker) status(ctx context.Context, c api.Cid) api.PinInfo {
 	o, busy := t.glimpse(c)
 	p, err := t.pins.Get(ctx, c)
 	switch {
@@ -80,23 +86,31 @@ func (t *Tracker) trouble(p api.Pin, err error) api.PinInfo {
 	return info
 }
 
-// info says that p is in status s on this peer.
+// info says that p is in status s on this peer. Name and node of the peer are left to
+// who answers: they take longer to find than the rest, and a page needs them once.
 func (t *Tracker) info(p api.Pin, s api.TrackerStatus) api.PinInfo {
 	info := describe(p)
 	info.Peer = t.self.ID
-	info.PinInfoShort = t.short(s)
+	info.Status = s
 	if info.Timestamp = info.Created; info.Timestamp.IsZero() {
 		info.Timestamp = time.Now()
 	}
 	return info
 }
 
-func (t *Tracker) short(s api.TrackerStatus) api.PinInfoShort {
-	short := api.PinInfoShort{PeerName: t.self.Name, Status: s}
+// who tells who this peer is, and nothing else.
+func (t *Tracker) who() api.PinInfoShort {
+	who := api.PinInfoShort{PeerName: t.self.Name}
 	if t.self.IPFS != nil {
 		id := t.self.IPFS()
-		short.IPFS, short.IPFSAddresses = id.ID, id.Addresses
+		who.IPFS, who.IPFSAddresses = id.ID, id.Addresses
 	}
+	return who
+}
+
+// of is short, told of the peer who.
+func of(who, short api.PinInfoShort) api.PinInfoShort {
+	short.PeerName, short.IPFS, short.IPFSAddresses = who.PeerName, who.IPFS, who.IPFSAddresses
 	return short
 }
 
