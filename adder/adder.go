@@ -49,6 +49,10 @@ type Sender interface {
 	Send(ctx context.Context, p api.PeerID, size uint64) (Destination, error)
 }
 
+// pinTimeout bounds pinning the root. Without a majority of the peers it would wait for
+// one for ever.
+const pinTimeout = 30 * time.Second
+
 // Options tune an Adder; the zero value of a field means its default.
 type Options struct {
 	Hashers int `json:"hashers,omitempty"` // goroutines that hash, in each add; one a CPU
@@ -88,7 +92,8 @@ func New(self api.PeerID, p Placer, s Sender, o Options, log *slog.Logger) *Adde
 //
 // Kinds: Invalid or Unsupported for p and for what dir holds, then nothing has
 // happened; TooLarge for more than Options.Entries; that of the last cause where
-// fewer destinations than the placement's minimum are left, Full where it is room.
+// fewer destinations than the placement's minimum are left, Full where it is room;
+// Unavailable or Unknown where the root was not pinned within 30 s.
 // Nothing is pinned after an error, but for one of the final Placer.Pin.
 func (a *Adder) Add(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error) {
 	f, err := newFormat(p)
@@ -134,7 +139,9 @@ func (a *Adder) Add(ctx context.Context, dir files.Directory, p api.AddParams, o
 		return api.Pin{}, err
 	}
 	holders := pin.Allocations
-	pin, index, err := a.placer.Pin(ctx, pin)
+	pctx, stop := context.WithTimeout(ctx, pinTimeout)
+	defer stop()
+	pin, index, err := a.placer.Pin(pctx, pin)
 	if err != nil {
 		return api.Pin{}, err
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ipfs/boxo/files"
 	"github.com/ipfs/go-cid"
@@ -56,6 +58,27 @@ func TestAdd_PinsWhatAllDestinationsHold(t *testing.T) {
 	if last := out[len(out)-1]; !slices.Equal(last.Allocations, c.ids) || last.Size != pin.Size {
 		t.Fatalf("last line %+v", last)
 	}
+}
+
+// Without a majority of the peers the root cannot be pinned; the add says so in time.
+func TestAdd_GivesUpWithoutAQuorum(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 1)
+		a := New(c.ids[0], noQuorum{c}, c, Options{}, quiet)
+		began := time.Now()
+		_, err := a.Add(t.Context(), dirOf(text("f", "x")), api.DefaultAddParams(), func(api.AddedOutput) error { return nil })
+		if took := time.Since(began); api.KindOf(err) != api.Unavailable || took != pinTimeout {
+			t.Fatalf("got %v after %s, want an Unavailable error after %s", err, took, pinTimeout)
+		}
+	})
+}
+
+// noQuorum waits for a majority that does not come.
+type noQuorum struct{ *cluster }
+
+func (noQuorum) Pin(ctx context.Context, _ api.Pin) (api.Pin, uint64, error) {
+	<-ctx.Done()
+	return api.Pin{}, 0, api.Unavailable.Errorf("timed out waiting for leader: %w", ctx.Err())
 }
 
 func TestAdd_Lines(t *testing.T) {
