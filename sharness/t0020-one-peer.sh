@@ -39,8 +39,21 @@ test_expect_success "more copies than peers are refused, and nothing is pinned" 
 	test_expect_code 2 ctl p pin add --replication 3 "$CID" >out && grep -q "not enough peers" out &&
 	ctl p pin ls >out && test_must_fail grep -q "$CID" out
 '
+test_expect_success "adds that are refused: exit code 2 and the code" '
+	test_expect_code 2 ctl p add --replication 3 file >out && grep -q "Code: 400" out && grep -q "not enough peers" out &&
+	test_expect_code 2 ctl p --enc=json add --hash md5 file >out && grep -q "^{\"code\":400," out && grep -q md5 out &&
+	test_expect_code 2 ctl p add --format car file >out && grep -q "Code: 400" out && grep -q CAR out
+'
+test_expect_success "another hash chooses CID version 1" '
+	ctl p add -Q --hash blake3 tree/one.txt >out && grep -q "^bafkr4i" out
+'
+test_expect_success "flags that contradict each other are refused, time limits named" '
+	test_expect_code 1 ctl p add --replication 2 --replication-min 3 file 2>err && grep -q "replication-min" err &&
+	test_expect_code 62 ctl p pin add --wait --wait-timeout 1s QmVn1Gtd6p8E4ksns3frUcLuzAmif2ooBRvYQh3yGZy3L5 2>err &&
+	grep -q "not within 1s (--wait-timeout)" err && ctl p pin rm --no-status QmVn1Gtd6p8E4ksns3frUcLuzAmif2ooBRvYQh3yGZy3L5
+'
 test_expect_success "unknown command: exit code 3" '
-	test_expect_code 3 ctl p frobnicate
+	test_expect_code 3 ctl p frobnicate && test_expect_code 3 service p frobnicate
 '
 test_expect_success "a pin with a metadata, a name and an expiry" '
 	ctl p pin add --no-status --name "a name" --metadata k=v --expire-in 1h "$CID" &&
