@@ -27,10 +27,10 @@ type backend struct {
 	*gateway.BlocksBackend
 	nodes ipld.NodeGetter        // of the same blocks
 	local *gateway.BlocksBackend // what is on the node
-	names Names
+	names Node                   // which knows those published on it
 }
 
-func newBackend(n Node, fetch bool, names Names) (*backend, error) {
+func newBackend(n Node, fetch bool) (*backend, error) {
 	ns := gateway.WithNameSystem(noNames{})
 	all, err := gateway.NewBlocksBackend(n.Reader(fetch), ns)
 	if err != nil {
@@ -40,7 +40,7 @@ func newBackend(n Node, fetch bool, names Names) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backend{all, merkledag.NewDAGService(n.Reader(fetch)), local, names}, nil
+	return &backend{all, merkledag.NewDAGService(n.Reader(fetch)), local, n}, nil
 }
 
 // Get implements gateway.IPFSBackend, as do the methods below.

@@ -29,7 +29,7 @@ func TestGateway_BadInput(t *testing.T) {
 	notFS := ipfsconntest.Block(t, cid.DagProtobuf, []byte{0x0a, 0x01, 0x42}) // dag-pb that is not UnixFS
 	cbor := ipfsconntest.Block(t, cid.DagCBOR, []byte{0xff, 0xff, 0x01})
 	ipfsconntest.Put(t, n, codec, pb, notFS, cbor)
-	g := serve(t, n, Options{}, NoNames{})
+	g := serve(t, n, Options{})
 	key := "k51qzi5uqu5dhkdbjdsauuyk2iyq82mzxo1jtjj5e0zrkl6nvnvpxzxs6hjeqe"
 
 	for _, tt := range []struct {
@@ -94,7 +94,7 @@ func TestGateway_BadInput(t *testing.T) {
 
 // A request whose body never comes is answered at once.
 func TestGateway_RefusesBodies(t *testing.T) {
-	g := serve(t, newNode(t), Options{}, NoNames{})
+	g := serve(t, newNode(t), Options{})
 	for head, want := range map[string]int{
 		"GET /ipfs/bafkqaaa HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n":           400,
 		"GET /ipfs/bafkqaaa HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n":     400,
@@ -134,7 +134,7 @@ func dial(t testing.TB, g *Gateway) *net.TCPConn {
 
 func TestNew_BadAddress(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:80", "/ip4/127.0.0.1", "/ip4/127.0.0.1/tcp/99999"} {
-		if _, err := New(Options{ListenMultiaddress: addr}, time.Second, newNode(t), NoNames{}, quiet); err == nil {
+		if _, err := New(Options{ListenMultiaddress: addr}, time.Second, newNode(t), quiet); err == nil {
 			t.Errorf("%s was taken", addr)
 		}
 	}

@@ -148,7 +148,7 @@ func TestGateway_Conforms(t *testing.T) {
 			}
 			for name, c := range s.cases() {
 				t.Run(name, func(t *testing.T) {
-					g := serve(t, n, Options{Hosts: []string{"gw.example.org"}}, NoNames{})
+					g := serve(t, n, Options{Hosts: []string{"gw.example.org"}})
 					if where != "here" && c.code == 200 && slices.Contains(c.headers, "only-if-cached") {
 						c.code, c.body = 412, "" // unless another case has fetched it
 						if res := ask(t, g, "GET", s.path("/hello.txt"), c.headers...); res.StatusCode == 200 {
@@ -169,7 +169,7 @@ func TestGateway_DirectoryListing(t *testing.T) {
 	s := newSite(t)
 	n := newNode(t)
 	s.add(t, n)
-	g := serve(t, n, Options{}, NoNames{})
+	g := serve(t, n, Options{})
 	res := ask(t, g, "GET", s.path("/"))
 	etag := res.Header.Get("Etag")
 	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/html" || !strings.HasPrefix(etag, `"DirIndex-`) {
@@ -211,7 +211,7 @@ func TestGateway_CAR(t *testing.T) {
 	s := newSite(t)
 	n := newNode(t)
 	s.add(t, n)
-	g := serve(t, n, Options{}, NoNames{})
+	g := serve(t, n, Options{})
 	ids := func(tree ipfsconntest.Tree) (all []cid.Cid) { // the root first, as in the order of a depth-first walk
 		for _, b := range tree.Blocks[:len(tree.Blocks)-1] {
 			all = append(all, b.Cid())
@@ -259,7 +259,7 @@ func TestGateway_CAROfMissingBlocks(t *testing.T) {
 	for name, o := range map[string]Options{"waits": {}, "does not fetch": {NoFetch: true}} {
 		t.Run(name, func(t *testing.T) {
 			ipfsconntest.Put(t, n, append(slices.Clone(file.Blocks[:2]), file.Blocks[4])...)
-			g := serveFor(t, 200*time.Millisecond, n, o, NoNames{})
+			g := serveFor(t, 200*time.Millisecond, n, o)
 			res, err := client.Get(g.URL() + "/ipfs/" + file.Root.String() + "?format=car")
 			if err != nil {
 				return // cut before its head was sent

@@ -62,15 +62,15 @@ func newNode(t testing.TB, others ...node) node {
 }
 
 // serve runs a gateway over n that waits long for content, and returns it.
-func serve(t testing.TB, n Node, o Options, names Names) *Gateway {
+func serve(t testing.TB, n Node, o Options) *Gateway {
 	t.Helper()
-	return serveFor(t, 20*time.Second, n, o, names)
+	return serveFor(t, 20*time.Second, n, o)
 }
 
-func serveFor(t testing.TB, retrieval time.Duration, n Node, o Options, names Names) *Gateway {
+func serveFor(t testing.TB, retrieval time.Duration, n Node, o Options) *Gateway {
 	t.Helper()
 	o.ListenMultiaddress = "/ip4/127.0.0.1/tcp/0"
-	g, err := New(o, retrieval, n, names, quiet)
+	g, err := New(o, retrieval, n, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/gateway"
-	"github.com/ipfs/boxo/ipns"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,13 +45,9 @@ type Node interface {
 	// Reader gives blocks: those on the node and, with fetch, those of other peers, which
 	// it does not keep.
 	Reader(fetch bool) blockservice.BlockService
-}
-
-// Names tells what IPNS names stand for.
-type Names interface {
-	// Record returns the signed record of a name. The error is NotFound where none is
-	// known.
-	Record(ctx context.Context, name ipns.Name) ([]byte, error)
+	// GetName returns the signed record of an IPNS name. The error is NotFound where none
+	// is known.
+	GetName(id peer.ID) ([]byte, error)
 }
 
 // Gateway is the door.
@@ -66,10 +62,10 @@ type Gateway struct {
 // New binds the address of o, which must not be Off, and returns a Gateway there. It
 // answers nobody before Run. A request that moves no byte for as long as retrieval ends:
 // with 504 where nothing was sent yet.
-func New(o Options, retrieval time.Duration, n Node, names Names, log *slog.Logger) (*Gateway, error) {
+func New(o Options, retrieval time.Duration, n Node, log *slog.Logger) (*Gateway, error) {
 	o = o.WithDefaults()
 	g := &Gateway{o: o, log: log, metrics: prometheus.NewRegistry()}
-	h, err := g.newHandler(retrieval, n, names)
+	h, err := g.newHandler(retrieval, n)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -87,8 +83,8 @@ func New(o Options, retrieval time.Duration, n Node, names Names, log *slog.Logg
 }
 
 // newHandler puts the checks of this package before boxo's handlers.
-func (g *Gateway) newHandler(retrieval time.Duration, n Node, names Names) (http.Handler, error) {
-	backend, err := newBackend(n, !g.o.NoFetch, names)
+func (g *Gateway) newHandler(retrieval time.Duration, n Node) (http.Handler, error) {
+	backend, err := newBackend(n, !g.o.NoFetch)
 	if err != nil {
 		return nil, err
 	}

@@ -22,11 +22,12 @@ func TestGateway_MissingContent(t *testing.T) {
 	n := newNode(t, newNode(t))
 	ipfsconntest.Put(t, n, partly.Blocks[len(partly.Blocks)-1])
 	for name, tt := range map[string]struct {
-		o    Options
-		code int
-	}{"fetching": {Options{}, 504}, "not fetching": {Options{NoFetch: true}, 404}} {
+		o         Options
+		retrieval time.Duration
+		code      int
+	}{"fetching": {Options{}, 200 * time.Millisecond, 504}, "not fetching": {Options{NoFetch: true}, time.Minute, 404}} {
 		t.Run(name, func(t *testing.T) {
-			g := serveFor(t, 200*time.Millisecond, n, tt.o, NoNames{})
+			g := serveFor(t, tt.retrieval, n, tt.o)
 			for _, target := range []string{missing, missing + "/a/path", missing + "?format=raw", missing + "?format=car", missing + "?format=tar", partly.Root.String() + "/f"} {
 				for _, headers := range [][]string{nil, {"If-None-Match", `"x"`}, {"Range", "bytes=-1"}} {
 					t.Run("", func(t *testing.T) {
@@ -95,7 +96,7 @@ func TestGateway_SlowClients(t *testing.T) {
 	file := ipfsconntest.File(t, 1, 64, 256<<10) // more than the buffers of a connection
 	n := newNode(t)
 	ipfsconntest.Add(t, n, file)
-	g := serve(t, n, Options{Requests: 4, Connections: 10}, NoNames{})
+	g := serve(t, n, Options{Requests: 4, Connections: 10})
 	for range 4 {
 		conn := dial(t, g)
 		if err := conn.SetReadBuffer(4096); err != nil {

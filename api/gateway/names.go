@@ -78,11 +78,13 @@ func lifetime(rec *ipns.Record) time.Duration {
 
 // record returns the record of a name, which is valid, and its bytes.
 func (b *backend) record(ctx context.Context, name ipns.Name) ([]byte, *ipns.Record, error) {
-	raw, err := b.names.Record(ctx, name)
-	if err != nil {
-		if errors.Is(err, api.NotFound) {
-			err = status(http.StatusNotFound, "%w", err)
-		}
+	raw, err := b.names.GetName(name.Peer())
+	switch {
+	case errors.Is(err, api.NotFound):
+		return nil, nil, status(http.StatusNotFound, "no record of the IPNS name %s is known here", name)
+	case api.KindOf(err) == api.Internal:
+		return nil, nil, api.Internal.Errorf("%w", err)
+	case err != nil:
 		return nil, nil, withStatus(ctx, err)
 	}
 	rec, err := ipns.UnmarshalRecord(raw)
@@ -127,14 +129,6 @@ func (b *backend) GetDNSLinkRecord(context.Context, string) (path.Path, error) {
 
 func status(code int, format string, args ...any) error {
 	return gateway.NewErrorStatusCode(fmt.Errorf(format, args...), code)
-}
-
-// NoNames knows no IPNS name.
-type NoNames struct{}
-
-// Record implements Names.
-func (NoNames) Record(_ context.Context, name ipns.Name) ([]byte, error) {
-	return nil, api.NotFound.Errorf("no record of the IPNS name %s is known in this cluster", name)
 }
 
 // noNames stands where boxo would otherwise put a resolver of its own, which asks DNS.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"testing"
@@ -23,18 +22,8 @@ func codeOf(err error) int {
 	return 0
 }
 
-// records are names by what they stand for.
-type records map[ipns.Name][]byte
-
-func (r records) Record(ctx context.Context, name ipns.Name) ([]byte, error) {
-	if raw, ok := r[name]; ok {
-		return raw, nil
-	}
-	return NoNames{}.Record(ctx, name)
-}
-
-// publish makes a name for target, valid for so long.
-func (r records) publish(t *testing.T, target string, valid time.Duration) ipns.Name {
+// publish makes a name for target on n, valid for so long.
+func publish(t *testing.T, n node, target string, valid time.Duration) ipns.Name {
 	t.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
@@ -56,27 +45,39 @@ func (r records) publish(t *testing.T, target string, valid time.Duration) ipns.
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r[name], err = ipns.MarshalRecord(rec); err != nil {
+	raw, err := ipns.MarshalRecord(rec)
+	if err != nil {
 		t.Fatal(err)
 	}
+	put(t, n, name, raw)
 	return name
+}
+
+func put(t *testing.T, n node, name ipns.Name, raw []byte) {
+	t.Helper()
+	if err := n.PutName(name.Peer(), raw); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestGateway_Names(t *testing.T) {
 	s := newSite(t)
 	n := newNode(t)
 	s.add(t, n)
-	known := records{}
-	site := known.publish(t, s.path(""), time.Hour)
-	alias := known.publish(t, "/ipns/"+site.String()+"/sub", time.Hour)
-	short := known.publish(t, s.path(""), 20*time.Second)
-	expired := known.publish(t, s.path(""), -time.Second)
-	loop := known.publish(t, "", time.Hour)
-	stolen := known.publish(t, s.path(""), time.Hour)
-	known[stolen] = known[site] // signed by another key
-	broken := known.publish(t, s.path(""), time.Hour)
-	known[broken] = []byte("x")
-	g := serve(t, n, Options{}, known)
+	site := publish(t, n, s.path(""), time.Hour)
+	alias := publish(t, n, "/ipns/"+site.String()+"/sub", time.Hour)
+	short := publish(t, n, s.path(""), 20*time.Second)
+	expired := publish(t, n, s.path(""), -time.Second)
+	loop := publish(t, n, "", time.Hour)
+	stolen := publish(t, n, s.path(""), time.Hour)
+	record, err := n.GetName(site.Peer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, n, stolen, record) // signed by another key
+	broken := publish(t, n, s.path(""), time.Hour)
+	put(t, n, broken, []byte("x"))
+	g := serve(t, n, Options{})
 
 	for name, c := range map[string]conforms{
 		"file":                 {target: "!/ipns/" + site.String() + "/hello.txt", code: 200, body: "hello\n", want: map[string]string{"Cache-Control": "public, max-age=60", "Etag": `"` + s.part["hello.txt"].Root.String() + `"`}},
@@ -104,10 +105,10 @@ func TestGateway_Names(t *testing.T) {
 	})
 	t.Run("as record", func(t *testing.T) {
 		res := ask(t, g, "GET", "/ipns/"+site.String()+"?format=ipns-record")
-		if res.StatusCode != 200 || !bytes.Equal(res.body, known[site]) || res.Header.Get("Content-Type") != "application/vnd.ipfs.ipns-record" {
+		if res.StatusCode != 200 || !bytes.Equal(res.body, record) || res.Header.Get("Content-Type") != "application/vnd.ipfs.ipns-record" {
 			t.Fatalf("%s, %v", res.Status, res.Header)
 		}
-		if res = ask(t, g, "GET", "/ipns/"+site.String(), "Accept", "application/vnd.ipfs.ipns-record"); !bytes.Equal(res.body, known[site]) {
+		if res = ask(t, g, "GET", "/ipns/"+site.String(), "Accept", "application/vnd.ipfs.ipns-record"); !bytes.Equal(res.body, record) {
 			t.Fatalf("by Accept: %s", res.Status)
 		}
 	})

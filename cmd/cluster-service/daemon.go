@@ -223,7 +223,7 @@ func (p *Daemon) openGateway(node *embedded.Node) (err error) {
 	if o.ListenMultiaddress == gateway.Off {
 		return nil
 	}
-	if p.gateway, err = gateway.New(o, p.c.Embedded.Node.RetrievalTimeout, node, gateway.NoNames{}, p.component("gateway")); err != nil {
+	if p.gateway, err = gateway.New(o, p.c.Embedded.Node.RetrievalTimeout, node, p.component("gateway")); err != nil {
 		return err
 	}
 	p.closes(p.gateway.Close)
