@@ -6,8 +6,9 @@ TOOLS    := $(CURDIR)/.bin
 PACKAGES := ./...
 LINT     := v2.6.2
 SHARNESS := /usr/share/sharness/sharness.sh
+NODE_20  := node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null
 
-.PHONY: all build test vet unit sharness lint demo bench fuzz kubo clean
+.PHONY: all build test vet unit sharness clients lint demo bench fuzz kubo clean
 
 all: build
 
@@ -31,6 +32,18 @@ sharness: build
 	@test -f $(SHARNESS) || { echo "sharness is missing: run 'apt-get install sharness' as root, or set SHARNESS to its sharness.sh"; exit 1; }
 	@command -v curl >/dev/null || { echo "curl is missing: run 'apt-get install curl' as root"; exit 1; }
 	SHARNESS=$(SHARNESS) BIN=$(BIN) sharness/run
+
+# The programs of other people, against a whole cluster. Needs node 20 or later.
+clients: build kubo $(TOOLS)/npm/installed
+	$(GO) vet -tags clients ./clients
+	BIN=$(BIN) TOOLS=$(TOOLS) NODE_MODULES=$(TOOLS)/npm/node_modules $(GO) test -tags clients -count 1 -timeout 20m ./clients
+$(TOOLS)/npm/installed: clients/package.json clients/package-lock.json
+	@$(NODE_20) && command -v npm >/dev/null || { echo "installing Debian's nodejs and npm"; apt-get update -qq && apt-get install -y -qq nodejs npm; } || true
+	@$(NODE_20) && command -v npm >/dev/null || { echo "node 20 or later, with npm, is missing: install it"; exit 1; }
+	@mkdir -p $(@D)
+	cp clients/package.json clients/package-lock.json $(@D)
+	npm --prefix $(@D) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # The real Kubo that the connector's suite runs against, pinned by a module of its own.
 kubo: $(TOOLS)/ipfs
