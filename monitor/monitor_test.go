@@ -280,12 +280,16 @@ func TestMonitor_JoinerIsMeasuredAtOnce(t *testing.T) {
 		for range 100 { // one answer to many
 			h.arrive["b"] <- struct{}{}
 		}
+		h.mu.Lock()
 		h.sent = 0
+		h.mu.Unlock()
 		wait(time.Millisecond)
 		if !a.of("b").Measured {
 			t.Fatal("b is connected, and not heard of at once")
 		}
 		wait(time.Second)
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		if h.sent > 6 {
 			t.Fatalf("%d messages in a second", h.sent)
 		}

@@ -3,7 +3,9 @@ package pinner
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -264,4 +266,117 @@ func TestRepair_ExpiryMeanwhile(t *testing.T) {
 			t.Fatalf("%+v", s)
 		}
 	})
+}
+
+// Whatever happens to the peers, in the end each pin has its copies, and none too many.
+func TestRepair_Converges(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { converge(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func converge(t *testing.T, rng *rand.Rand) {
+	const peers, pins = 7, 60
+	c := newBubble(t, peers, Options{Grace: time.Minute, Rate: 20, SpreadBy: []string{"zone"}})
+	c.run()
+	ids := slices.Clone(c.ids)
+	all := slices.Clone(c.health)
+	change := func(id api.PeerID, f func(*api.PeerHealth)) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i := range c.health {
+			if c.health[i].ID == id {
+				f(&c.health[i])
+			}
+		}
+	}
+	member := func(id api.PeerID) bool {
+		return slices.ContainsFunc(c.Health(), func(h api.PeerHealth) bool { return h.ID == id })
+	}
+	alive := func(id api.PeerID) bool {
+		return slices.ContainsFunc(c.Health(), func(h api.PeerHealth) bool { return h.ID == id && h.Alive })
+	}
+	revive := func(id api.PeerID) {
+		change(id, func(h *api.PeerHealth) {
+			if !h.Alive {
+				h.Alive, h.Died, h.Since = true, h.Since, time.Now()
+			}
+		})
+	}
+	for i, id := range ids {
+		change(id, func(h *api.PeerHealth) { h.Tags = map[string]string{"zone": fmt.Sprint(i % 3)} })
+	}
+	for range 200 {
+		id := ids[rng.IntN(peers)]
+		switch n := rng.IntN(20); {
+		case n < 8 && alive(c.leader):
+			o := copies(1+rng.IntN(3), 3)
+			o.UserAllocations = []api.PeerID{id}
+			if rng.IntN(3) == 0 {
+				o.ExpireAt = time.Now().Add(time.Duration(1+rng.IntN(600)) * time.Second)
+			}
+			p := ask(rng.IntN(pins), o)
+			p.Size = 100
+			_, _, err := c.pinners[c.leader].Pin(t.Context(), p)
+			if k := api.KindOf(err); err != nil && k != api.Invalid && k != api.Full && k != api.Unavailable {
+				t.Fatal(err)
+			}
+		case n < 10:
+			_, _, _ = c.pinners[c.leader].Unpin(t.Context(), testCid(rng.IntN(pins))) // may be none
+		case n < 13 && id != c.leader:
+			change(id, func(h *api.PeerHealth) {
+				if h.Alive {
+					h.Alive, h.Since = false, time.Now()
+				}
+			})
+		case n < 15:
+			revive(id)
+		case n < 16 && id != c.leader && member(id):
+			c.mu.Lock()
+			c.apply([]api.Op{{Type: api.OpRemove, Peer: id}})
+			c.health = slices.DeleteFunc(c.health, func(h api.PeerHealth) bool { return h.ID == id })
+			c.mu.Unlock()
+		case n < 17 && !member(id):
+			c.mu.Lock()
+			c.apply([]api.Op{{Type: api.OpJoin, Member: &api.Member{ID: id}}})
+			h := all[slices.Index(ids, id)]
+			h.Since = time.Now()
+			c.health = append(c.health, h)
+			c.mu.Unlock()
+		case n < 19:
+			change(id, func(h *api.PeerHealth) { h.Free = int64(rng.IntN(2)) << 40 })
+		default:
+			if member(id) && alive(id) {
+				c.lead(slices.Index(c.ids, id))
+			}
+		}
+		after(time.Duration(rng.IntN(40)) * time.Second)
+	}
+	for _, id := range ids {
+		revive(id)
+		change(id, func(h *api.PeerHealth) { h.Free = 1 << 40 })
+	}
+	after(time.Hour)
+	for pin, err := range c.st.List(t.Context(), api.CidUndef) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		enough := min(pin.ReplicationFactorMin, len(c.Health()))
+		if n := len(pin.Allocations); n < enough || n > pin.ReplicationFactorMax || len(pin.Leaving) > 0 || !slices.ContainsFunc(pin.Allocations, member) {
+			t.Errorf("%s is on %v of %d peers, leaving %v; want %d to %d", pin.Cid, pin.Allocations, len(c.Health()), pin.Leaving, pin.ReplicationFactorMin, pin.ReplicationFactorMax)
+		}
+		for _, p := range pin.Allocations {
+			if !member(p) {
+				t.Errorf("%s is on %s, which is no peer", pin.Cid, p)
+			}
+		}
+		if pin.Expires() {
+			t.Errorf("%s has not expired", pin.Cid)
+		}
+	}
+	if s := c.repairStatus(); !s.Running || s.Moving > 0 || s.Paused != "" || s.Below > 0 && len(c.Health()) >= 3 {
+		t.Errorf("repair: %+v", s)
+	}
 }
