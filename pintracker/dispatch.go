@@ -58,9 +58,10 @@ func (t *Tracker) want(c api.Cid, k kind, size uint64) {
 
 // dispatch starts operations as their turn comes. They run in g.
 func (t *Tracker) dispatch(ctx context.Context, g *errgroup.Group) error {
+	hands := newCrew(g)
 	for {
 		var due <-chan time.Time
-		if next := t.start(ctx, g); !next.IsZero() {
+		if next := t.start(ctx, hands); !next.IsZero() {
 			due = time.After(time.Until(next))
 		}
 		select {
@@ -74,7 +75,7 @@ func (t *Tracker) dispatch(ctx context.Context, g *errgroup.Group) error {
 
 // start starts what may be started now, and tells when to come again at the latest;
 // zero: when woken.
-func (t *Tracker) start(ctx context.Context, g *errgroup.Group) (next time.Time) {
+func (t *Tracker) start(ctx context.Context, hands *crew) (next time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, now := &t.ops, time.Now()
@@ -97,13 +98,13 @@ func (t *Tracker) start(ctx context.Context, g *errgroup.Group) (next time.Time)
 		return next
 	}
 	for o := s.found.head(); o != nil && s.busy < t.atOnce(t.o.Workers) && len(s.fetching)-s.busy < t.maxIdle(); o = s.found.head() {
-		t.launch(ctx, g, o, fetching, t.fetch)
+		t.launch(ctx, hands, o, fetching, t.fetch)
 	}
 	for o := s.ready.head(); o != nil && s.finding < t.atOnce(t.o.Finders); o = s.ready.head() {
 		if o.rank > 0 && s.retrying >= max(1, t.o.Finders/retryShare) {
 			break // nor any behind it: they have more attempts
 		}
-		t.launch(ctx, g, o, finding, t.find)
+		t.launch(ctx, hands, o, finding, t.find)
 	}
 	if now.Before(t.unhold) {
 		if s.unpins.Len() > 0 {
@@ -112,7 +113,7 @@ func (t *Tracker) start(ctx context.Context, g *errgroup.Group) (next time.Time)
 		return next
 	}
 	for o := s.unpins.head(); o != nil && s.unpinning < t.atOnce(unpinners); o = s.unpins.head() {
-		t.launch(ctx, g, o, unpinning, t.unpin)
+		t.launch(ctx, hands, o, unpinning, t.unpin)
 	}
 	return next
 }
@@ -120,8 +121,8 @@ func (t *Tracker) start(ctx context.Context, g *errgroup.Group) (next time.Time)
 // maxIdle bounds the fetches without a slot: each keeps wants open.
 func (t *Tracker) maxIdle() int { return max(t.o.Workers, t.o.Finders/idleShare) }
 
-// launch runs step on o in a goroutine of g. Under mu.
-func (t *Tracker) launch(parent context.Context, g *errgroup.Group, o *op, p phase, step func(context.Context, *op) verdict) {
+// launch has hands run step on o. Under mu.
+func (t *Tracker) launch(parent context.Context, hands *crew, o *op, p phase, step func(context.Context, *op) verdict) {
 	s, now := &t.ops, time.Now()
 	s.dequeue(o)
 	o.phase, o.at, o.again = p, now.UnixNano(), false
@@ -140,7 +141,7 @@ func (t *Tracker) launch(parent context.Context, g *errgroup.Group, o *op, p pha
 	case unpinning:
 		s.unpinning++
 	}
-	g.Go(func() error {
+	hands.do(parent, func() {
 		defer cancel(nil)
 		v := step(ctx, o)
 		t.mu.Lock()
@@ -161,7 +162,6 @@ func (t *Tracker) launch(parent context.Context, g *errgroup.Group, o *op, p pha
 		}
 		t.settle(o, p, v, parent.Err() != nil)
 		signal(t.wake)
-		return nil
 	})
 }
 
