@@ -6,7 +6,7 @@ TOOLS    := $(CURDIR)/.bin
 PACKAGES := ./...
 LINT     := v2.6.2
 SHARNESS := /usr/share/sharness/sharness.sh
-NODE_20  := node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null
+NODE_20  := node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
 
 .PHONY: all build test vet unit sharness clients lint demo bench fuzz kubo clean
 
@@ -38,7 +38,7 @@ clients: build kubo $(TOOLS)/npm/installed
 	$(GO) vet -tags clients ./clients
 	BIN=$(BIN) TOOLS=$(TOOLS) NODE_MODULES=$(TOOLS)/npm/node_modules $(GO) test -tags clients -count 1 -timeout 20m ./clients
 $(TOOLS)/npm/installed: clients/package.json clients/package-lock.json
-	@$(NODE_20) && command -v npm >/dev/null || { echo "installing Debian's nodejs and npm"; apt-get update -qq && apt-get install -y -qq nodejs npm; } || true
+	@$(NODE_20) && command -v npm >/dev/null || { echo "installing Debian's nodejs and npm"; apt-get update -qq && apt-get install -y -qq nodejs && { command -v npm >/dev/null || apt-get install -y -qq npm; }; } || true
 	@$(NODE_20) && command -v npm >/dev/null || { echo "node 20 or later, with npm, is missing: install it"; exit 1; }
 	@mkdir -p $(@D)
 	cp clients/package.json clients/package-lock.json $(@D)
