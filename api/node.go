@@ -17,3 +17,17 @@ type Mark struct {
 	// Before tells that the CID was pinned before the add, too, by whomever.
 	Before bool
 }
+
+// Kept is a block below a pin.
+type Kept struct{ Cid, Pin Cid }
+
+// Exchanged is what an IPFS node has traded with others over bitswap, since it started.
+type Exchanged struct {
+	Wantlist       []Cid
+	Peers          []PeerID
+	Messages       uint64 // received
+	BlocksReceived uint64
+	DataReceived   uint64 // bytes
+	BlocksSent     uint64
+	DataSent       uint64 // bytes
+}

@@ -14,7 +14,6 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/pinfold-cluster/pinfold/api/gateway"
-	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 // rule tells what is wrong with the value of a setting, which is not the zero value:
@@ -110,6 +109,17 @@ var rules = map[string]rule{
 	"api.pinsvcapi.cors_allowed_headers":               names,
 	"api.pinsvcapi.cors_exposed_headers":               names,
 	"api.pinsvcapi.cors_max_age":                       lasting(0, year),
+	"api.ipfsproxy.listen_multiaddress":                anything, // proxy.Options.Validate knows the rest
+	"api.ipfsproxy.node_multiaddress":                  anything,
+	"api.ipfsproxy.log_file":                           anything,
+	"api.ipfsproxy.read_timeout":                       lasting(time.Millisecond, year),
+	"api.ipfsproxy.read_header_timeout":                lasting(time.Millisecond, year),
+	"api.ipfsproxy.write_timeout":                      lasting(time.Millisecond, year),
+	"api.ipfsproxy.idle_timeout":                       lasting(time.Millisecond, year),
+	"api.ipfsproxy.max_header_bytes":                   whole(4096, 64*mib),
+	"api.ipfsproxy.extract_headers_extra":              names,
+	"api.ipfsproxy.extract_headers_path":               anything,
+	"api.ipfsproxy.extract_headers_ttl":                lasting(0, year),
 	"ipfs_connector.ipfshttp.node_multiaddress":        address,
 	"ipfs_connector.ipfshttp.ipfs_request_timeout":     lasting(time.Millisecond, year),
 	"ipfs_connector.ipfshttp.pin_timeout":              lasting(time.Millisecond, year),
@@ -184,13 +194,14 @@ func (r *reading) checkTogether(c Config) {
 
 	r.checkDoor("api.restapi", c.API.REST)
 	r.checkDoor("api.pinsvcapi", c.API.PinSvc)
+	r.checkDoor("api.ipfsproxy", c.API.Proxy)
 	if c.Cluster.Pinner.NoRepair {
 		r.warnf("cluster.disable_repinning is true: the pins of a dead peer are not placed anew. IPFS Cluster writes it into every file; take it out unless you mean it")
 	}
 }
 
 // checkDoor checks the section of an HTTP door.
-func (r *reading) checkDoor(section string, o web.Options) {
+func (r *reading) checkDoor(section string, o interface{ Validate() error }) {
 	if r.faulty(section) {
 		return
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/api/gateway"
 	"github.com/pinfold-cluster/pinfold/api/pinsvc"
+	"github.com/pinfold-cluster/pinfold/api/proxy"
 	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/consensus"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
@@ -77,8 +78,9 @@ type Consensus struct {
 
 // API holds the sections of the HTTP doors.
 type API struct {
-	REST   web.Options `json:"restapi"`
-	PinSvc web.Options `json:"pinsvcapi"`
+	REST   web.Options   `json:"restapi"`
+	PinSvc web.Options   `json:"pinsvcapi"`
+	Proxy  proxy.Options `json:"ipfsproxy"`
 }
 
 // IPFSConnector holds the section of a Kubo daemon, which stands in for the node in
@@ -143,6 +145,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.API.PinSvc.HTTPListenMultiaddress = []string{pinsvc.DefaultAddress}
 	}
 	c.API.PinSvc = c.API.PinSvc.WithDefaults()
+	c.API.Proxy = c.API.Proxy.WithDefaults()
 	c.IPFSConnector.Kubo = c.IPFSConnector.Kubo.WithDefaults()
 	c.Embedded.Data = c.Embedded.Data.WithDefaults()
 	c.Embedded.Node = c.Embedded.Node.WithDefaults()

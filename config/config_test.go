@@ -80,6 +80,7 @@ func TestLoad_Defaults(t *testing.T) {
 		"consensus.raft.voters":                        `5`,
 		"api.restapi.http_listen_multiaddress":         `["/ip4/127.0.0.1/tcp/9094"]`,
 		"api.pinsvcapi.http_listen_multiaddress":       `["/ip4/127.0.0.1/tcp/9097"]`,
+		"api.ipfsproxy.listen_multiaddress":            `["/ip4/127.0.0.1/tcp/9095"]`,
 		"api.restapi.cors_allow_credentials":           `true`,
 		"api.restapi.basic_auth_credentials":           `null`,
 		"embedded.gateway_listen_multiaddress":         `"/ip4/127.0.0.1/tcp/8080"`,

@@ -147,6 +147,7 @@ var aboutSections = map[string]string{
 	"state":                   "The database of the pinset.",
 	"api.restapi":             "The REST API. It listens on loopback only unless told otherwise.",
 	"api.pinsvcapi":           "The IPFS Pinning Service API, for `ipfs pin remote` and the like. It listens on loopback only unless told otherwise.",
+	"api.ipfsproxy":           "The RPC API of an IPFS node, for `ipfs --api`, kubo-rpc-client and the WebUI: adds and pins are the cluster's. It listens on loopback only unless told otherwise.",
 	"ipfs_connector.ipfshttp": "A Kubo daemon instead of the IPFS node in this process.",
 	"embedded":                "The IPFS node in this process, and the host that carries blocks between peers with either node.",
 	"pin_tracker.stateless":   "How this peer makes its node hold what it is to hold.",

@@ -22,6 +22,7 @@ var prefixes = map[string]string{
 	"state":                   "CLUSTER_STATE_",
 	"api.restapi":             "CLUSTER_RESTAPI_",
 	"api.pinsvcapi":           "CLUSTER_PINSVCAPI_",
+	"api.ipfsproxy":           "CLUSTER_IPFSPROXY_",
 	"ipfs_connector.ipfshttp": "CLUSTER_IPFSHTTP_",
 	"embedded":                "CLUSTER_EMBEDDED_",
 	"pin_tracker.stateless":   "CLUSTER_STATELESS_",

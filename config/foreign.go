@@ -27,7 +27,6 @@ var foreigners = []struct{ path, hint string }{
 	{"api.restapi.libp2p_listen_multiaddress", ""},
 	{"api.restapi.id", ""},
 	{"api.restapi.private_key", ""},
-	{"api.ipfsproxy", ""},
 	{"api.pinsvcapi.libp2p_listen_multiaddress", ""},
 	{"api.pinsvcapi.id", ""},
 	{"api.pinsvcapi.private_key", ""},

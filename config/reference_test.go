@@ -142,7 +142,7 @@ func TestLoad_FileOfIPFSCluster(t *testing.T) {
 		t.Errorf("node: %q", got)
 	}
 	all := strings.Join(warnings, "\n")
-	for _, path := range []string{"cluster.disable_repinning", "cluster.leave_on_shutdown", "consensus.raft.init_peerset", "api.ipfsproxy",
+	for _, path := range []string{"cluster.disable_repinning", "cluster.leave_on_shutdown", "consensus.raft.init_peerset",
 		"ipfs_connector.ipfshttp.connect_swarms_delay", "pin_tracker.stateless.priority_pin_max_age", "allocator",
 		"informer.disk", "informer.tags.metric_ttl", "observations", "datastore"} {
 		if !strings.Contains(all, path+" ") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
@@ -23,10 +24,11 @@ import (
 type DataHost struct {
 	host.Host
 	*Members
-	base   host.Host
-	listen []multiaddr.Multiaddr
-	public bool
-	log    *slog.Logger
+	Traffic metrics.Reporter // counts the bytes of streams
+	base    host.Host
+	listen  []multiaddr.Multiaddr
+	public  bool
+	log     *slog.Logger
 
 	mu       sync.Mutex
 	admitted map[peer.ID]bool
@@ -45,15 +47,17 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
+	traffic := metrics.NewBandwidthCounter()
 	// The order is that of preference: TLS costs half of what noise does.
 	opts = append(opts,
+		libp2p.BandwidthReporter(traffic),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Security(noise.ID, noise.New))
 	base, err := libp2p.New(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d := &DataHost{base: base, listen: listen, public: o.Public, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d := &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, log)}
 	d.Host = gate{base, d.admit}
 	return d, nil

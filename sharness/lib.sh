@@ -30,7 +30,7 @@ free_ports() {
 # use_peer DIR: gives the peer of DIR its own ports, kept in DIR.env.
 use_peer() {
 	if [ ! -f "$1.env" ]; then
-		set -- "$1" $(free_ports 5)
+		set -- "$1" $(free_ports 6)
 		cat >"$1.env" <<-EOF
 		export CLUSTER_PEERNAME=$(basename "$1")
 		export CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$2
@@ -38,6 +38,7 @@ use_peer() {
 		export CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$4
 		export CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$5
 		export CLUSTER_PINSVCAPI_HTTPLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$6
+		export CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$7
 		export CLUSTER_MONITORPINGINTERVAL=1s
 		export CLUSTER_REPAIRGRACE=3s
 		export CLUSTER_RAFT_VOTERINTERVAL=300ms
@@ -45,6 +46,7 @@ use_peer() {
 		SWARM=/ip4/127.0.0.1/tcp/$3
 		GATEWAY=http://127.0.0.1:$5
 		PINSVC=http://127.0.0.1:$6
+		PROXY=/ip4/127.0.0.1/tcp/$7
 		EOF
 	fi
 	. "./$1.env"

@@ -113,6 +113,10 @@ func (p *params) list(name string) []string {
 	return items
 }
 
+// PinOptions reads the options of a pin from a query, as this API's requests have them.
+// The error is Invalid or TooLarge.
+func PinOptions(q url.Values) (api.PinOptions, error) { return pinOptions(q, time.Now()) }
+
 // pinOptions reads the options of a pin and checks them as far as one peer alone can.
 // The error is Invalid or TooLarge.
 func pinOptions(q url.Values, now time.Time) (api.PinOptions, error) {

@@ -79,6 +79,11 @@ func (c *Client) RemovePeer(ctx context.Context, to, removed api.PeerID) (uint64
 	return res.Index, err
 }
 
+// RepoStat asks a peer for the room on its node.
+func (c *Client) RepoStat(ctx context.Context, to api.PeerID) (api.RepoStat, error) {
+	return invoke(ctx, c, to, repoStat, struct{}{}, maxMessage)
+}
+
 // RepoGC has a peer's node collect garbage, which may take long.
 func (c *Client) RepoGC(ctx context.Context, to api.PeerID) (api.RepoGC, error) {
 	return invoke(ctx, c, to, repoGC, struct{}{}, maxGCAnswer)

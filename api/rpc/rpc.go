@@ -22,6 +22,7 @@ const (
 	join       proc[api.JoinRequest, api.JoinAnswer] = "/peer/join"
 	removePeer proc[api.PeerID, index]               = "/peer/remove"
 	repoGC     proc[struct{}, api.RepoGC]            = "/peer/gc"
+	repoStat   proc[struct{}, api.RepoStat]          = "/node/stat"
 	commit     proc[api.Batch, api.Committed]        = "/pinner/commit"
 	readIndex  proc[struct{}, index]                 = "/consensus/index"
 	status     proc[api.Cid, api.PinInfo]            = "/tracker/status"
@@ -63,6 +64,7 @@ type Handlers struct {
 	// RemovePeer, on the leader, removes a member and returns the log index of that.
 	RemovePeer func(ctx context.Context, from, removed api.PeerID) (uint64, error)
 	RepoGC     func(ctx context.Context, from api.PeerID) (api.RepoGC, error)
+	RepoStat   func(ctx context.Context, from api.PeerID) (api.RepoStat, error)
 	// Commit, on the leader, decides on a batch of requests.
 	Commit func(ctx context.Context, from api.PeerID, b api.Batch) (api.Committed, error)
 	// ReadIndex, on the leader, returns the log index that a linearizable read waits for.
@@ -82,6 +84,7 @@ func (h Handlers) calls() []call {
 		answer(join, open, h.Join),
 		answer(removePeer, member, indexed(h.RemovePeer)),
 		answer0(repoGC, member, h.RepoGC),
+		answer0(repoStat, member, h.RepoStat),
 		answer(commit, member, h.Commit),
 		answer(readIndex, member, indexed(noRequest(h.ReadIndex))),
 		answer(status, member, h.Status),

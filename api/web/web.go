@@ -40,6 +40,19 @@ type Server struct {
 // New binds the addresses of o and returns a Server of h there. It answers nobody
 // before Run. The error is Invalid where o is.
 func New(o Options, h http.Handler, log *slog.Logger) (*Server, error) {
+	return newServer(o, h, log, Wrap)
+}
+
+// NewPlain is New for a door that keeps other protocols' rules: who may come in, what
+// pages of other origins may do and what paths mean is its own to say.
+func NewPlain(o Options, h http.Handler, log *slog.Logger) (*Server, error) {
+	return newServer(o, h, log, func(o Options, h http.Handler, log *slog.Logger, requests *os.File) http.Handler {
+		door, _ := h.(ErrorWriter)
+		return observe(fixedHeaders(o.Headers, limitHead(o.MaxHeaderBytes+headRoom, h)), door, log, requests)
+	})
+}
+
+func newServer(o Options, h http.Handler, log *slog.Logger, wrap func(Options, http.Handler, *slog.Logger, *os.File) http.Handler) (*Server, error) {
 	o = o.WithDefaults()
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -56,7 +69,7 @@ func New(o Options, h http.Handler, log *slog.Logger) (*Server, error) {
 	if s.listeners, err = listen(o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.handler = Wrap(o, h, log, s.requests)
+	s.handler = wrap(o, h, log, s.requests)
 	return s, nil
 }
 

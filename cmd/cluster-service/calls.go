@@ -19,6 +19,7 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 			return p.members.remove(ctx, removed)
 		},
 		RepoGC:    func(ctx context.Context, _ api.PeerID) (api.RepoGC, error) { return p.collect(ctx), nil },
+		RepoStat:  func(ctx context.Context, _ api.PeerID) (api.RepoStat, error) { return p.node.RepoStat(ctx) },
 		Commit:    p.pinner.Serve,
 		ReadIndex: func(ctx context.Context, _ api.PeerID) (uint64, error) { return p.cons.ReadIndex(ctx) },
 		Status: func(ctx context.Context, _ api.PeerID, c api.Cid) (api.PinInfo, error) {

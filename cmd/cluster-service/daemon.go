@@ -110,6 +110,7 @@ type Daemon struct {
 	rpc     *rpc.Server
 	rest    *web.Server
 	pinsvc  *web.Server
+	proxy   *web.Server // nil: none
 
 	closers []func() error // in the order of opening
 }
@@ -293,7 +294,10 @@ func (p *Daemon) openDoors() (err error) {
 		return err
 	}
 	p.closes(p.rest.Close)
-	return p.openPinSvc()
+	if err := p.openPinSvc(); err != nil {
+		return err
+	}
+	return p.openProxy()
 }
 
 // Run works until ctx ends or a part fails. The doors close first and the log last: a
@@ -304,7 +308,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 		{p.host.Run, p.data.Run, p.links.run, p.cons.Run},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
 		{p.rpc.Run, p.blocks.Run},
-		{p.serveREST, p.runGateway, p.servePinSvc},
+		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy},
 	}
 	err := runFloors(ctx, floors)
 	p.log.Info("peer has stopped", "err", err)

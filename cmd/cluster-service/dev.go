@@ -163,7 +163,7 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 		}
 		p.api, p.gateway, p.pinsvc = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Gateway.ListenMultiaddress, c.API.PinSvc.HTTPListenMultiaddress[0]
 	} else {
-		ports, err := freePorts(5)
+		ports, err := freePorts(6)
 		if err != nil {
 			return nil, err
 		}
@@ -173,6 +173,7 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 			"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=" + p.api,
 			"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=" + p.gateway,
 			"CLUSTER_PINSVCAPI_HTTPLISTENMULTIADDRESS=" + p.pinsvc,
+			"CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=" + tcp(ports[5]),
 			"CLUSTER_LISTENMULTIADDRESS=" + tcp(ports[2]),
 			"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS=" + tcp(ports[3]),
 		}

@@ -176,7 +176,7 @@ func TestNode_DeleteSparesWhatIsNeeded(t *testing.T) {
 		if err != nil || !k.Pin.Equals(dir.Cid()) {
 			t.Fatalf("got %v, %v", k, err)
 		}
-		below = append(below, k.Cid)
+		below = append(below, k.Cid.Cid)
 	}
 	if len(below) != 1 || !below[0].Equals(leaf.Cid()) {
 		t.Errorf("got %v below, want %s", below, leaf.Cid())

@@ -7,7 +7,6 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
@@ -43,12 +42,12 @@ func (n *Node) Delete(ctx context.Context, c cid.Cid) error {
 
 // Below lists what is below recursive pins, as far as it is here: each block once for
 // each pin and, if distinct is set, once altogether. Every one comes with its pin.
-func (n *Node) Below(ctx context.Context, distinct bool) iter.Seq2[Kept, error] {
-	return during(n, func(yield func(Kept, error) bool) {
+func (n *Node) Below(ctx context.Context, distinct bool) iter.Seq2[api.Kept, error] {
+	return during(n, func(yield func(api.Kept, error) bool) {
 		seen := map[string]struct{}{}
 		for p, err := range n.pins.List(ctx, api.CidUndef) {
 			if err != nil {
-				yield(Kept{}, err)
+				yield(api.Kept{}, err)
 				return
 			}
 			if p.State == pins.Partial || p.Mode != api.PinRecursive {
@@ -61,18 +60,15 @@ func (n *Node) Below(ctx context.Context, distinct bool) iter.Seq2[Kept, error] 
 	})
 }
 
-// Kept is a block below a pin.
-type Kept struct{ Cid, Pin cid.Cid }
-
 // below yields what is below one pin. seen are the nodes whose links were followed
 // and, where each block is wanted once, all that were yielded.
-func (n *Node) below(ctx context.Context, pin cid.Cid, distinct bool, seen map[string]struct{}, yield func(Kept, error) bool) bool {
+func (n *Node) below(ctx context.Context, pin cid.Cid, distinct bool, seen map[string]struct{}, yield func(api.Kept, error) bool) bool {
 	for todo := []cid.Cid{pin}; len(todo) > 0; {
 		c := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		links, err := n.localLinks(ctx, c)
 		if err != nil {
-			return yield(Kept{}, err)
+			return yield(api.Kept{}, err)
 		}
 		for _, l := range links {
 			leaf := dag.IsLeaf(l)
@@ -82,7 +78,7 @@ func (n *Node) below(ctx context.Context, pin cid.Cid, distinct bool, seen map[s
 			if distinct || !leaf {
 				seen[l.KeyString()] = struct{}{}
 			}
-			if !yield(Kept{Cid: l, Pin: pin}, nil) {
+			if !yield(api.Kept{Cid: api.Cid{Cid: l}, Pin: api.Cid{Cid: pin}}, nil) {
 				return false
 			}
 			if !leaf {
@@ -111,32 +107,24 @@ func (n *Node) localLinks(ctx context.Context, c cid.Cid) ([]cid.Cid, error) {
 	return links, nil
 }
 
-// Exchanged is what the node has traded with other peers over bitswap.
-type Exchanged struct {
-	Wantlist       []cid.Cid
-	Peers          []peer.ID
-	Messages       uint64 // received
-	BlocksReceived uint64
-	DataReceived   uint64 // bytes
-	BlocksSent     uint64
-	DataSent       uint64 // bytes
-}
-
 // Exchanged tells what the node has traded; nothing off line.
-func (n *Node) Exchanged() (Exchanged, error) {
+func (n *Node) Exchanged() (api.Exchanged, error) {
 	if n.bitswap == nil {
-		return Exchanged{}, nil
+		return api.Exchanged{}, nil
 	}
 	st, err := n.bitswap.Stat()
 	if err != nil {
-		return Exchanged{}, fmt.Errorf("bitswap: %w", err)
+		return api.Exchanged{}, fmt.Errorf("bitswap: %w", err)
 	}
-	x := Exchanged{Wantlist: st.Wantlist, Messages: st.MessagesReceived, BlocksReceived: st.BlocksReceived,
+	x := api.Exchanged{Messages: st.MessagesReceived, BlocksReceived: st.BlocksReceived,
 		DataReceived: st.DataReceived, BlocksSent: st.BlocksSent, DataSent: st.DataSent}
+	for _, c := range st.Wantlist {
+		x.Wantlist = append(x.Wantlist, api.Cid{Cid: c})
+	}
 	for _, p := range st.Peers {
-		id, err := peer.Decode(p)
+		id, err := api.ParsePeerID(p)
 		if err != nil {
-			return Exchanged{}, fmt.Errorf("bitswap: peer %q: %w", p, err)
+			return api.Exchanged{}, fmt.Errorf("bitswap: peer %q: %w", p, err)
 		}
 		x.Peers = append(x.Peers, id)
 	}

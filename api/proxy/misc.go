@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// miscCommands are what clients ask to learn what the node is and can do.
+var miscCommands = []*command{
+	{path: "commands", run: (*call).listCommands, options: []option{opt(boolean, "flags", "f")}},
+	{path: "config", run: (*call).config, args: []argument{{name: "key"}, {name: "value", optional: true}}, options: []option{
+		opt(boolean, "bool"), opt(boolean, "json"), opt(boolean, "expand-auto"),
+	}},
+	{path: "config/show", run: (*call).configShow, options: []option{opt(boolean, "expand-auto")}},
+	{path: "log"},
+	{path: "log/ls", run: (*call).logLs},
+	{path: "pin/remote"},
+	{path: "pin/remote/service"},
+	{path: "pin/remote/service/ls", run: (*call).remoteServices, options: []option{opt(boolean, "stat")}},
+}
+
+type commandTree struct {
+	Name        string
+	Subcommands []commandTree
+	Options     []commandOption
+}
+
+type commandOption struct{ Names []string }
+
+// listCommands gives the tree of what is offered.
+func (c *call) listCommands() error { return c.once(c.tree("ipfs", "", globals)) }
+
+func (c *call) tree(name, path string, options []option) commandTree {
+	t := commandTree{Name: name, Subcommands: []commandTree{}, Options: []commandOption{}}
+	for _, o := range options {
+		t.Options = append(t.Options, commandOption{o.names})
+	}
+	var below []string
+	for p := range c.commands {
+		dir, last := "", p
+		if i := strings.LastIndexByte(p, '/'); i >= 0 {
+			dir, last = p[:i], p[i+1:]
+		}
+		if dir == path {
+			below = append(below, last)
+		}
+	}
+	slices.Sort(below)
+	for _, last := range below {
+		p := strings.TrimPrefix(path+"/"+last, "/")
+		t.Subcommands = append(t.Subcommands, c.tree(last, p, c.commands[p].options))
+	}
+	return t
+}
+
+// settings are the node's, in the form of Kubo's configuration: what clients look for.
+func (c *call) settings() map[string]any {
+	identity, swarm := map[string]any{"PeerID": ""}, []string{}
+	if h := c.Node.Host(); h != nil {
+		identity["PeerID"] = h.ID().String()
+		if addrs, err := h.Network().InterfaceListenAddresses(); err == nil {
+			swarm = append(swarm, addrTexts(addrs)...)
+		}
+	}
+	return map[string]any{
+		"Identity":  identity,
+		"Addresses": map[string]any{"API": c.o.ListenMultiaddress[0], "Gateway": c.GatewayAddress, "Swarm": swarm, "Announce": []string{}, "NoAnnounce": []string{}},
+		"Bootstrap": []string{},
+		"Peering":   map[string]any{"Peers": []string{}},
+		"API":       map[string]any{"HTTPHeaders": map[string]any{}},
+		"Pinning":   map[string]any{"RemoteServices": map[string]any{}},
+		"Routing":   map[string]any{"Type": "none"},
+		"Datastore": map[string]any{"StorageMax": ""},
+	}
+}
+
+func (c *call) configShow() error { return c.once(c.settings()) }
+
+// config reads one of the settings. They are changed in the peer's own file.
+func (c *call) config() error {
+	if len(c.args) > 1 {
+		return api.Unsupported.Errorf("settings are not changed here: see the peer's service.json")
+	}
+	var v any = c.settings()
+	for key := range strings.SplitSeq(c.args[0], ".") {
+		m, ok := v.(map[string]any)
+		if v, ok = m[key]; !ok {
+			return api.NotFound.Errorf("failed to get config value: %q: key has no attributes", fmt.Sprint(c.args[0]))
+		}
+	}
+	return c.once(struct {
+		Key   string
+		Value any
+	}{c.args[0], v})
+}
+
+func (c *call) logLs() error { return c.once(stringList{[]string{}}) }
+
+// remoteServices are none: the cluster is where pins are.
+func (c *call) remoteServices() error {
+	return c.once(struct{ RemoteServices []string }{[]string{}})
+}
