@@ -13,6 +13,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/blocks"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/pins"
 )
 
@@ -57,7 +58,7 @@ func (n *Node) Pin(ctx context.Context, p api.Pin, progress func(uint64)) error 
 		return err
 	}
 	stall.Reset(n.o.Stall)
-	if p.Mode == api.PinRecursive {
+	if p.Mode == api.PinRecursive && !dag.IsLeaf(p.Cid.Cid) {
 		// From here on what arrives is worth keeping if the fetch breaks off.
 		if err := n.pins.Begin(p.Cid, p.Mode, time.Now()); err != nil {
 			return err

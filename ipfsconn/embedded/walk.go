@@ -26,6 +26,8 @@ type walk struct {
 	cond  *sync.Cond // todo or busy has changed, or the walk is to stop
 	todo  []cid.Cid
 	busy  int                 // workers that may still add to todo
+	hire  func()              // starts one more worker
+	hires int                 // how many more may be
 	inner map[string]struct{} // blocks whose links are or will be in todo, by CID
 	bytes uint64              // of blocks here
 }
@@ -39,7 +41,7 @@ func newWalk(n *Node, lease *blocks.Lease, s *session, stall *time.Timer, progre
 	return w
 }
 
-// run walks from root with as many workers, and returns the bytes of the DAG. Blocks
+// run walks from root with at most as many workers, and returns the bytes of the DAG. Blocks
 // that occur several times are counted once.
 func (w *walk) run(ctx context.Context, root cid.Cid, workers int) (uint64, error) {
 	w.todo = []cid.Cid{root}
@@ -49,9 +51,8 @@ func (w *walk) run(ctx context.Context, root cid.Cid, workers int) (uint64, erro
 		defer w.mu.Unlock()
 		w.cond.Broadcast()
 	})()
-	for range workers {
-		g.Go(func() error { return w.work(gctx) })
-	}
+	w.hire, w.hires = func() { g.Go(func() error { return w.work(gctx) }) }, workers-1
+	w.hire()
 	err := g.Wait()
 	if err != nil && notArrived(ctx, err) {
 		err = api.CauseStalled.Wrap(api.Unavailable.Errorf("fetch %s: %w", root, why(ctx, err)))
@@ -95,6 +96,10 @@ func (w *walk) done(links []cid.Cid) {
 	w.busy--
 	for i := len(links) - 1; i >= 0; i-- { // the first link is visited first
 		w.todo = append(w.todo, links[i])
+	}
+	for range min(len(links), w.hires) {
+		w.hires--
+		w.hire()
 	}
 	if len(links) > 0 || w.busy == 0 {
 		w.cond.Broadcast()
