@@ -78,7 +78,7 @@ type Alert struct {
 
 // RepoStat is the room on a peer's IPFS node, in bytes.
 type RepoStat struct {
-	RepoSize   uint64 `json:"repo_size"`
-	StorageMax uint64 `json:"storage_max"`
-	Free       uint64 `json:"free"` // what another pin may take: of StorageMax and of the disk, the smaller
+	RepoSize   uint64 `json:"repo_size" cbor:"1,keyasint,omitempty"`
+	StorageMax uint64 `json:"storage_max" cbor:"2,keyasint,omitempty"`
+	Free       uint64 `json:"free" cbor:"3,keyasint,omitempty"` // what another pin may take: of StorageMax and of the disk, the smaller
 }

@@ -60,6 +60,7 @@ func samples() []sample {
 		{"remove answer", &index{7}, &index{}},
 		{"gc answer", &api.RepoGC{Peer: peer1, PeerName: "p", Error: "e", Keys: []api.RepoGCKey{{Key: cid1}, {Key: cid0, Error: "e"}}},
 			&api.RepoGC{Peer: peer1, Keys: []api.RepoGCKey{{Error: "e"}}}},
+		{"stat answer", &api.RepoStat{RepoSize: 1, StorageMax: 1<<64 - 1, Free: 2}, &api.RepoStat{}},
 		{"commit request", &api.Batch{Session: 1<<64 - 1, Acked: 2, Requests: []api.Request{
 			{Type: api.RequestPin, Pin: pin1, Seq: 3}, {Type: api.RequestUnpin, Pin: api.Pin{Cid: cid0}, Seq: 4}}}, &api.Batch{}},
 		{"commit answer", &api.Committed{Results: []api.Result{{Pin: pin1, Index: 5},
@@ -131,7 +132,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 		have[reflect.TypeOf(s.full).Elem()] = true
 	}
 	for _, typ := range []reflect.Type{
-		types(identify), types(join), types(removePeer), types(repoGC), types(commit), types(readIndex),
+		types(identify), types(join), types(removePeer), types(repoGC), types(repoStat), types(commit), types(readIndex),
 		types(status), types(statuses), types(recoverPin), types(recoverAll), types(holds),
 	} {
 		for i := range typ.NumIn() {

@@ -145,6 +145,9 @@ func all(called func(from api.PeerID)) Handlers {
 		RemovePeer: func(_ context.Context, from, removed api.PeerID) (uint64, error) {
 			return uint64(len(removed)), one(from)
 		},
+		RepoStat: func(_ context.Context, from api.PeerID) (api.RepoStat, error) {
+			return api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, one(from)
+		},
 		RepoGC: func(_ context.Context, from api.PeerID) (api.RepoGC, error) {
 			return api.RepoGC{Peer: peer1, Keys: []api.RepoGCKey{{Key: cid1}}}, one(from)
 		},
@@ -194,6 +197,8 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("join", j, api.JoinAnswer{Index: 3}, err)
 	i, err := c.RemovePeer(ctx, to, peer1)
 	check("remove", i, uint64(len(peer1)), err)
+	stat, err := c.RepoStat(ctx, to)
+	check("stat", stat, api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, err)
 	gc, err := c.RepoGC(ctx, to)
 	check("gc", gc, api.RepoGC{Peer: peer1, Keys: []api.RepoGCKey{{Key: cid1}}}, err)
 	r, err := c.Commit(ctx, to, api.Batch{Requests: []api.Request{{Pin: pin1, Seq: 7}}})
