@@ -227,7 +227,9 @@ func (r *repair) observe() error {
 	member := func(p api.PeerID) bool { _, ok := slices.BinarySearch(v.members, p); return ok }
 	for _, p := range r.known {
 		if !member(p) {
-			r.walk(p).set(true, "")
+			w := r.walk(p)
+			w.set(true, "")
+			w.hasten() // one in progress has passed over what could wait until now
 		}
 	}
 	r.known = v.members

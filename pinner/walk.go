@@ -132,6 +132,9 @@ func (r *repair) step(ctx context.Context, w *walk) error {
 	}
 	w.stepped = time.Now()
 	w.took += w.stepped.Sub(start)
+	if err != nil {
+		w.running = false // what became of these is not known: begin again
+	}
 	return err
 }
 
@@ -153,8 +156,13 @@ func (w *walk) left(pin api.Pin, v *view, why string) {
 func (r *repair) end(w *walk, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, member := slices.BinarySearch(r.known, w.peer)
-	if w.named == 0 && !member && !w.anew {
+	over := w.named == 0 && !w.anew
+	if w.peer == nobody {
+		over = len(r.few.cids) == 0
+	} else if _, member := slices.BinarySearch(r.known, w.peer); member {
+		over = false // as long as it is dead
+	}
+	if over {
 		delete(r.walks, w.peer)
 		return
 	}
@@ -247,7 +255,9 @@ func (r *repair) settle(ctx context.Context, w *walk, changes []*change, v *view
 		case err == nil:
 			moved++
 			r.state.Placed++
-			if w.below > 0 && !v.below(c.verdict.pin, w.peer) {
+			if v.below(c.verdict.pin, w.peer) {
+				w.left(c.verdict.pin, v, noPeers) // better than before, and not enough
+			} else if w.below > 0 {
 				w.below--
 			}
 		case errors.Is(err, unchanged):
