@@ -15,7 +15,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipfs/boxo/files"
@@ -391,38 +393,42 @@ func TestClient_Bulk(t *testing.T) {
 
 // Who ranges over the results may be the one who writes the lines: the results of
 // what it writes meanwhile are kept for it.
-func TestClient_BulkKeepsResultsForAWriter(t *testing.T) {
-	// Their results, which name the op, are more than all buffers on the way hold.
-	const n = 3000
-	long := `{"cid":"` + cid0 + `","op":"` + strings.Repeat("x", 8<<10) + `"}` + "\n"
-	c := new(peer).start(t, web.Options{}, Options{})
-	r, w := io.Pipe()
-	go fmt.Fprintf(w, `{"cid":"%s"}`+"\n", cid0)
-	got := 0
-	for res, err := range c.Bulk(t.Context(), r) {
-		if err != nil || res.Line != got+1 {
-			t.Fatalf("after %d: got %+v, %v", got, res, err)
-		}
-		if got++; got > 1 {
-			continue
-		}
-		for range n {
-			written := make(chan error, 1)
-			go func() { _, err := io.WriteString(w, long); written <- err }()
-			select {
-			case err := <-written:
-				if err != nil {
-					t.Fatal(err)
+func TestAhead_DoesNotWaitForWhoRanges(t *testing.T) {
+	const n = 10_000
+	end := errors.New("the end")
+	var answered atomic.Int64
+	answers := func(context.Context) iter.Seq2[int, error] {
+		return func(yield func(int, error) bool) {
+			for i := range n {
+				answered.Add(1)
+				if !yield(i, nil) {
+					return
 				}
-			case <-time.After(10 * time.Second):
-				t.Fatal("nobody takes lines any more")
 			}
+			yield(n, end)
 		}
-		w.Close()
 	}
-	if got != n+1 {
-		t.Fatalf("got %d results, want %d", got, n+1)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		next := 0
+		for i, err := range ahead(t.Context(), answers) {
+			if i == 0 {
+				synctest.Wait()
+				if got := answered.Load(); got != n {
+					t.Fatalf("%d answers were taken, want all", got)
+				}
+			}
+			if i != next || (err == end) != (i == n) {
+				t.Fatalf("got %d, %v; want %d", i, err, next)
+			}
+			next++
+		}
+		if next != n+1 {
+			t.Fatalf("got %d answers", next)
+		}
+		for range ahead(t.Context(), answers) {
+			break // leaving early ends all
+		}
+	})
 }
 
 func TestClient_Auth(t *testing.T) {
