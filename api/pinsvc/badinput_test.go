@@ -132,6 +132,9 @@ func TestBadInput(t *testing.T) {
 			if w.Code != tt.code {
 				t.Fatalf("got %d, want %d: %s", w.Code, tt.code, w.Body)
 			}
+			if tt.code == 405 && w.Header().Get("Allow") == "" {
+				t.Fatal("it is not told what is allowed")
+			}
 			d := json.NewDecoder(w.Body)
 			var f failure
 			if err := d.Decode(&f); err != nil || d.More() {

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -102,9 +103,7 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 	r.NotFound(web.Handle(log, func(http.ResponseWriter, *http.Request) error {
 		return api.NotFound.Errorf("there is no such path; see /openapi.json")
 	}))
-	r.MethodNotAllowed(web.Handle(log, func(_ http.ResponseWriter, r *http.Request) error {
-		return &api.Error{Code: http.StatusMethodNotAllowed, Message: "the path does not take " + r.Method}
-	}))
+	r.MethodNotAllowed(web.Handle(log, h.notAllowed))
 	handle := func(method, pattern string, f web.HandlerFunc) { r.Method(method, pattern, web.Handle(log, f)) }
 	handle(http.MethodGet, "/pins", h.list)
 	handle(http.MethodPost, "/pins", h.add)
@@ -121,6 +120,22 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.routes.ServeHTTP(w, r) }
+
+// notAllowed answers a method that the path does not have with those it has.
+func (h *handler) notAllowed(w http.ResponseWriter, r *http.Request) error {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	var allowed []string
+	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodPost} {
+		if h.routes.Match(chi.NewRouteContext(), method, path) {
+			allowed = append(allowed, method)
+		}
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return &api.Error{Code: http.StatusMethodNotAllowed, Message: "the path takes " + strings.Join(allowed, ", ") + ", not " + r.Method}
+}
 
 // reasons are the machine's words for statuses; others are named after their text.
 var reasons = map[int]string{
