@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/files"
 	"github.com/ipfs/boxo/gateway"
 	"github.com/ipfs/boxo/ipld/merkledag"
@@ -25,14 +26,16 @@ import (
 // answer 500, and resolves names by the cluster alone.
 type backend struct {
 	*gateway.BlocksBackend
-	nodes ipld.NodeGetter        // of the same blocks
-	local *gateway.BlocksBackend // what is on the node
-	names Node                   // which knows those published on it
+	blocks blockservice.BlockService // the same blocks
+	nodes  ipld.NodeGetter           // of them
+	local  *gateway.BlocksBackend    // what is on the node
+	names  Node                      // which knows those published on it
 }
 
 func newBackend(n Node, fetch bool) (*backend, error) {
 	ns := gateway.WithNameSystem(noNames{})
-	all, err := gateway.NewBlocksBackend(n.Reader(fetch), ns)
+	blocks := n.Reader(fetch)
+	all, err := gateway.NewBlocksBackend(blocks, ns)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +43,7 @@ func newBackend(n Node, fetch bool) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &backend{all, merkledag.NewDAGService(n.Reader(fetch)), local, n}, nil
+	return &backend{all, blocks, merkledag.NewDAGService(blocks), local, n}, nil
 }
 
 // Get implements gateway.IPFSBackend, as do the methods below.
@@ -76,36 +79,56 @@ func (b *backend) ResolvePath(ctx context.Context, p path.ImmutablePath) (gatewa
 }
 
 func (b *backend) GetCAR(ctx context.Context, p path.ImmutablePath, params gateway.CarParams) (gateway.ContentPathMetadata, io.ReadCloser, error) {
-	if err := b.checkCAR(ctx, p, params); err != nil {
+	root, err := b.checkCAR(ctx, p, params)
+	if err != nil {
 		return gateway.ContentPathMetadata{}, nil, withStatus(ctx, err)
 	}
-	md, car, err := b.BlocksBackend.GetCAR(ctx, p, params)
+	from, done := b.BlocksBackend, func() error { return nil }
+	if root.Defined() && params.Scope == gateway.DagScopeAll {
+		if from, done, err = b.readAhead(ctx, root); err != nil {
+			return gateway.ContentPathMetadata{}, nil, err
+		}
+	}
+	md, car, err := from.GetCAR(ctx, p, params)
 	if err != nil {
-		return md, nil, withStatus(ctx, err)
+		return md, nil, errors.Join(withStatus(ctx, err), done())
 	}
 	s, _ := ctx.Value(slotKey{}).(*slot)
-	return md, &carStream{car, s}, nil
+	return md, &carStream{car, s, done}, nil
+}
+
+// readAhead returns a backend for one walk of a whole DAG, which done ends.
+func (b *backend) readAhead(ctx context.Context, root cid.Cid) (_ *gateway.BlocksBackend, done func() error, _ error) {
+	ctx, cancel := context.WithCancel(ctx)
+	a := newAhead(ctx, b.blocks, root)
+	from, err := gateway.NewBlocksBackend(blockservice.New(a, nil), gateway.WithNameSystem(noNames{}))
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	return from, func() error { cancel(); return a.end() }, nil
 }
 
 // checkCAR fails where boxo would begin to answer and then not get far: a CAR of p would
 // lack its first block or, if p leads somewhere, its last, or is to hold a range of a
-// file that ends before it begins. A path that leads nowhere is no error: the CAR proves
-// it.
-func (b *backend) checkCAR(ctx context.Context, p path.ImmutablePath, params gateway.CarParams) error {
+// file that ends before it begins. It returns the last. A path that leads nowhere is no
+// error: the CAR proves it, and there is no last.
+func (b *backend) checkCAR(ctx context.Context, p path.ImmutablePath, params gateway.CarParams) (cid.Cid, error) {
 	if _, err := b.nodes.Get(ctx, p.RootCid()); err != nil {
-		return err
+		return cid.Undef, err
 	}
 	md, err := b.BlocksBackend.ResolvePath(ctx, p)
 	if err != nil {
-		return nil // GetCAR fails in the same way, or proves it
+		return cid.Undef, nil // GetCAR fails in the same way, or proves it
 	}
-	last, err := b.nodes.Get(ctx, md.LastSegment.RootCid())
+	last := md.LastSegment.RootCid()
+	node, err := b.nodes.Get(ctx, last)
 	if err != nil || params.Range == nil || params.Range.To == nil {
-		return err
+		return last, err
 	}
-	size, err := sizeOf(last)
+	size, err := sizeOf(node)
 	if err != nil {
-		return nil // no file: the range means nothing
+		return last, nil // no file: the range means nothing
 	}
 	from, to := params.Range.From, *params.Range.To
 	if from < 0 {
@@ -115,9 +138,9 @@ func (b *backend) checkCAR(ctx context.Context, p path.ImmutablePath, params gat
 		to = size + to
 	}
 	if from > to+1 {
-		return status(http.StatusBadRequest, "entity-bytes: the range ends before it begins in a file of %d bytes", size)
+		return last, status(http.StatusBadRequest, "entity-bytes: the range ends before it begins in a file of %d bytes", size)
 	}
-	return nil
+	return last, nil
 }
 
 func (b *backend) fileSize(ctx context.Context, p path.ImmutablePath) (int64, error) {
@@ -164,7 +187,10 @@ func (b *backend) IsCached(ctx context.Context, p path.Path) bool {
 type carStream struct {
 	io.ReadCloser
 	slot *slot
+	done func() error
 }
+
+func (c *carStream) Close() error { return errors.Join(c.ReadCloser.Close(), c.done()) }
 
 func (c *carStream) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)

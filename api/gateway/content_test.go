@@ -252,6 +252,28 @@ func TestGateway_CAR(t *testing.T) {
 	}
 }
 
+// A CAR reads ahead of its walk, which leaves out what it has seen, unless asked not to.
+func TestGateway_CAROfRepeatedBlocks(t *testing.T) {
+	part := ipfsconntest.File(t, 5, 40, 100) // more blocks than are read ahead
+	twice := part.Over(t, append(slices.Clone(part.Blocks[:40]), part.Blocks[:40]...)...)
+	dir := ipfsconntest.Directory(t, map[string]ipfsconntest.Tree{"a": part, "b": twice, "c": part})
+	holder := newNode(t)
+	ipfsconntest.Add(t, holder, dir)
+	g := serve(t, newNode(t, holder), Options{})
+	leaves := make([]cid.Cid, 40)
+	for i := range leaves {
+		leaves[i] = part.Blocks[i].Cid()
+	}
+	once := append(append([]cid.Cid{dir.Root.Cid, part.Root.Cid}, leaves...), twice.Root.Cid)
+	every := slices.Concat([]cid.Cid{dir.Root.Cid, part.Root.Cid}, leaves, []cid.Cid{twice.Root.Cid}, leaves, leaves, []cid.Cid{part.Root.Cid}, leaves)
+	for dups, want := range map[string][]cid.Cid{"n": once, "y": every} {
+		res := ask(t, g, "GET", "/ipfs/"+dir.Root.String()+"?format=car&car-dups="+dups)
+		if root, got := readCAR(t, res.body); root != dir.Root.Cid || !slices.Equal(got, want) {
+			t.Errorf("dups=%s: root %s, %d blocks, want %d", dups, root, len(got), len(want))
+		}
+	}
+}
+
 // A CAR that cannot be whole does not end as if it were.
 func TestGateway_CAROfMissingBlocks(t *testing.T) {
 	file := ipfsconntest.File(t, 3, 4, 1000)
