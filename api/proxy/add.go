@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"fmt"
 	"net/url"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -40,6 +42,7 @@ type addLine struct {
 	Hash  string `json:",omitempty"`
 	Bytes uint64 `json:",omitempty"`
 	Size  string `json:",omitempty"`
+	Mode  string `json:",omitempty"`
 }
 
 func (c *call) add() error {
@@ -58,28 +61,23 @@ func (c *call) add() error {
 		adder, p.NoPin, to = c.Hasher, true, ""
 	}
 	in := &units{Upload: c.files}
-	var added []addLine // what is to go into the files, or into one array
+	var added []addLine // what is to go into one array
 	buffered := c.opts["stream-channels"] == false
-	if !buffered {
-		if err := c.begin(); err != nil {
-			return err
-		}
-	}
 	_, err = adder.Add(c.ctx, in, p, func(o api.AddedOutput) error {
 		l, root := c.addLine(in, o, p.Wrap)
-		if root && to != "" {
-			if err := c.intoFiles(to, l.Name, o); err != nil {
+		switch {
+		case c.boolean("silent"):
+		case buffered:
+			added = append(added, l)
+		default:
+			if err := c.emit(l); err != nil {
 				return err
 			}
 		}
-		switch {
-		case c.boolean("silent"):
-			return nil
-		case buffered:
-			added = append(added, l)
-			return nil
+		if root && to != "" {
+			return c.intoFiles(to, l.Name, o)
 		}
-		return c.emit(l)
+		return nil
 	})
 	if err != nil {
 		return err
@@ -173,9 +171,19 @@ func (c *call) addLine(in *units, o api.AddedOutput, wrap bool) (l addLine, root
 		}
 		return addLine{Name: o.Name, Bytes: o.Bytes}, false
 	}
-	root = wrap && o.Name == "" || !wrap && in.ends(o.Name)
-	return addLine{Name: o.Name, Hash: c.cid(o.Cid.Cid), Size: strconv.FormatUint(o.Size, 10)}, root
+	l = addLine{Name: o.Name, Hash: c.cid(o.Cid.Cid), Size: strconv.FormatUint(o.Size, 10)}
+	if wrap {
+		return l, o.Name == ""
+	}
+	u, root := in.ends(o.Name)
+	if u.link {
+		l.Mode = linkMode
+	}
+	return l, root
 }
+
+// linkMode is what a symlink's mode is told as.
+var linkMode = "0" + strconv.FormatUint(uint64(os.ModeSymlink|0o777), 8)
 
 // intoFiles puts an added node into the tree of files, at to or, where that is a
 // directory, into it.
@@ -193,11 +201,15 @@ func (c *call) intoFiles(to, name string, o api.AddedOutput) error {
 	if err != nil {
 		return err
 	}
-	err = c.Node.ChangeFiles(c.ctx, func(r *mfs.Root) error { return mfs.PutNode(r, to, node) })
-	if err != nil {
-		return api.KindOf(err).Errorf("to-files: cannot put node in path %q: %w", to, err)
-	}
-	return nil
+	return c.Node.ChangeFiles(c.ctx, func(r *mfs.Root) error {
+		if _, err := mfs.Lookup(r, path.Dir(to)); err != nil {
+			return fmt.Errorf("to-files: MFS destination parent %q %q does not exist: %w", to, path.Dir(to), err)
+		}
+		if err := mfs.PutNode(r, to, node); err != nil {
+			return fmt.Errorf("to-files: cannot put node in path %q: %w", to, err)
+		}
+		return nil
+	})
 }
 
 func orRoot(p string) string {
@@ -212,7 +224,12 @@ func orRoot(p string) string {
 type units struct {
 	*web.Upload
 	mu    sync.Mutex
-	names []string // of entries that were read and not ended
+	units []unit // that were read and not ended
+}
+
+type unit struct {
+	name string
+	link bool // it is a symlink
 }
 
 func (u *units) Entries() files.DirIterator { return &unitEntries{u.Upload.Entries(), u} }
@@ -221,22 +238,23 @@ func (u *units) Entries() files.DirIterator { return &unitEntries{u.Upload.Entri
 func (u *units) current() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.names) == 0 {
+	if len(u.units) == 0 {
 		return ""
 	}
-	return u.names[0]
+	return u.units[0].name
 }
 
 // ends tells whether a finished node called name is the current entry, and goes on to
 // the next one then.
-func (u *units) ends(name string) bool {
+func (u *units) ends(name string) (unit, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.names) == 0 || u.names[0] != name {
-		return false
+	if len(u.units) == 0 || u.units[0].name != name {
+		return unit{}, false
 	}
-	u.names = u.names[1:]
-	return true
+	ended := u.units[0]
+	u.units = u.units[1:]
+	return ended, true
 }
 
 type unitEntries struct {
@@ -249,7 +267,8 @@ func (e *unitEntries) Next() bool {
 	if ok {
 		e.u.mu.Lock()
 		defer e.u.mu.Unlock()
-		e.u.names = append(e.u.names, path.Clean(e.Name()))
+		_, link := e.Node().(*files.Symlink)
+		e.u.units = append(e.u.units, unit{path.Clean(e.Name()), link})
 	}
 	return ok
 }

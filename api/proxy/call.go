@@ -15,15 +15,16 @@ import (
 type call struct {
 	*handler
 	*answer
-	ctx   context.Context
-	name  string
-	args  []string
-	opts  map[string]any
-	files *web.Upload // nil without a body
-	query string      // as it came
-	in    *web.Body   // the body as it comes, nil without one
-	r     *http.Request
-	cids  encoder
+	ctx     context.Context
+	name    string
+	args    []string
+	opts    map[string]any
+	files   *web.Upload // nil without a body
+	query   string      // as it came
+	in      *web.Body   // the body as it comes, nil without one
+	r       *http.Request
+	cids    encoder
+	badBase error // why there is no such encoder
 }
 
 // boolean, text, number and list read options. number tells whether there is a value.
@@ -46,10 +47,6 @@ func (c *call) cid(x cid.Cid) string { return c.cids.encode(x) }
 
 // serve answers a request of command cmd.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, cmd *command, first []string) {
-	if cmd.run == nil {
-		http.Error(w, "404 page not found", http.StatusNotFound)
-		return
-	}
 	c, end, err := h.newCall(w, r, cmd, first)
 	if err != nil {
 		w.Header().Set("Connection", "close") // of a body nothing more is read
@@ -69,6 +66,12 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, cmd *command, fi
 // run runs the command. Its context's end is named as the reason of an error that
 // came of it.
 func (c *call) run(cmd *command) error {
+	if cmd.run == nil {
+		return nil // Kubo has nothing to say to the name of a group of commands
+	}
+	if c.badBase != nil {
+		return c.badBase
+	}
 	err := cmd.run(c)
 	if err != nil && c.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = context.Cause(c.ctx)
@@ -89,10 +92,7 @@ func (h *handler) newCall(w http.ResponseWriter, r *http.Request, cmd *command, 
 	if err != nil {
 		return nil, nil, err
 	}
-	cids, err := newEncoder(opts)
-	if err != nil {
-		return nil, nil, err
-	}
+	cids, badBase := newEncoder(opts)
 	dir, in, err := body(w, r)
 	if err != nil {
 		return nil, nil, err
@@ -118,6 +118,6 @@ func (h *handler) newCall(w http.ResponseWriter, r *http.Request, cmd *command, 
 		return nil, nil, err
 	}
 	c = &call{handler: h, answer: newAnswer(w, in != nil), ctx: ctx, name: cmd.path, args: args, opts: opts, files: dir,
-		query: r.URL.RawQuery, cids: cids, in: in, r: r}
+		query: r.URL.RawQuery, cids: cids, badBase: badBase, in: in, r: r}
 	return c, end, nil
 }

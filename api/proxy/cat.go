@@ -128,7 +128,8 @@ func (c *call) get() error {
 	c.size(uint64(size))
 	return c.produce(mediaType, func(w io.Writer) error {
 		_, dir := n.(files.Directory)
-		return archive(w, n, path.Base(p.String()), int(level), c.boolean("archive") || dir)
+		a := archive{name: path.Base(p.String()), level: int(level), wrapped: c.boolean("archive") || dir, pax: !c.boolean("archive")}
+		return a.write(w, n)
 	})
 }
 
@@ -147,33 +148,41 @@ func (c *call) produce(mediaType string, f func(io.Writer) error) error {
 	return errors.Join(err, r.CloseWithError(errGone), g.Wait())
 }
 
-// archive writes n, called name, as a tape archive, compressed if level says so. One
-// compressed file is no archive unless wrapped.
-func archive(w io.Writer, n files.Node, name string, level int, wrapped bool) error {
-	if level == gzip.NoCompression {
-		return tape(w, n, name)
+// archive is how a file or a directory is packed.
+type archive struct {
+	name    string
+	level   int  // of compression
+	wrapped bool // a compressed file is a tape archive, too
+	pax     bool // times come with their fractions
+}
+
+func (a archive) write(w io.Writer, n files.Node) error {
+	if a.level == gzip.NoCompression {
+		return a.tape(w, n)
 	}
-	z, err := gzip.NewWriterLevel(w, level)
+	z, err := gzip.NewWriterLevel(w, a.level)
 	if err != nil {
 		return err
 	}
-	if wrapped {
-		err = tape(z, n, name)
+	if a.wrapped {
+		err = a.tape(z, n)
 	} else if f, ok := n.(files.File); ok {
 		_, err = io.Copy(z, f)
 	} else {
-		err = fmt.Errorf("%q is no file", name)
+		err = fmt.Errorf("%q is no file", a.name)
 	}
 	return errors.Join(err, z.Close())
 }
 
-func tape(w io.Writer, n files.Node, name string) error {
+func (a archive) tape(w io.Writer, n files.Node) error {
 	t, err := files.NewTarWriter(w)
 	if err != nil {
 		return err
 	}
-	t.SetFormat(tar.FormatPAX) // times with their fractions
-	if err := t.WriteFile(n, name); err != nil {
+	if a.pax {
+		t.SetFormat(tar.FormatPAX)
+	}
+	if err := t.WriteFile(n, a.name); err != nil {
 		return err
 	}
 	return t.Close()

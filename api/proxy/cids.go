@@ -22,7 +22,7 @@ func newEncoder(opts map[string]any) (encoder, error) {
 	if name, _ := opts["cid-base"].(string); name != "" {
 		base, err := multibase.EncoderByName(name)
 		if err != nil {
-			return e, api.Invalid.Errorf("option cid-base: %w", err)
+			return e, api.Invalid.Errorf("%w", err)
 		}
 		e = encoder{base: base, set: true, upgrade: base.Encoding() != multibase.Base58BTC}
 	}

@@ -25,6 +25,11 @@ func Remove(ctx context.Context, bs *blocks.Store, ps *pins.Store, roots Roots, 
 	if here, err := bs.Has(ctx, c); err != nil || !here {
 		return errors.Join(err, api.NotFound.Errorf("block %s is not here", c))
 	}
+	if p, ok, err := ps.Get(api.Cid{Cid: c}); err != nil {
+		return err
+	} else if ok && p.State != pins.Partial {
+		return api.Conflict.Errorf("pinned: %s", p.Mode)
+	}
 	m := &marker{bs: bs, live: &exactly{want: c.Hash()}, inner: map[string]struct{}{}}
 	var via pins.Pin
 	for p, err := range pins.In(ctx, sweep.Snapshot()) {
