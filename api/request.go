@@ -36,16 +36,16 @@ func (p Pin) RequestTime(r PinRequest) time.Time {
 	if r.ID != "" {
 		return time.UnixMilli(r.Created).UTC()
 	}
-	return PlainRequestTime(p.Timestamp.Unix(), p.Cid.KeyString())
+	return time.Unix(p.Timestamp.Unix(), int64(PlainRequestNanos([]byte(p.Cid.KeyString())))).UTC()
 }
 
-// PlainRequestTime is RequestTime of the pin of another door that was made in that Unix
-// second, of the CID with these bytes.
-func PlainRequestTime(second int64, cid string) time.Time {
+// PlainRequestNanos is the fraction of its second, in nanoseconds, that RequestTime gives
+// the pin of another door, of the CID with these bytes.
+func PlainRequestNanos(cid []byte) uint32 {
 	// A hash ends the CID: its last bytes are as good as random.
 	var tail [4]byte
 	copy(tail[:], cid[max(0, len(cid)-4):])
-	return time.Unix(second, int64(binary.BigEndian.Uint32(tail[:])%1e9)).UTC()
+	return binary.BigEndian.Uint32(tail[:]) % 1e9
 }
 
 // RequestName is the name by which clients know r, one of p's requests: unique in the

@@ -129,3 +129,16 @@ func BenchmarkDecode(b *testing.B) {
 	})
 	fmt.Fprintln(b.Output(), len(value), "bytes a record")
 }
+
+// BenchmarkCountRequests is one request counted.
+func BenchmarkCountRequests(b *testing.B) {
+	const n = 100_000
+	s := filled(b, n)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for counted := 0; counted < b.N; counted += n {
+		if got, err := s.CountRequests(b.Context(), time.Time{}, time.Time{}); err != nil || got != n {
+			b.Fatal(got, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -83,14 +84,85 @@ func (s *State) Requests(ctx context.Context, since, before time.Time) iter.Seq2
 	}
 }
 
-// CountRequests counts what Requests gives.
+// CountRequests counts what Requests gives. It sorts nothing and reads no CIDs.
 func (s *State) CountRequests(ctx context.Context, since, before time.Time) (n int, err error) {
-	err = s.eachSecond(ctx, since, before, func(api.RequestEntry) bool { n++; return true })
+	err = s.bySecond(ctx, since, before, func(g *requestGroup) (bool, error) {
+		whole := (since.IsZero() || g.second > since.Unix()) && (before.IsZero() || g.second < before.Unix())
+		g.each(func(_ []byte, nanos uint32) {
+			if at := time.Unix(g.second, int64(nanos)); whole || within(at, since, before) {
+				n++
+			}
+		})
+		return true, nil
+	})
 	return n, err
 }
 
-// eachSecond reads both kinds of rows from the newest to the oldest, a second at a time.
+// within tells whether at is after since and before before; zero is no bound.
+func within(at, since, before time.Time) bool {
+	return (since.IsZero() || at.After(since)) && (before.IsZero() || at.Before(before))
+}
+
+// eachSecond gives the requests from the newest to the oldest.
 func (s *State) eachSecond(ctx context.Context, since, before time.Time, yield func(api.RequestEntry) bool) error {
+	var entries []api.RequestEntry
+	return s.bySecond(ctx, since, before, func(g *requestGroup) (more bool, err error) {
+		entries = entries[:0]
+		g.each(func(cid []byte, nanos uint32) {
+			e := api.RequestEntry{At: time.Unix(g.second, int64(nanos)).UTC()}
+			if within(e.At, since, before) {
+				if bad := e.Cid.UnmarshalBinary(cid); bad != nil {
+					err = api.Internal.Errorf("the row of a request has no CID: %v", bad)
+				}
+				entries = append(entries, e)
+			}
+		})
+		if err != nil {
+			return false, err
+		}
+		slices.SortFunc(entries, func(a, b api.RequestEntry) int {
+			return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Cid.KeyString(), b.Cid.KeyString()))
+		})
+		for _, e := range entries {
+			if !yield(e) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// requestGroup is the rows of one second: those by creation and those by request, each
+// iterator at the last of them.
+type requestGroup struct {
+	second    int64
+	plain, by *pebble.Iterator
+	marked    map[string]bool
+}
+
+// each gives the requests of the second, in no order, and moves the iterators past it.
+// A CID is valid until f returns.
+func (g *requestGroup) each(f func(cid []byte, nanos uint32)) {
+	clear(g.marked)
+	for ; secondOf(g.by) == g.second && g.by.Valid(); g.by.Prev() {
+		key := g.by.Key()
+		if nanos := binary.BigEndian.Uint32(key[9:]); nanos == markNanos {
+			g.marked[string(key[13:])] = true
+		} else {
+			f(key[13:], nanos)
+		}
+	}
+	for ; secondOf(g.plain) == g.second && g.plain.Valid(); g.plain.Prev() {
+		cid := g.plain.Key()[9:]
+		if len(g.marked) == 0 || !g.marked[string(cid)] {
+			f(cid, api.PlainRequestNanos(cid))
+		}
+	}
+}
+
+// bySecond reads both kinds of rows side by side, from the newest second to the oldest;
+// each must read its group.
+func (s *State) bySecond(ctx context.Context, since, before time.Time, each func(*requestGroup) (more bool, err error)) error {
 	d, err := s.acquire()
 	if err != nil {
 		return err
@@ -98,8 +170,8 @@ func (s *State) eachSecond(ctx context.Context, since, before time.Time, yield f
 	defer d.release()
 	v := &view{db: d.db}
 	defer v.close()
-	var rows [2]*pebble.Iterator
-	for i, kind := range []byte{createdKind, requestKind} {
+	g := &requestGroup{marked: map[string]bool{}}
+	for kind, rows := range map[byte]**pebble.Iterator{createdKind: &g.plain, requestKind: &g.by} {
 		from, to := []byte{kind}, []byte{kind + 1}
 		if !since.IsZero() {
 			from = timePrefix(nil, kind, since.Unix())
@@ -107,60 +179,26 @@ func (s *State) eachSecond(ctx context.Context, since, before time.Time, yield f
 		if !before.IsZero() && before.Unix() < math.MaxInt64 {
 			to = timePrefix(nil, kind, before.Unix()+1)
 		}
-		if string(from) > string(to) {
+		if bytes.Compare(from, to) > 0 {
 			return nil
 		}
-		if rows[i], err = v.iterator(from, to); err != nil {
+		if *rows, err = v.iterator(from, to); err != nil {
 			return err
 		}
-		rows[i].Last()
+		(*rows).Last()
 	}
-	var group []api.RequestEntry
-	marked := map[string]bool{}
-	for read := 0; rows[0].Valid() || rows[1].Valid(); {
+	for read := 0; g.plain.Valid() || g.by.Valid(); read++ {
 		if read%64 == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 		}
-		read++
-		second := max(secondOf(rows[0]), secondOf(rows[1]))
-		group = group[:0]
-		clear(marked)
-		for it := rows[1]; it.Valid() && secondOf(it) == second; it.Prev() {
-			key := it.Key()
-			nanos := binary.BigEndian.Uint32(key[9:])
-			if nanos == markNanos {
-				marked[string(key[13:])] = true
-			} else if err := appendEntry(&group, key[13:], time.Unix(second, int64(nanos)).UTC()); err != nil {
-				return err
-			}
-		}
-		for it := rows[0]; it.Valid() && secondOf(it) == second; it.Prev() {
-			cid := it.Key()[9:]
-			if len(marked) > 0 && marked[string(cid)] {
-				continue
-			}
-			if err := appendEntry(&group, cid, api.PlainRequestTime(second, string(cid))); err != nil {
-				return err
-			}
-		}
-		slices.SortFunc(group, func(a, b api.RequestEntry) int {
-			if c := b.At.Compare(a.At); c != 0 {
-				return c
-			}
-			return cmp.Compare(a.Cid.KeyString(), b.Cid.KeyString())
-		})
-		for _, e := range group {
-			if !since.IsZero() && !e.At.After(since) || !before.IsZero() && !e.At.Before(before) {
-				continue
-			}
-			if !yield(e) {
-				return nil
-			}
+		g.second = max(secondOf(g.plain), secondOf(g.by))
+		if more, err := each(g); err != nil || !more {
+			return err
 		}
 	}
-	return cmp.Or(rows[0].Error(), rows[1].Error())
+	return cmp.Or(g.plain.Error(), g.by.Error())
 }
 
 // secondOf is the time of the row at which it stands, the least where it is at its end.
@@ -169,15 +207,6 @@ func secondOf(it *pebble.Iterator) int64 {
 		return math.MinInt64
 	}
 	return int64(binary.BigEndian.Uint64(it.Key()[1:9]) ^ 1<<63)
-}
-
-func appendEntry(group *[]api.RequestEntry, cid []byte, at time.Time) error {
-	e := api.RequestEntry{At: at}
-	if err := e.Cid.UnmarshalBinary(cid); err != nil {
-		return api.Internal.Errorf("the row of a request has no CID: %v", err)
-	}
-	*group = append(*group, e)
-	return nil
 }
 
 // NamedRequests gives the pins that have a request of this name, by CID. A pin's
