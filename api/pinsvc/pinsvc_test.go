@@ -268,10 +268,7 @@ func TestDelegates_AtMostTwentyOfTheHolders(t *testing.T) {
 
 func TestDocument_NamesTheRoutes(t *testing.T) {
 	c := newCluster(t, web.Options{})
-	var doc struct {
-		Paths map[string]map[string]json.RawMessage `json:"paths"`
-	}
-	doc = decode[struct {
+	doc := decode[struct {
 		Paths map[string]map[string]json.RawMessage `json:"paths"`
 	}](t, c.ask("GET", "/openapi.json", ""), 200)
 	for path, methods := range doc.Paths {
