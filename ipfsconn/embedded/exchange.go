@@ -61,9 +61,13 @@ func (d discovery) FindProvidersAsync(ctx context.Context, c cid.Cid, count int)
 	}
 	found := make(chan peer.AddrInfo, len(holders))
 	for _, h := range holders {
-		if h.ID != d.n.host.ID() {
-			found <- h
+		if h.ID == d.n.host.ID() {
+			continue
 		}
+		if d.n.host.Network().Connectedness(h.ID) == network.Connected {
+			d.n.askAgain(h.ID) // it may have been given up since the session began
+		}
+		found <- h
 	}
 	close(found)
 	return found
