@@ -283,7 +283,7 @@ func TestMonitor_JoinerIsMeasuredAtOnce(t *testing.T) {
 		h.mu.Lock()
 		h.sent = 0
 		h.mu.Unlock()
-		wait(time.Millisecond)
+		wait(300 * time.Millisecond) // the least between two messages, and some
 		if !a.of("b").Measured {
 			t.Fatal("b is connected, and not heard of at once")
 		}

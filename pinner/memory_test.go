@@ -70,8 +70,13 @@ func (m *memory) Get(_ context.Context, c api.Cid) (api.Pin, error) {
 func (m *memory) sorted(keep func(api.Pin) bool, less func(a, b api.Pin) int) iter.Seq2[api.Pin, error] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := slices.SortedFunc(maps.Values(m.pins), less)
-	list = slices.DeleteFunc(list, func(p api.Pin) bool { return !keep(p) })
+	var list []api.Pin
+	for _, p := range m.pins {
+		if keep(p) {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, less)
 	return func(yield func(api.Pin, error) bool) {
 		for _, p := range list {
 			if !yield(p, nil) {

@@ -260,20 +260,20 @@ func TestRepair_UpdatedPinFailsOver(t *testing.T) { // D8
 
 func TestRepair_ManyPinsWithinTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newBubble(t, 3, Options{Grace: grace, Rate: 100})
+		c := newBubble(t, 3, Options{Grace: grace, Rate: 30})
 		c.run()
-		c.onMany(0, 1000, 0, 1)
+		c.onMany(0, 300, 0, 1)
 		c.die(1)
 		after(grace - time.Second)
 		for c.naming(2) == 0 {
 			after(time.Second)
 		}
 		began := time.Now()
-		for c.naming(2) < 1000 {
+		for c.naming(2) < 300 {
 			after(time.Second)
 		}
 		if took := time.Since(began); took < 5*time.Second || took > time.Minute {
-			t.Fatalf("1000 pins took %v at 100/s", took)
+			t.Fatalf("300 pins took %v at 30/s", took)
 		}
 	})
 }

@@ -90,8 +90,8 @@ func TestRepair_RemovalAsTheTermBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBubble(t, 5, Options{Grace: grace, Rate: 100})
 		c.run()
-		c.onMany(0, 500, 0, 3)
-		c.onMany(500, 1000, 0, 4)
+		c.onMany(0, 300, 0, 3)
+		c.onMany(300, 600, 0, 4)
 		after(time.Minute)
 		c.mu.Lock()
 		c.leader = ""
@@ -153,16 +153,16 @@ func TestRepair_PinWithTooFewHoldersGetsMoreLater(t *testing.T) {
 
 func TestRepair_RateHoldsForEachPin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const rate = 100
+		const rate = 50
 		c := newBubble(t, 4, Options{Grace: grace, Rate: rate})
 		c.run()
-		c.onMany(0, 900, 0, 1)
-		c.onMany(900, 901, 0, 3)
+		c.onMany(0, 400, 0, 1)
+		c.onMany(400, 401, 0, 3)
 		c.set(3, func(h *api.PeerHealth) { h.ReadOnly = true }) // none of the many goes there
 		after(time.Second)
 		c.die(1)
 		after(grace - time.Second)
-		for c.naming(1) == 900 {
+		for c.naming(1) == 400 {
 			after(time.Second / 10)
 		}
 		removed := false
@@ -180,7 +180,7 @@ func TestRepair_RateHoldsForEachPin(t *testing.T) {
 				t.Fatalf("%+v with %d pins left", s, now)
 			}
 			last, placed = now, s.Placed
-			if now < 700 && !removed {
+			if now < 300 && !removed {
 				removed = true
 				c.remove(3)
 				after(time.Second)
@@ -205,13 +205,13 @@ func TestRepair_StopsHalfWay(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newBubble(t, 5, Options{Grace: grace, Rate: 10})
 				c.run()
-				c.onMany(0, 500, 0, 1)
+				c.onMany(0, 300, 0, 1)
 				c.die(1)
 				after(grace + 20*time.Second)
 				stop(c)
 				after(time.Second)
 				left := c.naming(1)
-				if left == 0 || left == 500 {
+				if left == 0 || left == 300 {
 					t.Fatalf("%d pins are left", left)
 				}
 				after(time.Minute)
@@ -270,7 +270,7 @@ func TestRepair_ExpiryMeanwhile(t *testing.T) {
 
 // Whatever happens to the peers, in the end each pin has its copies, and none too many.
 func TestRepair_Converges(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { converge(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
@@ -308,7 +308,7 @@ func converge(t *testing.T, rng *rand.Rand) {
 	for i, id := range ids {
 		change(id, func(h *api.PeerHealth) { h.Tags = map[string]string{"zone": fmt.Sprint(i % 3)} })
 	}
-	for range 200 {
+	for range 120 {
 		id := ids[rng.IntN(peers)]
 		switch n := rng.IntN(20); {
 		case n < 8 && alive(c.leader):
