@@ -317,3 +317,20 @@ func BenchmarkPin(b *testing.B) {
 		})
 	}
 }
+
+func TestEncoder_RequestsAsEncodingJSON(t *testing.T) {
+	p := Pin{Cid: mustCid(t, cid1), Type: PinData, Requests: []PinRequest{{Name: "<plain>"},
+		{ID: "00ff", Created: 1795218255087, Metadata: map[string]string{"a": "b"}, Origins: addrs(t, "/ip4/1.2.3.4/tcp/4001/p2p/"+p0)}}}
+	want, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := new(Encoder).AppendPin(nil, &p)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("got %s, %v; want %s", got, err, want)
+	}
+	var back Pin
+	if err := json.Unmarshal(got, &back); err != nil || !reflect.DeepEqual(back.Requests, p.Requests) {
+		t.Fatalf("read back %+v, %v", back.Requests, err)
+	}
+}

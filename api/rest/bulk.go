@@ -192,6 +192,7 @@ type exportKeys struct {
 	Reference   json.RawMessage `json:"reference"`
 	Timestamp   json.RawMessage `json:"timestamp"`
 	Size        json.RawMessage `json:"size"`
+	Requests    json.RawMessage `json:"requests"`
 }
 
 // parseBulk reads one line. The CID of the request is set, where it could be read,
