@@ -115,12 +115,24 @@ func TestRetry_OutcomeUnknownWhenTimeEnds(t *testing.T) {
 }
 
 func TestRetry_NothingHappenedWhenTimeEnds(t *testing.T) {
-	c := newCluster(t, 2, Options{Resend: time.Millisecond})
+	c := newCluster(t, 2, Options{Resend: time.Hour})
 	c.call = func(api.PeerID, api.Batch) error { return api.Unavailable.Errorf("refused") }
 	c.run()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	defer cancel()
-	if _, _, err := c.pinners[c.ids[1]].Pin(ctx, ask(1, api.PinOptions{})); !errors.Is(err, api.Unavailable) {
+	p := c.pinners[c.ids[1]]
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := p.Pin(ctx, ask(1, api.PinOptions{}))
+		ended <- err
+	}()
+	for tried := false; !tried; <-time.After(time.Millisecond) {
+		p.queue.mu.Lock()
+		waits := p.queue.last[testCid(1)]
+		tried = waits != nil && waits.last != nil
+		p.queue.mu.Unlock()
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, api.Unavailable) {
 		t.Fatalf("got %v (%s), want unavailable", err, api.KindOf(err))
 	}
 	if _, err := c.st.Get(t.Context(), testCid(1)); !errors.Is(err, api.NotFound) {
