@@ -217,7 +217,8 @@ func (c *cluster) serve(t *testing.T) string {
 	return s.URL
 }
 
-// do sends a request and returns the answer and its whole body.
+// do sends a request and returns the answer and its whole body, which are to be as the
+// OpenAPI document has them.
 func do(t *testing.T, method, url string, body io.Reader, header ...string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, body)
@@ -235,6 +236,9 @@ func do(t *testing.T, method, url string, body io.Reader, header ...string) (*ht
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := conforms(method, req.URL, res, string(b)); err != nil {
+		t.Errorf("not as /openapi.json has it: %v", err)
 	}
 	return res, string(b)
 }

@@ -126,41 +126,24 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 	r.NotFound(web.Handle(log, func(http.ResponseWriter, *http.Request) error { return api.NotFound.Errorf("not found") }))
 	r.MethodNotAllowed(web.Handle(log, func(w http.ResponseWriter, req *http.Request) error { return notAllowed(r, w, req) }))
 
-	handle := func(method, pattern string, f web.HandlerFunc) {
-		r.Method(method, pattern, web.Handle(log, func(w http.ResponseWriter, r *http.Request) error {
-			if r.ContentLength > maxIgnoredBody {
-				return api.TooLarge.Errorf("the body is over %d bytes", maxIgnoredBody)
-			}
-			return f(w, r)
-		}))
+	for _, rt := range h.routes() {
+		serve := rt.serve
+		if rt.body == "" {
+			serve = ignoresBody(serve)
+		}
+		r.Method(rt.method, rt.pattern(), web.Handle(log, serve))
 	}
-	handle(http.MethodGet, "/id", h.id)
-	handle(http.MethodGet, "/version", h.version)
-	handle(http.MethodGet, "/peers", h.peers)
-	handle(http.MethodPost, "/peers/invite", h.invite)
-	handle(http.MethodDelete, "/peers/{peer}", h.removePeer)
-	handle(http.MethodGet, "/allocations", h.allocations)
-	handle(http.MethodGet, "/allocations/{cid}", h.allocation)
-	handle(http.MethodGet, "/pins", h.statuses)
-	handle(http.MethodPost, "/pins/recover", h.recoverAll)
-	handle(http.MethodGet, "/pins/{cid}", h.status)
-	handle(http.MethodPost, "/pins/{cid}", h.pin)
-	handle(http.MethodDelete, "/pins/{cid}", h.unpin)
-	handle(http.MethodPost, "/pins/{cid}/recover", h.recover)
-	for _, namespace := range []string{"ipfs", "ipns", "ipld"} {
-		handle(http.MethodPost, "/pins/"+namespace+"/*", h.pinPath)
-		handle(http.MethodDelete, "/pins/"+namespace+"/*", h.unpinPath)
-	}
-	handle(http.MethodPost, "/ipfs/gc", h.gc)
-	handle(http.MethodGet, "/health", h.health)
-	handle(http.MethodGet, "/health/alerts", h.alerts)
-	handle(http.MethodGet, "/monitor/metrics", h.metricNames)
-	handle(http.MethodGet, "/monitor/metrics/{name}", h.metrics)
-	handle(http.MethodGet, "/repair", h.repair)
-	// These two read their bodies, of any length, as they come.
-	r.Method(http.MethodPost, "/pins", web.Handle(log, h.bulk))
-	r.Method(http.MethodPost, "/add", web.Handle(log, h.add))
 	return r
+}
+
+// ignoresBody refuses large bodies, which f does not read.
+func ignoresBody(f web.HandlerFunc) web.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.ContentLength > maxIgnoredBody {
+			return api.TooLarge.Errorf("the body is over %d bytes", maxIgnoredBody)
+		}
+		return f(w, r)
+	}
 }
 
 // notAllowed names the methods that the path of req has in routes.
