@@ -34,6 +34,9 @@ type AddedOutput struct {
 	Bytes       uint64   `json:"bytes,omitempty"`
 	Size        uint64   `json:"size,omitempty"`
 	Allocations []PeerID `json:"allocations,omitempty"`
+	// Wait, on one more line at the end where the add waits for its pin, tells what came
+	// of that.
+	Wait *Waited `json:"wait,omitempty"`
 }
 
 // RepoGC is what a collection on one peer removed.

@@ -129,6 +129,9 @@ func (t *Tracker) launch(parent context.Context, hands *crew, o *op, p phase, st
 	retry := o.rank > 0
 	ctx, cancel := context.WithCancelCause(parent)
 	o.run = &run{cancel: cancel, moved: now}
+	if p == fetching {
+		t.tellOf(o)
+	}
 	switch p {
 	case finding:
 		s.finding++
@@ -215,6 +218,11 @@ func (t *Tracker) settle(o *op, p phase, v verdict, ending bool) {
 			t.journal.put(o.cid, t.ownRow(keep))
 		}
 		s.remove(o)
+		if (o.kind == pinOp) == (v.next == done) {
+			t.tellEnd(o.cid, api.StatusPinned)
+		} else {
+			t.tellEnd(o.cid, api.StatusUnpinned)
+		}
 	}
 }
 
@@ -270,6 +278,7 @@ func (t *Tracker) park(o *op, err error, arrived uint64, now time.Time) {
 	t.ops.enqueue(o, parked, now)
 	o.rowed = true
 	t.journal.put(o.cid, o.row())
+	t.tellOf(o)
 	t.log.Debug("pin operation failed", "cid", o.cid, "status", o.status().String(), "cause", string(cause),
 		"attempts", o.attempts, "err", err)
 }

@@ -121,6 +121,7 @@ type Tracker struct {
 	log     *slog.Logger
 	journal *journal
 	marks   markCache
+	news    *news
 
 	wake  chan struct{} // an operation may be ready to start
 	sync  chan struct{} // compare node and state now
@@ -147,7 +148,7 @@ func New(self Self, node Node, pins Pinset, current func(context.Context) error,
 		return nil, err
 	}
 	t := &Tracker{
-		self: self, node: node, pins: pins, current: current, o: o.WithDefaults(), log: log, journal: j,
+		self: self, node: node, pins: pins, current: current, o: o.WithDefaults(), log: log, journal: j, news: newNews(),
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 		ops: newOps(), leaving: map[api.Cid]struct{}{}, back: map[api.PeerID]struct{}{},
 	}

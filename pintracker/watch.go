@@ -36,6 +36,7 @@ func (t *Tracker) measure(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := &t.ops
+	followed := t.news.followed()
 	for o := range s.fetching {
 		r := o.run
 		bytes := r.bytes.Load()
@@ -44,6 +45,9 @@ func (t *Tracker) measure(now time.Time) {
 		r.seen = bytes
 		if grown > 0 {
 			r.moved = now
+			if followed {
+				t.tellOf(o)
+			}
 		}
 		still := now.Sub(r.moved)
 		switch idle := still >= quiet; {

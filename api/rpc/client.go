@@ -120,6 +120,11 @@ func (c *Client) RecoverAll(ctx context.Context, to api.PeerID, q api.StatusQuer
 	return invoke(ctx, c, to, recoverAll, q, maxMessage)
 }
 
+// News asks a peer what became of its pin operations, and waits some seconds for that.
+func (c *Client) News(ctx context.Context, to api.PeerID, q api.NewsQuery) (api.NewsPage, error) {
+	return invoke(ctx, c, to, news, q, maxMessage)
+}
+
 // Holds asks a peer which of the DAGs are whole on its node; the answer is in order.
 func (c *Client) Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]bool, error) {
 	res, err := invoke(ctx, c, to, holds, cids, maxMessage)

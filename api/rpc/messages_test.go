@@ -70,6 +70,8 @@ func samples() []sample {
 		{"status answer", &info1, &api.PinInfo{}},
 		{"statuses request", &api.StatusQuery{After: cid1, Limit: 300, Filter: api.StatusError}, &api.StatusQuery{}},
 		{"statuses answer", &api.StatusPage{Items: []api.PinInfo{info1, {}}, Last: cid1, More: true}, &api.StatusPage{}},
+		{"news request", &api.NewsQuery{Epoch: 1<<64 - 1, After: 7}, &api.NewsQuery{}},
+		{"news answer", &api.NewsPage{Epoch: 1<<64 - 1, Last: 9, Lost: true, Items: []api.PinInfo{info1, {}}}, &api.NewsPage{}},
 		{"holds request", &[]api.Cid{cid1, cid0, {}}, &[]api.Cid{}},
 		{"holds answer", &[]bool{true, false}, &[]bool{}},
 	}

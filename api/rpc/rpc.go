@@ -29,6 +29,7 @@ const (
 	statuses   proc[api.StatusQuery, api.StatusPage] = "/tracker/statuses"
 	recoverPin proc[api.Cid, api.PinInfo]            = "/tracker/recover"
 	recoverAll proc[api.StatusQuery, api.StatusPage] = "/tracker/recover-all"
+	news       proc[api.NewsQuery, api.NewsPage]     = "/tracker/news"
 	holds      proc[[]api.Cid, []bool]               = "/node/holds"
 )
 
@@ -73,6 +74,8 @@ type Handlers struct {
 	Statuses   func(ctx context.Context, from api.PeerID, q api.StatusQuery) (api.StatusPage, error)
 	Recover    func(ctx context.Context, from api.PeerID, c api.Cid) (api.PinInfo, error)
 	RecoverAll func(ctx context.Context, from api.PeerID, q api.StatusQuery) (api.StatusPage, error)
+	// News waits some seconds for something to tell.
+	News func(ctx context.Context, from api.PeerID, q api.NewsQuery) (api.NewsPage, error)
 	// Holds tells, in order, which of the DAGs are whole on the peer's node.
 	Holds func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]bool, error)
 }
@@ -91,6 +94,7 @@ func (h Handlers) calls() []call {
 		answer(statuses, member, h.Statuses),
 		answer(recoverPin, member, h.Recover),
 		answer(recoverAll, member, h.RecoverAll),
+		answer(news, member, h.News),
 		answer(holds, member, h.Holds),
 	}
 }

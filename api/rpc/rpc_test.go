@@ -159,6 +159,9 @@ func all(called func(from api.PeerID)) Handlers {
 			return c, one(from)
 		},
 		ReadIndex: func(_ context.Context, from api.PeerID) (uint64, error) { return 42, one(from) },
+		News: func(_ context.Context, from api.PeerID, q api.NewsQuery) (api.NewsPage, error) {
+			return api.NewsPage{Epoch: q.Epoch, Last: q.After + 1}, one(from)
+		},
 		Status: func(_ context.Context, from api.PeerID, c api.Cid) (api.PinInfo, error) {
 			i := info1
 			i.Cid = c

@@ -34,6 +34,9 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		RecoverAll: func(ctx context.Context, _ api.PeerID, q api.StatusQuery) (api.StatusPage, error) {
 			return p.tracker.RecoverAll(ctx, q)
 		},
+		News: func(ctx context.Context, _ api.PeerID, q api.NewsQuery) (api.NewsPage, error) {
+			return p.tracker.News(ctx, q)
+		},
 		Holds: func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
 	}, p.component("rpc"))
 }
