@@ -35,6 +35,14 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	wait, err := h.waitParam(q)
+	if err != nil {
+		return err
+	}
+	defer wait.done()
+	if wait != nil && p.NoPin {
+		return api.Invalid.Errorf("parameter wait invalid: with no-pin there is no pin to wait for")
+	}
 	if p.Size == 0 && r.ContentLength > 0 {
 		p.Size = uint64(r.ContentLength) // a little more than what is in the parts
 	}
@@ -52,19 +60,22 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	defer context.AfterFunc(r.Context(), in.Stop)()
 	up := web.NewUpload(bufio.NewReaderSize(in, 64<<10), attrs["boundary"])
 	if p.StreamChannels {
-		return h.addStreamed(w, r, up, p)
+		return h.addStreamed(w, r, up, p, wait)
 	}
-	return h.addBuffered(w, r, up, p)
+	return h.addBuffered(w, r, up, p, wait)
 }
 
 // addStreamed answers with a line for each thing added. The trailers are there only
 // where the add failed after the first.
-func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *web.Upload, p api.AddParams) error {
+func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *web.Upload, p api.AddParams, wait *wait) error {
 	s := web.NewStream(w)
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("X-Chunked-Output", "1")
-	_, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error { return s.Send(out) })
+	pin, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error { return s.Send(out) })
 	if err = up.Blame(err); err != nil {
+		return h.end(r, s, err)
+	}
+	if err := wait.add(r.Context(), pin, func(out api.AddedOutput) error { return s.Send(out) }); err != nil {
 		return h.end(r, s, err)
 	}
 	if err := s.Start(); err != nil { // 200 where there was no line
@@ -74,9 +85,9 @@ func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *web.Up
 }
 
 // addBuffered answers with one array, once all is added.
-func (h *handler) addBuffered(w http.ResponseWriter, r *http.Request, up *web.Upload, p api.AddParams) error {
+func (h *handler) addBuffered(w http.ResponseWriter, r *http.Request, up *web.Upload, p api.AddParams, wait *wait) error {
 	var lines []byte
-	pin, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error {
+	collect := func(out api.AddedOutput) error {
 		line, err := json.Marshal(out)
 		if err != nil {
 			return err
@@ -86,9 +97,13 @@ func (h *handler) addBuffered(w http.ResponseWriter, r *http.Request, up *web.Up
 		}
 		lines = append(append(lines, ','), line...)
 		return nil
-	})
+	}
+	pin, err := h.Adder.Add(r.Context(), up, p, collect)
 	setIndex(w, pin.Revision)
 	if err = up.Blame(err); err != nil {
+		return err
+	}
+	if err := wait.add(r.Context(), pin, collect); err != nil {
 		return err
 	}
 	if len(lines) == 0 {

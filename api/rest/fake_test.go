@@ -53,6 +53,7 @@ type cluster struct {
 	metrics    map[string][]api.Metric
 	alertList  []api.Alert
 	collected  api.GlobalRepoGC
+	await      func(ctx context.Context, c api.Cid) (api.GlobalPinInfo, bool, error)
 
 	mu    sync.Mutex
 	calls []string // of writes
@@ -201,11 +202,19 @@ func (c *cluster) GC(_ context.Context, local bool) (api.GlobalRepoGC, error) {
 	return c.collected, nil
 }
 
+func (c *cluster) AwaitPinned(ctx context.Context, id api.Cid) (api.GlobalPinInfo, bool, error) {
+	if c.await == nil {
+		<-ctx.Done()
+		return api.GlobalPinInfo{Cid: id, PeerMap: map[string]api.PinInfoShort{p0: {Status: api.StatusPinning}}}, false, nil
+	}
+	return c.await(ctx, id)
+}
+
 func (c *cluster) Repair() api.RepairStatus { return api.RepairStatus{Running: true, Below: 3} }
 
 func (c *cluster) handler() http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c}, quiet)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Feed: c}, quiet)
 	return web.Wrap(web.Options{}, h, quiet, nil)
 }
 

@@ -49,6 +49,15 @@ func (h *handler) pinPath(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) pinCid(w http.ResponseWriter, r *http.Request, c api.Cid, o api.PinOptions) error {
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	wait, err := h.waitParam(q)
+	if err != nil {
+		return err
+	}
+	defer wait.done()
 	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
 	defer cancel()
 	pin, index, err := h.Pins.Pin(ctx, api.NewPin(c, o, time.Now()))
@@ -57,7 +66,14 @@ func (h *handler) pinCid(w http.ResponseWriter, r *http.Request, c api.Cid, o ap
 		return err
 	}
 	pin.UserAllocations = o.UserAllocations
-	return writePin(w, written(pin))
+	if wait == nil {
+		return writePin(w, written(pin))
+	}
+	waited, err := wait.await(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	return writeWaited(w, written(pin), waited)
 }
 
 func (h *handler) unpin(w http.ResponseWriter, r *http.Request) error {

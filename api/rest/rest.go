@@ -108,6 +108,7 @@ type Parts struct {
 	Resolver Resolver
 	GC       Collector
 	Repairs  Repairs
+	Feed     Feed
 }
 
 // maxIgnoredBody is the largest body, in bytes, of a request that needs none.
@@ -115,13 +116,14 @@ const maxIgnoredBody = 1 << 20
 
 type handler struct {
 	Parts
-	log *slog.Logger
+	log     *slog.Logger
+	waiting chan struct{} // an item for each request that waits for its pin
 }
 
 // New returns the API over parts. It belongs behind web.New, which adds what all
 // doors share.
 func New(parts Parts, log *slog.Logger) http.Handler {
-	h := &handler{Parts: parts, log: log}
+	h := &handler{Parts: parts, log: log, waiting: make(chan struct{}, maxWaiting)}
 	r := chi.NewRouter()
 	r.NotFound(web.Handle(log, func(http.ResponseWriter, *http.Request) error { return api.NotFound.Errorf("not found") }))
 	r.MethodNotAllowed(web.Handle(log, func(w http.ResponseWriter, req *http.Request) error { return notAllowed(r, w, req) }))

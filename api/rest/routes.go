@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -85,7 +86,8 @@ var (
 // routes is the table of all routes. A parameter, or a field of an answer, that is not
 // told of here is not there as far as clients know: tests compare.
 func (h *handler) routes() []route {
-	addParams := append(append([]queryParam{}, optionParams...), addOnlyParams...)
+	addParams := slices.Concat(optionParams, addOnlyParams, waitParams)
+	pinParams := slices.Concat(optionParams, waitParams)
 	rs := []route{
 		{method: "GET", path: "/id", about: "who the contacted peer is", result: api.Peer{}, serve: h.id},
 		{method: "GET", path: "/version", about: "the version of the contacted peer", result: api.Version{}, serve: h.version},
@@ -108,7 +110,7 @@ func (h *handler) routes() []route {
 		{method: "POST", path: "/pins/recover", about: "tries again what has failed", params: []queryParam{localParam}, lines: true, result: api.GlobalPinInfo{}, serve: h.recoverAll},
 		{method: "GET", path: "/pins/{cid}", about: "how far along one pin is; one that is not in the pinset is unpinned everywhere",
 			params: []queryParam{localParam}, result: api.GlobalPinInfo{}, serve: h.status},
-		{method: "POST", path: "/pins/{cid}", about: "pins a CID", params: optionParams, result: api.Pin{}, serve: h.pin},
+		{method: "POST", path: "/pins/{cid}", about: "pins a CID", params: pinParams, result: api.WaitedPin{}, serve: h.pin},
 		{method: "DELETE", path: "/pins/{cid}", about: "unpins a CID", result: api.Pin{}, serve: h.unpin},
 		{method: "POST", path: "/pins/{cid}/recover", about: "tries one pin again", params: []queryParam{localParam}, result: api.GlobalPinInfo{}, serve: h.recover},
 
@@ -123,7 +125,7 @@ func (h *handler) routes() []route {
 	for _, namespace := range []string{"ipfs", "ipns", "ipld"} {
 		path := "/pins/" + namespace + "/{path}"
 		rs = append(rs,
-			route{method: "POST", path: path, about: "pins what a path leads to", params: optionParams, result: api.Pin{}, serve: h.pinPath},
+			route{method: "POST", path: path, about: "pins what a path leads to", params: pinParams, result: api.WaitedPin{}, serve: h.pinPath},
 			route{method: "DELETE", path: path, about: "unpins what a path leads to", result: api.Pin{}, serve: h.unpinPath})
 	}
 	return rs

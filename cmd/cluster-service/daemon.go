@@ -102,6 +102,7 @@ type Daemon struct {
 	monitor *monitor.Monitor
 	tracker *pintracker.Tracker
 	global  *pintracker.Global
+	feed    *pintracker.Feed
 	pinner  *pinner.Pinner
 	blocks  *transfer.Server
 	adder   *adder.Adder
@@ -270,6 +271,7 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 		return err
 	}
 	p.global = pintracker.NewGlobal(p.listMembers, p.monitor.Dead, p.tracker, p.calls)
+	p.feed = pintracker.NewFeed(p.global, p.calls)
 	p.pinner, err = pinner.New(self, p.cons, pinset{p.state}, p.monitor, forwarder{p}, p.c.Cluster.Pinner, p.component("pinner"))
 	if err != nil {
 		return err
@@ -289,7 +291,7 @@ func (p *Daemon) openDoors() (err error) {
 		return err
 	}
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
-		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner}, p.component("rest"))
+		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Feed: p.feed}, p.component("rest"))
 	if p.rest, err = web.New(p.c.API.REST, h, p.component("rest")); err != nil {
 		return err
 	}
@@ -307,7 +309,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 	floors := [][]func(context.Context) error{
 		{p.host.Run, p.data.Run, p.links.run, p.cons.Run},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
-		{p.rpc.Run, p.blocks.Run},
+		{p.rpc.Run, p.blocks.Run, p.feed.Run},
 		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy},
 	}
 	err := runFloors(ctx, floors)
