@@ -148,7 +148,7 @@ func open(t testing.TB) (string, *cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := embedded.New(h, t.TempDir(), embedded.Options{}, nobody{}, quiet)
+	n, err := embedded.New(h, t.TempDir(), embedded.Options{RetrievalTimeout: 200 * time.Millisecond}, nobody{}, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

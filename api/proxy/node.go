@@ -25,8 +25,10 @@ type Add = interface {
 
 // Node is the IPFS node in this process.
 type Node interface {
-	// Reader gives the node's blocks and, with fetch, those of other peers.
+	// Reader gives the node's blocks and, with fetch, those of other peers. Patient gives
+	// those of others too, but no block is waited for without end.
 	Reader(fetch bool) blockservice.BlockService
+	Patient() blockservice.BlockService
 	// Stored lists the node's blocks as raw CIDs.
 	Stored(ctx context.Context) iter.Seq2[cid.Cid, error]
 	CountStored(ctx context.Context) (int, error)

@@ -114,7 +114,12 @@ func (c *call) resolver(namespace string) resolver.Resolver {
 }
 
 // blocks are those that the request may read: off line the node's own.
-func (c *call) blocks() blockservice.BlockService { return c.Node.Reader(!c.boolean("offline")) }
+func (c *call) blocks() blockservice.BlockService {
+	if c.boolean("offline") {
+		return c.Node.Reader(false)
+	}
+	return c.Node.Patient()
+}
 
 // dag reads nodes, in one session.
 func (c *call) dag() format.NodeGetter { return merkledag.NewReadOnlyDagService(c.session()) }

@@ -53,6 +53,7 @@ type Node struct {
 	asked   *bsnetwork.ConnectEventManager // which peers bitswap asks
 	service blockservice.BlockService
 	here    blockservice.BlockService // service without the exchange
+	bounded blockservice.BlockService // service that gives up on a block after a while
 	files   filesTree
 	keys    keystore.Keystore
 
@@ -82,6 +83,7 @@ func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) 
 	read := newRecent(n.local)
 	n.service = blockservice.New(read, exchange{n}, blockservice.WriteThrough(true))
 	n.here = blockservice.New(read, nil)
+	n.bounded = blockservice.New(read, patient{exchange{n}}, blockservice.WriteThrough(true))
 	n.files.db = store.DB()
 	if n.keys, err = keystore.NewFSKeystore(filepath.Join(dir, "keystore")); err != nil {
 		return nil, errors.Join(err, n.Close())

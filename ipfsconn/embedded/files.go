@@ -64,7 +64,7 @@ func (n *Node) ViewFiles(ctx context.Context, f func(*mfs.Root) error) error {
 		return err
 	}
 	defer n.use.end()
-	root, err := n.openFiles(ctx, merkledag.NewDAGService(n.service))
+	root, err := n.openFiles(ctx, merkledag.NewDAGService(n.bounded))
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (n *Node) ChangeFiles(ctx context.Context, f func(*mfs.Root) error) error {
 		return err
 	}
 	defer lease.Close()
-	dags := merkledag.NewDAGService(blockservice.New(leased{n.local, lease}, exchange{n}, blockservice.WriteThrough(true)))
+	dags := merkledag.NewDAGService(blockservice.New(leased{n.local, lease}, patient{exchange{n}}, blockservice.WriteThrough(true)))
 	root, err := n.openFiles(ctx, dags)
 	if err != nil {
 		return err

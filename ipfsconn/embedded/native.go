@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
 
@@ -13,6 +14,10 @@ import (
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/gc"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/pins"
 )
+
+// Patient reads as Reader(true) does, but gives up on a block that has not come for
+// Options.RetrievalTimeout.
+func (n *Node) Patient() blockservice.BlockService { return n.bounded }
 
 // Host is the data host, nil off line.
 func (n *Node) Host() host.Host { return n.host }
