@@ -10,6 +10,7 @@ const (
 	OpSession OpType = 3 // open Session of Peer, ending its earlier one
 	OpJoin    OpType = 4 // admit Member, or renew it; uses up Credential
 	OpRemove  OpType = 5 // remove member Peer and end its session
+	OpRevoke  OpType = 6 // use up Credential, a token's (see RevokedToken), so that no door takes it
 )
 
 // Op is one change of the replicated state as the leader decided it: applying it

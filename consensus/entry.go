@@ -90,6 +90,10 @@ func checkOp(op api.Op) error {
 		if op.Peer == "" {
 			return api.Invalid.Errorf("remove without a peer")
 		}
+	case api.OpRevoke:
+		if len(op.Credential) == 0 {
+			return api.Invalid.Errorf("revocation of nothing")
+		}
 	default:
 		return api.Unsupported.Errorf("change of type %d", op.Type)
 	}

@@ -166,6 +166,9 @@ func (w *write) change(index uint64, op api.Op) (api.OpStatus, error) {
 		return w.join(op)
 	case api.OpRemove:
 		return w.remove(op)
+	case api.OpRevoke:
+		_, err := w.batch.UseCredential(op.Credential, nobody, op.Expires, op.Time)
+		return api.OpApplied, err
 	}
 	return 0, api.Unsupported.Errorf("change of type %d", op.Type)
 }
@@ -249,6 +252,9 @@ func (w *write) join(op api.Op) (api.OpStatus, error) {
 	return api.OpApplied, w.batch.PutMember(m)
 }
 
+// nobody uses up the credentials that are revoked.
+const nobody = api.PeerID("")
+
 // admits tells whether ops use credentials.
 func admits(ops []api.Op) bool {
 	return slices.ContainsFunc(ops, func(op api.Op) bool { return len(op.Credential) > 0 })
@@ -326,6 +332,8 @@ func (w *write) shows(index uint64, op api.Op) (bool, error) {
 	case api.OpJoin:
 		removed, err := w.batch.Removed(op.Member.ID)
 		return !removed, err
+	case api.OpRevoke:
+		return true, nil // it can only have been applied
 	default:
 		return w.batch.Removed(op.Peer)
 	}

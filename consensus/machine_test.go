@@ -120,6 +120,25 @@ func TestMachine_Credentials(t *testing.T) {
 	}
 }
 
+func TestMachine_Revocations(t *testing.T) {
+	b := newBench(t)
+	revoke := func(text string, expires, now int64) api.Op {
+		return api.Op{Type: api.OpRevoke, Credential: []byte(text), Expires: expires, Time: now}
+	}
+	b.want("first", api.OpApplied, revoke("a", 100, 10))
+	b.want("again", api.OpApplied, revoke("a", 100, 10), revoke("b", 20, 10))
+	for text, want := range map[string]bool{"a": true, "b": true, "c": false} {
+		if got := b.m.st.Used([]byte(text)); got != want {
+			t.Errorf("%s is used up: %v, want %v", text, got, want)
+		}
+	}
+	b.want("nobody joins with it", api.OpUsed, join(fixedID("p"), "a"))
+	b.want("later", api.OpApplied, revoke("c", 100, 21))
+	if b.m.st.Used([]byte("b")) || !b.m.st.Used([]byte("a")) {
+		t.Error("b, which has ended, is kept, or a, which has not, is forgotten")
+	}
+}
+
 // However raft cuts its batches, and wherever a peer was restarted, the state is the same.
 func TestMachine_SameStateHoweverBatched(t *testing.T) {
 	p := fixedID("p")

@@ -184,6 +184,14 @@ func (s *State) Members() ([]api.Member, error) {
 	return slices.Clone(s.mem.members), nil
 }
 
+// Used tells whether the credential of nonce was used up and has not been forgotten.
+func (s *State) Used(nonce []byte) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.mem.ledger.credentials[string(nonce)]
+	return ok
+}
+
 // Removed tells whether p was a member and was removed.
 func (s *State) Removed(p api.PeerID) bool {
 	s.mu.RLock()

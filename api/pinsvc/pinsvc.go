@@ -81,6 +81,7 @@ type Parts struct {
 	// Credentials are the passwords of the users that POST /token gives tokens to; nil
 	// where everybody is let in.
 	Credentials map[string]string
+	Tokens      web.Tokens // signs them
 }
 
 //go:embed openapi.json
@@ -185,11 +186,11 @@ func (h *handler) token(w http.ResponseWriter, r *http.Request) error {
 	if !ok || h.Credentials[user] != password {
 		return &api.Error{Code: http.StatusUnauthorized, Message: "unauthorized: a token is given for a user and a password"}
 	}
-	token, err := web.NewToken(user, password, web.TokenLife, time.Now())
+	token, err := h.Tokens.New(user, password, web.TokenLife, time.Now())
 	if err != nil {
 		return err
 	}
-	return web.WriteJSON(w, map[string]string{"token": token})
+	return web.WriteJSON(w, token)
 }
 
 // requestID reads the path's end.

@@ -301,7 +301,7 @@ func TestToken(t *testing.T) {
 	r.SetBasicAuth("ann", "secret")
 	w := httptest.NewRecorder()
 	c.h.ServeHTTP(w, r)
-	token := decode[map[string]string](t, w, 200)["token"]
+	token := decode[api.Token](t, w, 200).Token
 	for header, want := range map[string]int{"Bearer " + token: 200, "Bearer x": 401, "Bearer ": 401, "Basic x": 401} {
 		got := ask("GET", "/pins", func(_ *httptest.ResponseRecorder, h map[string][]string) { h["Authorization"] = []string{header} })
 		if got.Code != want {

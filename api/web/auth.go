@@ -29,7 +29,7 @@ func newLogin(user, password string) (l login) {
 
 // authenticate lets in who knows a password, or has a token signed with one. All may
 // ask OPTIONS and GET /health. It takes the same time whatever is wrong with a password.
-func authenticate(credentials map[string]string, next http.Handler) http.Handler {
+func authenticate(credentials map[string]string, tokens Tokens, next http.Handler) http.Handler {
 	if credentials == nil {
 		return next
 	}
@@ -44,7 +44,7 @@ func authenticate(credentials map[string]string, next http.Handler) http.Handler
 		}
 		header := r.Header.Get("Authorization")
 		if scheme, token, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Bearer") {
-			if _, err := checkToken(strings.TrimSpace(token), credentials, time.Now()); err != nil {
+			if _, err := tokens.check(strings.TrimSpace(token), credentials, time.Now()); err != nil {
 				refuse(w, "invalid token", invalidChallenge)
 				return
 			}

@@ -33,6 +33,8 @@ type Options struct {
 	MaxHeaderBytes int `json:"max_header_bytes"`
 	// BasicAuthCredentials are the passwords of the users let in; none lets everybody in.
 	BasicAuthCredentials map[string]string `json:"basic_auth_credentials"`
+	// Tokens are those that their users may come with instead.
+	Tokens Tokens `json:"-"`
 	// HTTPLogFile gets a line a request, in Apache's common format; "" is no file.
 	HTTPLogFile string `json:"http_log_file"`
 	// Headers are added to every answer.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -14,8 +15,20 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// Tokens are JWTs (RFC 7519) signed with the password of the user that iss names, as
-// IPFS Cluster has them. Ours expire.
+// Tokens is what the doors of a peer go by to make tokens and to take them: JWTs (RFC
+// 7519) of the user that iss names. Ours expire, and can be revoked one by one.
+//
+// They are signed with a key that only the cluster's full peers can make, of the
+// user's password: all of them take each other's, nobody can guess passwords by a token
+// that got lost, and with a new password those of the old one are worth nothing. As IPFS
+// Cluster does, doors also take what was signed with the password itself; whoever has
+// that may choose how long such a token is good.
+type Tokens struct {
+	// Key is the cluster's; without one the password alone signs.
+	Key []byte
+	// Revoked tells whether the token with that ID was revoked; nil for none.
+	Revoked func(id string) bool
+}
 
 const (
 	// TokenLife is how long a token is good for unless it is asked for otherwise.
@@ -40,30 +53,44 @@ type claims struct {
 	Expires   *float64 `json:"exp,omitempty"`
 }
 
-// NewToken returns a token of the user with that password, good for life from now on.
-func NewToken(user, password string, life time.Duration, now time.Time) (string, error) {
-	issued, expires := float64(now.Unix()), float64(now.Add(life).Unix())
+// New returns a token of the user with that password, good for life from now on.
+func (t Tokens) New(user, password string, life time.Duration, now time.Time) (api.Token, error) {
+	out := api.Token{ID: rand.Text(), Expires: time.Unix(now.Add(life).Unix(), 0).UTC()}
+	issued, expires := float64(now.Unix()), float64(out.Expires.Unix())
 	head, err := json.Marshal(tokenHead{Alg: "HS256", Typ: "JWT"})
 	if err != nil {
-		return "", err
+		return out, err
 	}
-	body, err := json.Marshal(claims{Issuer: user, ID: rand.Text(), IssuedAt: &issued, Expires: &expires})
+	body, err := json.Marshal(claims{Issuer: user, ID: out.ID, IssuedAt: &issued, Expires: &expires})
 	if err != nil {
-		return "", err
+		return out, err
+	}
+	key := []byte(password)
+	if len(t.Key) > 0 {
+		if key, err = t.key(user, password); err != nil {
+			return out, err
+		}
 	}
 	enc := base64.RawURLEncoding
 	signed := enc.EncodeToString(head) + "." + enc.EncodeToString(body)
-	return signed + "." + enc.EncodeToString(sign(sha256.New, password, signed)), nil
+	out.Token = signed + "." + enc.EncodeToString(sign(sha256.New, key, signed))
+	return out, nil
 }
 
-func sign(h func() hash.Hash, password, text string) []byte {
-	mac := hmac.New(h, []byte(password))
+// key makes the key that signs the tokens of a user.
+func (t Tokens) key(user, password string) ([]byte, error) {
+	l := newLogin(user, password)
+	return hkdf.Key(sha256.New, t.Key, nil, "pinfold token 1"+string(l[:]), sha256.Size)
+}
+
+func sign(h func() hash.Hash, key []byte, text string) []byte {
+	mac := hmac.New(h, key)
 	mac.Write([]byte(text)) // never fails
 	return mac.Sum(nil)
 }
 
-// checkToken returns the user whose token it is. The error is Denied.
-func checkToken(token string, credentials map[string]string, now time.Time) (string, error) {
+// check returns the user whose token it is. The error is Denied.
+func (t Tokens) check(token string, credentials map[string]string, now time.Time) (string, error) {
 	bad := api.Denied.Errorf("invalid token")
 	if len(token) > maxToken {
 		return "", bad
@@ -81,7 +108,19 @@ func checkToken(token string, credentials map[string]string, now time.Time) (str
 	mac, err := base64.RawURLEncoding.DecodeString(signature)
 	algorithm := algorithms[h.Alg]
 	password, known := credentials[c.Issuer]
-	if err != nil || algorithm == nil || !known || !hmac.Equal(mac, sign(algorithm, password, signed)) {
+	if err != nil || algorithm == nil {
+		return "", bad
+	}
+	// For a user that is not known it takes as long.
+	ours, err := t.signedWithKey(mac, algorithm, c.Issuer, password, signed)
+	if err != nil {
+		return "", bad
+	}
+	theirs := hmac.Equal(mac, sign(algorithm, []byte(password), signed))
+	if !known || !ours && !theirs {
+		return "", bad
+	}
+	if c.ID != "" && t.Revoked != nil && t.Revoked(c.ID) {
 		return "", bad
 	}
 	at := float64(now.Unix())
@@ -94,6 +133,17 @@ func checkToken(token string, credentials map[string]string, now time.Time) (str
 		return "", bad
 	}
 	return c.Issuer, nil
+}
+
+func (t Tokens) signedWithKey(mac []byte, algorithm func() hash.Hash, user, password, text string) (bool, error) {
+	if len(t.Key) == 0 {
+		return false, nil
+	}
+	key, err := t.key(user, password)
+	if err != nil {
+		return false, err
+	}
+	return hmac.Equal(mac, sign(algorithm, key, text)), nil
 }
 
 func decodePart(text string, v any) bool {

@@ -15,17 +15,17 @@ func TestTokens(t *testing.T) {
 	logins := map[string]string{"ann": "secret", "bob": "other"}
 	now := time.Unix(1_800_000_000, 0)
 	mint := func(user, password string, life time.Duration) string {
-		token, err := NewToken(user, password, life, now)
+		token, err := Tokens{}.New(user, password, life, now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return token
+		return token.Token
 	}
 	// What `POST /token` of IPFS Cluster gives: no expiry.
 	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	hand := func(head, body, password string) string {
 		signed := part(head) + "." + part(body)
-		return signed + "." + base64.RawURLEncoding.EncodeToString(sign(algorithms["HS256"], password, signed))
+		return signed + "." + base64.RawURLEncoding.EncodeToString(sign(algorithms["HS256"], []byte(password), signed))
 	}
 	const hs256 = `{"alg":"HS256","typ":"JWT"}`
 	good := mint("ann", "secret", time.Hour)
@@ -49,20 +49,64 @@ func TestTokens(t *testing.T) {
 		"an odd claim":      {hand(hs256, `{"iss":"ann","exp":"soon"}`, "secret"), ""},
 		"huge":              {strings.Repeat("a", maxToken+1), ""},
 	} {
-		user, err := checkToken(tt.token, logins, now)
+		user, err := Tokens{}.check(tt.token, logins, now)
 		if user != tt.user || (err == nil) != (tt.user != "") {
 			t.Errorf("%s: got %q, %v; want %q", name, user, err, tt.user)
 		}
 	}
 }
 
-func TestAuth_TakesTokens(t *testing.T) {
-	o := Options{BasicAuthCredentials: map[string]string{"ann": "secret"}}
-	h := Wrap(o, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { NoContent(w) }), quiet, nil)
-	token, err := NewToken("ann", "secret", time.Hour, time.Now())
+// Ours end, can be revoked, and do not tell by themselves whether a guess at the
+// password is right.
+func TestD14_TokensEndAndCanBeRevoked(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	logins := map[string]string{"ann": "secret", "bob": "secret"}
+	revoked := map[string]bool{}
+	tokens := Tokens{Key: []byte("of the cluster"), Revoked: func(id string) bool { return revoked[id] }}
+	one, err := tokens.New("ann", "secret", TokenLife, now)
 	if err != nil {
 		t.Fatal(err)
 	}
+	two, err := tokens.New("ann", "secret", TokenLife, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one.ID == two.ID || !one.Expires.Equal(now.AddDate(0, 0, 90)) {
+		t.Errorf("got %+v and %+v", one, two)
+	}
+	takes := func(tokens Tokens, token string, at time.Time, logins map[string]string) bool {
+		_, err := tokens.check(token, logins, at)
+		return err == nil
+	}
+	another := tokens
+	another.Key = []byte("of another")
+	for name, tc := range map[string]struct{ got, want bool }{
+		"at once":           {takes(tokens, one.Token, now, logins), true},
+		"on the last day":   {takes(tokens, one.Token, one.Expires.Add(-time.Second), logins), true},
+		"once it has ended": {takes(tokens, one.Token, one.Expires, logins), false},
+		"new password":      {takes(tokens, one.Token, now, map[string]string{"ann": "other"}), false},
+		"user gone":         {takes(tokens, one.Token, now, map[string]string{"bob": "secret"}), false},
+		"another cluster":   {takes(another, one.Token, now, logins), false},
+		"without the key":   {takes(Tokens{}, one.Token, now, logins), false},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%s: taken: %v, want %v", name, tc.got, tc.want)
+		}
+	}
+	revoked[one.ID] = true
+	if takes(tokens, one.Token, now, logins) || !takes(tokens, two.Token, now, logins) {
+		t.Error("the revoked token is taken, or the other is not")
+	}
+}
+
+func TestAuth_TakesTokens(t *testing.T) {
+	o := Options{BasicAuthCredentials: map[string]string{"ann": "secret"}}
+	h := Wrap(o, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { NoContent(w) }), quiet, nil)
+	made, err := Tokens{}.New("ann", "secret", time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := made.Token
 	for header, want := range map[string]int{"Bearer " + token: 204, "bearer  " + token: 204, "Bearer " + token + "x": 401, "Bearer": 401} {
 		r := httptest.NewRequest("GET", "/id", nil)
 		r.Header.Set("Authorization", header)
