@@ -50,6 +50,11 @@ type Member struct {
 	DataAddresses []Multiaddr `json:"data_addresses" cbor:"6,keyasint,omitempty"`
 }
 
+// PeerRequest names a peer that is to be in the cluster.
+type PeerRequest struct {
+	ID string `json:"peer_id"`
+}
+
 // Version is the object of /version.
 type Version struct {
 	Version string `json:"version"`

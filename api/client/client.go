@@ -36,6 +36,8 @@ const (
 type Options struct {
 	Username string
 	Password string
+	// Token is sent in place of a user and password.
+	Token string
 	// TLS, where not nil, is used for all addresses, those that do not say https too.
 	TLS *tls.Config
 	// Timeout bounds each request, its answer included; 0 is no limit.
@@ -125,7 +127,10 @@ func (c *Client) ask(ctx context.Context, e endpoint, r request) (*http.Response
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}
-	if c.o.Username != "" || c.o.Password != "" {
+	switch {
+	case c.o.Token != "":
+		req.Header.Set("Authorization", "Bearer "+c.o.Token)
+	case c.o.Username != "" || c.o.Password != "":
 		req.SetBasicAuth(c.o.Username, c.o.Password)
 	}
 	began := time.Now()

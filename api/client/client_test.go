@@ -135,6 +135,9 @@ func (p *peer) Peers(context.Context) iter.Seq2[api.Peer, error] {
 		_ = yield(api.Peer{ID: me, PeerName: "a"}, nil) && yield(api.Peer{ID: me, PeerName: "b"}, nil)
 	}
 }
+func (p *peer) Peer(context.Context, api.PeerID) (api.Peer, error) {
+	return api.Peer{}, api.NotFound.Errorf("none")
+}
 func (p *peer) Remove(_ context.Context, id api.PeerID) error {
 	if id.String() == p1 {
 		return api.NotFound.Errorf("no such peer")

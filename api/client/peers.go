@@ -47,6 +47,24 @@ func (c *Client) Invite(ctx context.Context, ttl time.Duration) (string, error) 
 	return inv.Token, err
 }
 
+// NewToken makes a token for the user of this Client, good for life; 0 is the server's
+// default.
+func (c *Client) NewToken(ctx context.Context, life time.Duration) (api.Token, error) {
+	q := url.Values{}
+	if life != 0 {
+		q.Set("ttl", life.String())
+	}
+	var t api.Token
+	_, err := c.call(ctx, request{method: http.MethodPost, path: "/token", query: q}, &t)
+	return t, err
+}
+
+// RevokeToken revokes the token with that ID on every peer.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/token/" + url.PathEscape(id)}, nil)
+	return err
+}
+
 // Health returns nil where the peer answers.
 func (c *Client) Health(ctx context.Context) error {
 	_, err := c.call(ctx, request{method: http.MethodGet, path: "/health"}, nil)

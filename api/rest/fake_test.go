@@ -171,6 +171,14 @@ func (c *cluster) Self(context.Context) (api.Peer, error) { return api.Peer{Peer
 func (c *cluster) Peers(context.Context) iter.Seq2[api.Peer, error] {
 	return c.peers
 }
+func (c *cluster) Peer(_ context.Context, id api.PeerID) (api.Peer, error) {
+	for p, err := range c.peers {
+		if err == nil && p.ID == id {
+			return p, nil
+		}
+	}
+	return api.Peer{}, api.NotFound.Errorf("%s is none", id)
+}
 func (c *cluster) Remove(_ context.Context, p api.PeerID) error {
 	c.called("remove peer")
 	return c.removePeer(p)
@@ -212,9 +220,24 @@ func (c *cluster) AwaitPinned(ctx context.Context, id api.Cid) (api.GlobalPinInf
 
 func (c *cluster) Repair() api.RepairStatus { return api.RepairStatus{Running: true, Below: 3} }
 
+// tokens gives out tokens that are nobody's.
+type tokens struct{ *cluster }
+
+func (tokens) New(user, _ string, life time.Duration) (api.Token, error) {
+	return api.Token{Token: "of " + user, ID: "ID", Expires: time.Unix(0, 0).Add(life).UTC()}, nil
+}
+
+func (t tokens) Revoke(_ context.Context, id string) (uint64, error) {
+	if _, err := api.RevokedToken(id); err != nil {
+		return 0, err
+	}
+	t.called("revoke")
+	return 44, nil
+}
+
 func (c *cluster) handler() http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Feed: c}, quiet)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Guarded: true, Feed: c}, quiet)
 	return web.Wrap(web.Options{}, h, quiet, nil)
 }
 

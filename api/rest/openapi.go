@@ -40,7 +40,7 @@ func openAPI(version string, routes []route) ([]byte, error) {
 		"components": object{
 			"schemas": s,
 			"responses": object{"Error": object{"description": "the request failed: what is wrong, and where that can be told what to do",
-				"content": content("application/json", errorRef)}},
+				"content": content(jsonType, errorRef)}},
 			"securitySchemes": object{
 				"basic":  object{"type": "http", "scheme": "basic"},
 				"bearer": object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -75,7 +75,10 @@ func operation(r route, s schemas) object {
 	op := object{"summary": r.about, "parameters": params, "responses": r.responses(s)}
 	if r.body != "" {
 		schema := object{"type": "string"}
-		if r.body == multipartType {
+		switch r.body {
+		case jsonType:
+			schema = s.of(reflect.TypeOf(r.needs))
+		case multipartType:
 			schema = object{"type": "object", "additionalProperties": object{"type": "string", "contentMediaType": "application/octet-stream"}}
 		}
 		op["requestBody"] = object{"required": true, "content": content(r.body, schema)}
@@ -106,7 +109,7 @@ func (r route) responses(s schemas) object {
 		answer["description"] = "a JSON object a line; the trailer X-Stream-Error tells of an error that broke them off"
 	}
 	if r.result != nil {
-		answer["content"] = content("application/json", s.of(reflect.TypeOf(r.result)))
+		answer["content"] = content(jsonType, s.of(reflect.TypeOf(r.result)))
 	}
 	status := r.status
 	if status == 0 {

@@ -232,7 +232,7 @@ func valid(doc object, schema, v any, where string) error {
 	default:
 		return nil // anything
 	}
-	got := jsonType(v)
+	got := typeOf(v)
 	if !slices.Contains(types, any(got)) && !(got == "integer" && slices.Contains(types, any("number"))) {
 		return fmt.Errorf("%s is of type %s, not %v", where, got, types)
 	}
@@ -266,7 +266,7 @@ func valid(doc object, schema, v any, where string) error {
 	return nil
 }
 
-func jsonType(v any) string {
+func typeOf(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "null"

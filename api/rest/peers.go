@@ -3,6 +3,9 @@ package rest
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -44,6 +47,35 @@ func (h *handler) peers(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return h.end(r, s, failed)
+}
+
+// maxPeerRequest bounds the body that names a peer, in bytes.
+const maxPeerRequest = 4 << 10
+
+// addPeer tells who a peer of the cluster is. Another one cannot be added from here: it
+// joins by itself, with a token.
+func (h *handler) addPeer(w http.ResponseWriter, r *http.Request) error {
+	var req api.PeerRequest
+	text, err := io.ReadAll(web.NewBody(w, &http.Request{Body: http.MaxBytesReader(w, r.Body, maxPeerRequest)}))
+	if api.KindOf(err) == api.TooLarge {
+		return err
+	}
+	if err != nil || json.Unmarshal(text, &req) != nil {
+		return api.Invalid.Errorf(`error decoding request body: want {"peer_id":"..."}`)
+	}
+	id, err := api.ParsePeerID(req.ID)
+	if err != nil {
+		return api.Invalid.Errorf("error decoding peer_id: %w", err)
+	}
+	peer, err := h.Parts.Peers.Peer(r.Context(), id)
+	if errors.Is(err, api.NotFound) {
+		return api.Denied.Errorf("%s is not a peer of this cluster and cannot be made one from here: make a token with "+
+			"'cluster-ctl peers invite' and join with it on that machine, 'cluster-service join TOKEN'", id)
+	}
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, peer)
 }
 
 func (h *handler) removePeer(w http.ResponseWriter, r *http.Request) error {

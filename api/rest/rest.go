@@ -7,7 +7,7 @@
 // off has, beside the incumbent's trailer X-Stream-Error, the trailer
 // X-Pinfold-Error-Code: the status that the error would have had as an answer of its
 // own. A write's answer carries the log index of the change in X-Pinfold-Index. POST
-// /pins takes bulk changes (see bulk.go), POST /peers/invite and GET /repair are new.
+// /pins takes bulk changes (see bulk.go). Routes of our own are in routes.go.
 //
 // Handlers read parameters, call one collaborator and write what it returned. Package
 // web turns their errors into answers.
@@ -68,6 +68,8 @@ type Peers interface {
 	Self(ctx context.Context) (api.Peer, error)
 	// Peers yields every peer, with its Error set where it did not answer.
 	Peers(ctx context.Context) iter.Seq2[api.Peer, error]
+	// Peer tells who one peer is, as Peers does. The error is NotFound where it is none.
+	Peer(ctx context.Context, p api.PeerID) (api.Peer, error)
 	Remove(ctx context.Context, p api.PeerID) error
 	// Invite returns a token by which one peer may join within ttl; 0 is the default.
 	Invite(ctx context.Context, ttl time.Duration) (string, error)
@@ -108,6 +110,8 @@ type Parts struct {
 	Resolver Resolver
 	GC       Collector
 	Repairs  Repairs
+	Tokens   Tokens
+	Guarded  bool // users need a password or a token
 	Feed     Feed
 }
 

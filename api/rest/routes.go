@@ -16,6 +16,7 @@ type route struct {
 	about  string
 	params []queryParam
 	body   string // the media type of the request's body, "" for none
+	needs  any    // a value of the type of a body of JSON
 	lines  bool   // the answer is a stream of results, 204 where there are none
 	status int    // of the answer with a result; 200 where 0
 	result any    // a value of the type of the answer, nil for none
@@ -43,7 +44,10 @@ const (
 // pattern is the route's path as chi has it.
 func (r route) pattern() string { return strings.Replace(r.path, "{path}", "*", 1) }
 
-const multipartType = "multipart/form-data"
+const (
+	multipartType = "multipart/form-data"
+	jsonType      = "application/json"
+)
 
 var (
 	localParam = queryParam{"local", boolean, "true asks the contacted peer alone; any other value asks all"}
@@ -92,6 +96,8 @@ func (h *handler) routes() []route {
 		{method: "GET", path: "/id", about: "who the contacted peer is", result: api.Peer{}, serve: h.id},
 		{method: "GET", path: "/version", about: "the version of the contacted peer", result: api.Version{}, serve: h.version},
 		{method: "GET", path: "/peers", about: "all peers of the cluster", lines: true, result: api.Peer{}, serve: h.peers},
+		{method: "POST", path: "/peers", about: "tells of a peer that is in the cluster; one joins by itself, with a token",
+			body: jsonType, needs: api.PeerRequest{}, result: api.Peer{}, serve: h.addPeer},
 		{method: "POST", path: "/peers/invite", about: "makes a token with which one peer can join",
 			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 24h"}}, result: api.Invitation{}, serve: h.invite},
 		{method: "DELETE", path: "/peers/{peer}", about: "removes a peer from the cluster", status: http.StatusNoContent, serve: h.removePeer},
@@ -120,6 +126,9 @@ func (h *handler) routes() []route {
 		{method: "GET", path: "/monitor/metrics", about: "the names of metrics", result: []string{}, serve: h.metricNames},
 		{method: "GET", path: "/monitor/metrics/{name}", about: "the valid metrics of a name, one a peer", result: []api.Metric{}, serve: h.metrics},
 		{method: "GET", path: "/repair", about: "how repair is going, as the leader tells it", result: api.RepairStatus{}, serve: h.repair},
+		{method: "POST", path: "/token", about: "makes a token for who asks with a password",
+			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 2160h"}}, result: api.Token{}, serve: h.token},
+		{method: "DELETE", path: "/token/{id}", about: "revokes the token with that ID on every peer", status: http.StatusNoContent, serve: h.revokeToken},
 		{method: "GET", path: "/openapi.json", about: "this document", result: object{}, serve: h.document},
 	}
 	for _, namespace := range []string{"ipfs", "ipns", "ipld"} {

@@ -79,6 +79,13 @@ func (c *Client) RemovePeer(ctx context.Context, to, removed api.PeerID) (uint64
 	return res.Index, err
 }
 
+// Revoke asks the leader to revoke the token with an ID, and returns the log index of
+// that.
+func (c *Client) Revoke(ctx context.Context, to api.PeerID, id string) (uint64, error) {
+	res, err := invoke(ctx, c, to, revoke, tokenID{id}, maxMessage)
+	return res.Index, err
+}
+
 // RepoStat asks a peer for the room on its node.
 func (c *Client) RepoStat(ctx context.Context, to api.PeerID) (api.RepoStat, error) {
 	return invoke(ctx, c, to, repoStat, struct{}{}, maxMessage)

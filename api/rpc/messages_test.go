@@ -58,6 +58,7 @@ func samples() []sample {
 			&api.JoinAnswer{}},
 		{"remove request", &peer1, &peer2},
 		{"remove answer", &index{7}, &index{}},
+		{"revoke request", &tokenID{"JBSWY3DP"}, &tokenID{}},
 		{"gc answer", &api.RepoGC{Peer: peer1, PeerName: "p", Error: "e", Keys: []api.RepoGCKey{{Key: cid1}, {Key: cid0, Error: "e"}}},
 			&api.RepoGC{Peer: peer1, Keys: []api.RepoGCKey{{Error: "e"}}}},
 		{"stat answer", &api.RepoStat{RepoSize: 1, StorageMax: 1<<64 - 1, Free: 2}, &api.RepoStat{}},
@@ -134,7 +135,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 		have[reflect.TypeOf(s.full).Elem()] = true
 	}
 	for _, typ := range []reflect.Type{
-		types(identify), types(join), types(removePeer), types(repoGC), types(repoStat), types(commit), types(readIndex),
+		types(identify), types(join), types(removePeer), types(revoke), types(repoGC), types(repoStat), types(commit), types(readIndex),
 		types(status), types(statuses), types(recoverPin), types(recoverAll), types(holds),
 	} {
 		for i := range typ.NumIn() {

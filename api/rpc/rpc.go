@@ -21,6 +21,7 @@ const (
 	identify   proc[struct{}, api.Peer]              = "/peer/identify"
 	join       proc[api.JoinRequest, api.JoinAnswer] = "/peer/join"
 	removePeer proc[api.PeerID, index]               = "/peer/remove"
+	revoke     proc[tokenID, index]                  = "/peer/revoke"
 	repoGC     proc[struct{}, api.RepoGC]            = "/peer/gc"
 	repoStat   proc[struct{}, api.RepoStat]          = "/node/stat"
 	commit     proc[api.Batch, api.Committed]        = "/pinner/commit"
@@ -36,6 +37,11 @@ const (
 // index carries a log index.
 type index struct {
 	Index uint64 `cbor:"1,keyasint"`
+}
+
+// tokenID carries the ID of a token.
+type tokenID struct {
+	ID string `cbor:"1,keyasint"`
 }
 
 // rule says who may make a call.
@@ -64,8 +70,10 @@ type Handlers struct {
 	Join     func(ctx context.Context, from api.PeerID, req api.JoinRequest) (api.JoinAnswer, error)
 	// RemovePeer, on the leader, removes a member and returns the log index of that.
 	RemovePeer func(ctx context.Context, from, removed api.PeerID) (uint64, error)
-	RepoGC     func(ctx context.Context, from api.PeerID) (api.RepoGC, error)
-	RepoStat   func(ctx context.Context, from api.PeerID) (api.RepoStat, error)
+	// Revoke, on the leader, revokes the token with an ID and returns the log index of that.
+	Revoke   func(ctx context.Context, from api.PeerID, id string) (uint64, error)
+	RepoGC   func(ctx context.Context, from api.PeerID) (api.RepoGC, error)
+	RepoStat func(ctx context.Context, from api.PeerID) (api.RepoStat, error)
 	// Commit, on the leader, decides on a batch of requests.
 	Commit func(ctx context.Context, from api.PeerID, b api.Batch) (api.Committed, error)
 	// ReadIndex, on the leader, returns the log index that a linearizable read waits for.
@@ -86,6 +94,7 @@ func (h Handlers) calls() []call {
 		answer0(identify, open, h.Identify),
 		answer(join, open, h.Join),
 		answer(removePeer, member, indexed(h.RemovePeer)),
+		answer(revoke, member, indexed(unwrapped(h.Revoke))),
 		answer0(repoGC, member, h.RepoGC),
 		answer0(repoStat, member, h.RepoStat),
 		answer(commit, member, h.Commit),
@@ -112,6 +121,14 @@ func noRequest[Res any](f func(context.Context, api.PeerID) (Res, error)) handle
 		return nil
 	}
 	return func(ctx context.Context, from api.PeerID, _ struct{}) (Res, error) { return f(ctx, from) }
+}
+
+// unwrapped hands f the ID of a token.
+func unwrapped(f func(context.Context, api.PeerID, string) (uint64, error)) func(context.Context, api.PeerID, tokenID) (uint64, error) {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, from api.PeerID, req tokenID) (uint64, error) { return f(ctx, from, req.ID) }
 }
 
 // indexed wraps the log index that f returns.

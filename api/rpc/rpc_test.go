@@ -145,6 +145,7 @@ func all(called func(from api.PeerID)) Handlers {
 		RemovePeer: func(_ context.Context, from, removed api.PeerID) (uint64, error) {
 			return uint64(len(removed)), one(from)
 		},
+		Revoke: func(_ context.Context, from api.PeerID, id string) (uint64, error) { return uint64(len(id)), one(from) },
 		RepoStat: func(_ context.Context, from api.PeerID) (api.RepoStat, error) {
 			return api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, one(from)
 		},
@@ -200,6 +201,8 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("join", j, api.JoinAnswer{Index: 3}, err)
 	i, err := c.RemovePeer(ctx, to, peer1)
 	check("remove", i, uint64(len(peer1)), err)
+	i, err = c.Revoke(ctx, to, "abcde")
+	check("revoke", i, uint64(5), err)
 	stat, err := c.RepoStat(ctx, to)
 	check("stat", stat, api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, err)
 	gc, err := c.RepoGC(ctx, to)

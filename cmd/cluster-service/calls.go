@@ -18,6 +18,7 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		RemovePeer: func(ctx context.Context, _, removed api.PeerID) (uint64, error) {
 			return p.members.remove(ctx, removed)
 		},
+		Revoke:    func(ctx context.Context, _ api.PeerID, id string) (uint64, error) { return p.tokens.Revoke(ctx, id) },
 		RepoGC:    func(ctx context.Context, _ api.PeerID) (api.RepoGC, error) { return p.collect(ctx), nil },
 		RepoStat:  func(ctx context.Context, _ api.PeerID) (api.RepoStat, error) { return p.node.RepoStat(ctx) },
 		Commit:    p.pinner.Serve,

@@ -108,6 +108,7 @@ type Daemon struct {
 	adder   *adder.Adder
 	members *membership
 	peers   *peers
+	tokens  tokens
 	rpc     *rpc.Server
 	rest    *web.Server
 	pinsvc  *web.Server
@@ -287,11 +288,14 @@ func (p *Daemon) openDoors() (err error) {
 	p.members = &membership{ids: p.ids, cluster: p.cluster, c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
 		calls: p.calls, log: p.component("members")}
 	p.peers = &peers{membership: p.members, ipfs: p.node.ID, gateway: p.gatewayURL()}
+	if err := p.openTokens(); err != nil {
+		return err
+	}
 	if p.rpc, err = p.openCalls(); err != nil {
 		return err
 	}
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
-		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Feed: p.feed}, p.component("rest"))
+		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Tokens: p.tokens, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed}, p.component("rest"))
 	if p.rest, err = web.New(p.c.API.REST, h, p.component("rest")); err != nil {
 		return err
 	}

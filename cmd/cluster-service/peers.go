@@ -98,6 +98,19 @@ func (p *peers) ask(ctx context.Context, m api.Member) api.Peer {
 	return a
 }
 
+// Peer tells who one peer is.
+func (p *peers) Peer(ctx context.Context, id api.PeerID) (api.Peer, error) {
+	members, err := p.pins.Members()
+	if err != nil {
+		return api.Peer{}, err
+	}
+	i := slices.IndexFunc(members, func(m api.Member) bool { return m.ID == id })
+	if i < 0 {
+		return api.Peer{}, api.NotFound.Errorf("%s is not a peer of this cluster", id)
+	}
+	return p.ask(ctx, members[i]), nil
+}
+
 // Remove takes a peer out of the cluster.
 func (p *peers) Remove(ctx context.Context, id api.PeerID) error {
 	_, err := p.remove(ctx, id)

@@ -18,7 +18,7 @@ import (
 // openPinSvc opens the door of the Pinning Service API.
 func (p *Daemon) openPinSvc() (err error) {
 	h := pinsvc.New(pinsvc.Parts{Pins: p.pinner, Pinset: p.state, Tracker: p.global, Peers: delegates{p},
-		Credentials: p.c.API.PinSvc.BasicAuthCredentials}, p.component("pinsvc"))
+		Credentials: p.c.API.PinSvc.BasicAuthCredentials, Tokens: p.tokens.Tokens}, p.component("pinsvc"))
 	if p.pinsvc, err = web.New(p.c.API.PinSvc, h, p.component("pinsvc")); err != nil {
 		return err
 	}
