@@ -89,9 +89,6 @@ func spawnCluster(t *testing.T, n int, settings ...string) []*testPeer {
 
 func growCluster(t *testing.T, n int, start func(*testPeer), settings []string) []*testPeer {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("whole clusters are not short")
-	}
 	peers := []*testPeer{newPeer(t, "peer1", settings...)}
 	peers[0].init()
 	start(peers[0])
