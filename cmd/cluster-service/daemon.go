@@ -17,6 +17,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/gateway"
+	"github.com/pinfold-cluster/pinfold/api/proxy"
 	"github.com/pinfold-cluster/pinfold/api/rest"
 	"github.com/pinfold-cluster/pinfold/api/rpc"
 	"github.com/pinfold-cluster/pinfold/api/web"
@@ -112,7 +113,8 @@ type Daemon struct {
 	rpc     *rpc.Server
 	rest    *web.Server
 	pinsvc  *web.Server
-	proxy   *web.Server // nil: none
+	proxy   *web.Server   // nil: none
+	keeper  *proxy.Keeper // of the files; nil with a Kubo daemon as the node
 
 	closers []func() error // in the order of opening
 }
@@ -295,7 +297,7 @@ func (p *Daemon) openDoors() (err error) {
 		return err
 	}
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
-		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Tokens: p.tokens, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed}, p.component("rest"))
+		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Tokens: p.tokens, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}}, p.component("rest"))
 	if p.rest, err = web.New(p.c.API.REST, h, p.component("rest")); err != nil {
 		return err
 	}
@@ -416,6 +418,15 @@ func (p *Daemon) current(ctx context.Context) error {
 		return err
 	}
 	return p.cons.WaitApplied(ctx, index)
+}
+
+// reads brings this peer's state up to date for who reads it.
+type reads struct{ p *Daemon }
+
+func (r reads) Current(ctx context.Context) error { return r.p.current(ctx) }
+
+func (r reads) WaitApplied(ctx context.Context, index uint64) error {
+	return r.p.cons.WaitApplied(ctx, index)
 }
 
 func (p *Daemon) listMembers() []api.Member {

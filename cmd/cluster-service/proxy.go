@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/proxy"
@@ -27,6 +29,7 @@ func (p *Daemon) openProxy() error {
 		GatewayAddress: p.c.Embedded.Gateway.ListenMultiaddress}
 	if node, ok := p.node.(*embedded.Node); ok {
 		parts.Node = node
+		p.keeper = proxy.NewKeeper(p.ids.cluster.ID, node, pinset{p.state}, p.pinner, p.component("files"))
 	}
 	h, err := proxy.New(parts, o, p.component("proxy"))
 	if err != nil {
@@ -46,7 +49,12 @@ func (p *Daemon) serveProxy(ctx context.Context) error {
 		return nil
 	}
 	p.awaitCurrent(ctx)
-	return p.proxy.Run(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.proxy.Run(ctx) })
+	if p.keeper != nil {
+		g.Go(func() error { return p.keeper.Run(ctx) })
+	}
+	return g.Wait()
 }
 
 // roomTimeout bounds asking a peer for its room.

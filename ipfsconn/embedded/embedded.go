@@ -84,7 +84,7 @@ func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) 
 	n.service = blockservice.New(read, exchange{n}, blockservice.WriteThrough(true))
 	n.here = blockservice.New(read, nil)
 	n.bounded = blockservice.New(read, patient{exchange{n}}, blockservice.WriteThrough(true))
-	n.files.db = store.DB()
+	n.files.db, n.files.changed = store.DB(), make(chan struct{}, 1)
 	if n.keys, err = keystore.NewFSKeystore(filepath.Join(dir, "keystore")); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}

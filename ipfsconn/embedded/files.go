@@ -21,15 +21,19 @@ import (
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
 )
 
-// prefixFiles is the key, in the blocks' database, of the root of the tree of files.
-const prefixFiles = 'f'
+// Keys, in the blocks' database, of the tree of files.
+const (
+	prefixFiles = 'f' // its root
+	prefixKept  = 'k' // which entries the cluster was asked to keep
+)
 
 // filesTree is the tree of files that the node keeps under names: what Kubo calls MFS.
 // Only its root is kept, as a row; every use opens the tree anew from there. It is
 // locked while it changes, and while a collection begins (see package gc).
 type filesTree struct {
 	sync.Mutex
-	db *pebble.DB
+	db      *pebble.DB
+	changed chan struct{} // gets a value after a change, where there is room
 }
 
 // In implements gc.Roots.
@@ -110,6 +114,49 @@ func (n *Node) ChangeFiles(ctx context.Context, f func(*mfs.Root) error) error {
 	}
 	if err := n.files.db.Set([]byte{prefixFiles}, node.Cid().Bytes(), pebble.Sync); err != nil {
 		return fmt.Errorf("write the root of the files: %w", err)
+	}
+	select {
+	case n.files.changed <- struct{}{}:
+	default: // one is waiting
+	}
+	return nil
+}
+
+// FilesChanged gets a value after the tree has changed, unless one is waiting there.
+func (n *Node) FilesChanged() <-chan struct{} { return n.files.changed }
+
+// KeptFiles gives what SetKeptFiles keeps.
+func (n *Node) KeptFiles() (map[string]api.Cid, error) {
+	if err := n.use.begin(); err != nil {
+		return nil, err
+	}
+	defer n.use.end()
+	v, closer, err := n.files.db.Get([]byte{prefixKept})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what is kept of the files: %w", err)
+	}
+	kept := map[string]api.Cid{}
+	if err := errors.Join(api.Decode(v, &kept), closer.Close()); err != nil {
+		return nil, fmt.Errorf("read what is kept of the files: %w", err)
+	}
+	return kept, nil
+}
+
+// SetKeptFiles notes, durably, which entries of the tree the cluster was asked to keep.
+func (n *Node) SetKeptFiles(kept map[string]api.Cid) error {
+	if err := n.use.begin(); err != nil {
+		return err
+	}
+	defer n.use.end()
+	v, err := api.Encode(kept)
+	if err == nil {
+		err = n.files.db.Set([]byte{prefixKept}, v, pebble.Sync)
+	}
+	if err != nil {
+		return fmt.Errorf("write what is kept of the files: %w", err)
 	}
 	return nil
 }

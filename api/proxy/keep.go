@@ -1,0 +1,253 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ipfs/boxo/blockservice"
+	"github.com/ipfs/boxo/ipld/merkledag"
+	uio "github.com/ipfs/boxo/ipld/unixfs/io"
+	"github.com/ipfs/boxo/mfs"
+	"github.com/ipfs/go-cid"
+	format "github.com/ipfs/go-ipld-format"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+const (
+	// settle is how long the tree of files has to be left alone before the cluster is
+	// told, and settleMost how long that may be put off.
+	settle     = 300 * time.Millisecond
+	settleMost = 3 * time.Second
+	// keepRetry is between attempts to tell it.
+	keepRetry = 30 * time.Second
+	// maxKept bounds the entries that have pins of their own; a tree of more at its top
+	// is one pin.
+	maxKept = 10_000
+	// keepBatch is how many pins change at once.
+	keepBatch = 256
+)
+
+// Tree is the tree of files of the node in this process.
+type Tree interface {
+	ViewFiles(ctx context.Context, f func(*mfs.Root) error) error
+	// FilesChanged gets a value after a change, unless one is waiting there.
+	FilesChanged() <-chan struct{}
+	Patient() blockservice.BlockService
+	// KeptFiles and SetKeptFiles remember, durably, what of the tree is pinned in the
+	// cluster: its name, without a slash, and its CID.
+	KeptFiles() (map[string]api.Cid, error)
+	SetKeptFiles(map[string]api.Cid) error
+}
+
+// Requests changes the pinset by requests, several of which a CID may have.
+type Requests interface {
+	PinMany(ctx context.Context, reqs []api.Request) []api.Result
+}
+
+// Keeper has the cluster keep what is at the top of this peer's tree of files: each
+// entry is a request for its CID, under its name. So it is replicated like any pin, and
+// let go when it leaves the tree unless something else asks for it.
+type Keeper struct {
+	self     api.PeerID
+	tree     Tree
+	pinset   Pinset
+	requests Requests
+	log      *slog.Logger
+}
+
+// NewKeeper returns a Keeper for the peer self. It does nothing until Run.
+func NewKeeper(self api.PeerID, t Tree, p Pinset, r Requests, log *slog.Logger) *Keeper {
+	return &Keeper{self: self, tree: t, pinset: p, requests: r, log: log}
+}
+
+// Run follows the tree until ctx ends. What fails is tried again.
+func (k *Keeper) Run(ctx context.Context) error {
+	for {
+		var retry <-chan time.Time
+		if err := k.sync(ctx); err != nil && ctx.Err() == nil {
+			k.log.Warn("the files are not all pinned as they are now; trying again", "err", err)
+			t := time.NewTimer(keepRetry)
+			defer t.Stop()
+			retry = t.C
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-retry:
+		case <-k.tree.FilesChanged():
+			k.settle(ctx)
+		}
+	}
+}
+
+// settle waits until the tree has been left alone for a while.
+func (k *Keeper) settle(ctx context.Context) {
+	most := time.NewTimer(settleMost)
+	defer most.Stop()
+	for {
+		quiet := time.NewTimer(settle)
+		select {
+		case <-k.tree.FilesChanged():
+			quiet.Stop()
+			continue
+		case <-quiet.C:
+		case <-most.C:
+			quiet.Stop()
+		case <-ctx.Done():
+			quiet.Stop()
+		}
+		return
+	}
+}
+
+// sync changes requests until those for the tree are as it is. New ones come first, so
+// that nothing is let go in between.
+func (k *Keeper) sync(ctx context.Context) error {
+	want, err := k.top(ctx)
+	if err != nil {
+		return err
+	}
+	kept, err := k.tree.KeptFiles()
+	if err != nil {
+		return err
+	}
+	left := maps.Clone(kept)
+	now := maps.Clone(kept)
+	if now == nil {
+		now = map[string]api.Cid{}
+	}
+	var pins []change
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if kept[name].Cid.Equals(want[name].Cid) {
+			delete(left, name)
+			continue
+		}
+		pins = append(pins, change{name, want[name]})
+	}
+	var errs []error
+	for batch := range slices.Chunk(pins, keepBatch) {
+		done, err := k.pin(ctx, batch)
+		errs = append(errs, err)
+		for _, c := range batch {
+			if !done[c.name] {
+				delete(left, c.name) // the old one stays until the new one is there
+				continue
+			}
+			now[c.name] = c.cid
+		}
+	}
+	var drops []change
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		drops = append(drops, change{name, left[name]})
+		if _, ok := want[name]; !ok {
+			delete(now, name)
+		}
+	}
+	for batch := range slices.Chunk(drops, keepBatch) {
+		if err := k.drop(ctx, batch); err != nil {
+			return errors.Join(append(errs, err)...) // nothing is noted: all is tried again
+		}
+	}
+	if !maps.EqualFunc(now, kept, func(a, b api.Cid) bool { return a.Cid.Equals(b.Cid) }) {
+		errs = append(errs, k.tree.SetKeptFiles(now))
+	}
+	return errors.Join(errs...)
+}
+
+// change is an entry of the tree whose request comes or goes.
+type change struct {
+	name string
+	cid  api.Cid
+}
+
+// id is that of the request for the entry called name: the same whenever it is made.
+func (k *Keeper) id(name string) string {
+	sum := sha256.Sum256([]byte(string(k.self) + "/" + name))
+	return "files" + hex.EncodeToString(sum[:8])
+}
+
+// pin makes the requests of a batch, and tells which are there.
+func (k *Keeper) pin(ctx context.Context, batch []change) (map[string]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	done := map[string]bool{}
+	var reqs []api.Request
+	var asked []change
+	for _, c := range batch {
+		id := k.id(c.name)
+		if p, err := k.pinset.Get(ctx, c.cid); err == nil && slices.ContainsFunc(p.Requests, func(r api.PinRequest) bool { return r.ID == id }) {
+			done[c.name] = true // made before a crash
+			continue
+		}
+		name := "/" + c.name
+		r := api.PinRequest{ID: id, Name: name[:min(len(name), maxPinName)], Metadata: map[string]string{"files": k.self.String()}}
+		reqs = append(reqs, api.Request{Type: api.RequestPin,
+			Pin: api.Pin{Cid: c.cid, Requests: []api.PinRequest{r}, Allocations: []api.PeerID{k.self}}})
+		asked = append(asked, c)
+	}
+	var errs []error
+	for i, res := range k.requests.PinMany(ctx, reqs) {
+		err := res.Fault.Err()
+		if err != nil && !errors.Is(err, api.Lagging) {
+			errs = append(errs, err)
+			continue
+		}
+		done[asked[i].name] = true
+	}
+	return done, errors.Join(errs...)
+}
+
+// drop takes the requests of a batch away.
+func (k *Keeper) drop(ctx context.Context, batch []change) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	var reqs []api.Request
+	for _, c := range batch {
+		id := k.id(c.name)
+		reqs = append(reqs, api.Request{Type: api.RequestUnpin, Pin: api.Pin{Cid: c.cid}, Drop: &id})
+	}
+	var errs []error
+	for _, res := range k.requests.PinMany(ctx, reqs) {
+		if err := res.Fault.Err(); err != nil && !errors.Is(err, api.Lagging) && !errors.Is(err, api.NotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var errTop = errors.New("too many entries")
+
+// top lists what is at the top of the tree; all of it under no name if that is too much.
+func (k *Keeper) top(ctx context.Context) (map[string]api.Cid, error) {
+	all := map[string]api.Cid{}
+	var root cid.Cid
+	err := k.tree.ViewFiles(ctx, func(r *mfs.Root) error {
+		n, err := r.GetDirectory().GetNode()
+		if err != nil {
+			return err
+		}
+		root = n.Cid()
+		dir, err := uio.NewDirectoryFromNode(merkledag.NewDAGService(k.tree.Patient()), n)
+		if err != nil {
+			return err
+		}
+		return dir.ForEachLink(ctx, func(l *format.Link) error {
+			if len(all) == maxKept {
+				return errTop
+			}
+			all[l.Name] = api.Cid{Cid: l.Cid}
+			return nil
+		})
+	})
+	if errors.Is(err, errTop) {
+		return map[string]api.Cid{"": {Cid: root}}, nil
+	}
+	return all, err
+}
