@@ -31,6 +31,15 @@ type Invitation struct {
 	Token string `json:"token"`
 }
 
+// Count answers a request for the number of rows of a list.
+type Count struct {
+	Count uint64 `json:"count"`
+}
+
+// CursorHeader carries, in the answer with a page of a list, what the request for the
+// next one gives as cursor. It is there only where more may follow.
+const CursorHeader = "X-Pinfold-Cursor"
+
 // IndexHeader carries, in a write's answer, the log index of the change.
 const IndexHeader = "X-Pinfold-Index"
 

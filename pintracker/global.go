@@ -103,13 +103,18 @@ func (g *Global) each(ctx context.Context, c api.Cid,
 // matching peers are in an item, and items without any are left out. It ends with the
 // error that yields one, which is of this peer's state only.
 func (g *Global) List(ctx context.Context, filter api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error] {
-	return g.merge(ctx, filter, false, g.remote.Statuses, g.local.StatusPage)
+	return g.ListAfter(ctx, filter, api.CidUndef)
+}
+
+// ListAfter is List past the CID after.
+func (g *Global) ListAfter(ctx context.Context, filter api.TrackerStatus, after api.Cid) iter.Seq2[api.GlobalPinInfo, error] {
+	return g.merge(ctx, filter, after, false, g.remote.Statuses, g.local.StatusPage)
 }
 
 // RecoverAll does what Recover does for all pins on all peers that need it, and yields
 // these. At the end it yields an error for each peer that could not be asked.
 func (g *Global) RecoverAll(ctx context.Context) iter.Seq2[api.GlobalPinInfo, error] {
-	return g.merge(ctx, recoverable, true, g.remote.RecoverAll, g.local.RecoverAll)
+	return g.merge(ctx, recoverable, api.CidUndef, true, g.remote.RecoverAll, g.local.RecoverAll)
 }
 
 // everybody lists the members, this peer among them.

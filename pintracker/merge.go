@@ -26,7 +26,7 @@ type askRemote = func(context.Context, api.PeerID, api.StatusQuery) (api.StatusP
 type askLocal = func(context.Context, api.StatusQuery) (api.StatusPage, error)
 
 // merge reads the pages of all peers side by side.
-func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, recovers bool, remote askRemote, local askLocal) iter.Seq2[api.GlobalPinInfo, error] {
+func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, after api.Cid, recovers bool, remote askRemote, local askLocal) iter.Seq2[api.GlobalPinInfo, error] {
 	return func(yield func(api.GlobalPinInfo, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var readers errgroup.Group
@@ -36,7 +36,7 @@ func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, recovers b
 		m := &merger{ctx: ctx, filter: filter, recovers: recovers, pins: g.local.pins}
 		defer m.close()
 		for _, peer := range g.everybody() {
-			s := &stream{peer: peer.ID, key: peer.ID.String(), name: peer.Name, pages: make(chan pageOrError, 1)}
+			s := &stream{peer: peer.ID, key: peer.ID.String(), name: peer.Name, last: after, pages: make(chan pageOrError, 1)}
 			ask := func(ctx context.Context, q api.StatusQuery) (api.StatusPage, error) {
 				if err := g.dead(peer.ID); err != nil {
 					return api.StatusPage{}, err
@@ -46,7 +46,7 @@ func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, recovers b
 			if s.local = peer.ID == g.local.self.ID; s.local {
 				ask = local
 			}
-			q := api.StatusQuery{Limit: firstPage, Filter: filter, Brief: true}
+			q := api.StatusQuery{After: after, Limit: firstPage, Filter: filter, Brief: true}
 			if filter == api.StatusUndefined {
 				q.Filter = fromPeers
 			}
@@ -54,7 +54,7 @@ func (g *Global) merge(ctx context.Context, filter api.TrackerStatus, recovers b
 			m.streams = append(m.streams, s)
 		}
 		if filter == api.StatusUndefined || filter&^fromPeers != 0 {
-			m.records.open(g.local.pins.Pins(ctx, api.CidUndef))
+			m.records.open(g.local.pins.Pins(ctx, after))
 		}
 		for {
 			info, ok, err := m.next()

@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -53,6 +54,7 @@ type cluster struct {
 	metrics    map[string][]api.Metric
 	alertList  []api.Alert
 	collected  api.GlobalRepoGC
+	behind     error // of bringing the copy of the pinset up to date
 	await      func(ctx context.Context, c api.Cid) (api.GlobalPinInfo, bool, error)
 
 	mu    sync.Mutex
@@ -99,7 +101,32 @@ func (c *cluster) Get(_ context.Context, id api.Cid) (api.Pin, error) {
 	return c.get(id)
 }
 
-func (c *cluster) All(context.Context) iter.Seq2[api.Pin, error] { return c.all }
+// Select lists in the order of all, and a cursor is a CID.
+func (c *cluster) Select(_ context.Context, f api.PinFilter, cursor []byte) iter.Seq2[api.Pin, error] {
+	return func(yield func(api.Pin, error) bool) {
+		past := cursor == nil
+		for p, err := range c.all {
+			if past && (err != nil || f.Match(p)) && !yield(p, err) {
+				return
+			}
+			past = past || p.Cid.String() == string(cursor)
+		}
+	}
+}
+
+func (c *cluster) SelectCursor(_ api.PinFilter, p api.Pin) []byte { return []byte(p.Cid.String()) }
+
+func (c *cluster) Totals() (pins, bytes uint64) { return 42, 0 }
+
+func (c *cluster) Current(ctx context.Context) error {
+	c.called("current")
+	return c.behind
+}
+
+func (c *cluster) WaitApplied(ctx context.Context, index uint64) error {
+	c.called(fmt.Sprint("index ", index))
+	return c.behind
+}
 
 // tracker is the whole cluster's, or one peer's.
 type tracker struct {
@@ -120,8 +147,16 @@ func (t tracker) Status(_ context.Context, c api.Cid) (api.GlobalPinInfo, error)
 	return g, err
 }
 
-func (t tracker) List(_ context.Context, f api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error] {
-	return t.list(f)
+func (t tracker) ListAfter(_ context.Context, f api.TrackerStatus, after api.Cid) iter.Seq2[api.GlobalPinInfo, error] {
+	return func(yield func(api.GlobalPinInfo, error) bool) {
+		past := !after.Defined()
+		for g, err := range t.list(f) {
+			if past && !yield(g, err) {
+				return
+			}
+			past = past || g.Cid == after
+		}
+	}
 }
 
 func (t tracker) Recover(_ context.Context, c api.Cid) (api.GlobalPinInfo, error) {
@@ -237,7 +272,7 @@ func (t tokens) Revoke(_ context.Context, id string) (uint64, error) {
 
 func (c *cluster) handler() http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Guarded: true, Feed: c}, quiet)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Guarded: true, Feed: c, Log: c}, quiet)
 	return web.Wrap(web.Options{}, h, quiet, nil)
 }
 

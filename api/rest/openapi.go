@@ -109,7 +109,11 @@ func (r route) responses(s schemas) object {
 		answer["description"] = "a JSON object a line; the trailer X-Stream-Error tells of an error that broke them off"
 	}
 	if r.result != nil {
-		answer["content"] = content(jsonType, s.of(reflect.TypeOf(r.result)))
+		schema := s.of(reflect.TypeOf(r.result))
+		if r.picks {
+			schema = object{"anyOf": []object{schema, s.of(reflect.TypeFor[api.Count]()), s.part(reflect.TypeOf(r.result))}}
+		}
+		answer["content"] = content(jsonType, schema)
 	}
 	status := r.status
 	if status == 0 {
@@ -164,6 +168,16 @@ func (s schemas) of(t reflect.Type) object {
 	default: // the other kinds in use are those of whole numbers
 		return object{"type": "integer"}
 	}
+}
+
+// part is the schema of a struct of which any fields may be absent.
+func (s schemas) part(t reflect.Type) object {
+	properties, required := object{}, []string{}
+	s.fields(t, properties, &required)
+	if properties["peer_map"] != nil {
+		properties[shortStatus] = object{"type": "object", "additionalProperties": object{"type": "string"}}
+	}
+	return object{"type": "object", "properties": properties}
 }
 
 func (s schemas) fields(t reflect.Type, properties object, required *[]string) {

@@ -132,24 +132,20 @@ func (h *handler) allocations(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := web.NewStream(w)
-	var enc api.Encoder
-	var failed error
-	for pin, err := range h.Pinset.All(r.Context()) {
-		if err != nil {
-			failed = err
-			break
-		}
-		if wanted != nil && !wanted[pin.Type] {
-			continue
-		}
-		pin = stored(pin)
-		if err := s.Append(func(b []byte) ([]byte, error) { return enc.AppendPin(b, &pin) }); err != nil {
-			failed = err
-			break
-		}
+	l := p.listing()
+	fields := compactOf[api.Pin](&p)
+	if p.err != nil {
+		return p.err
 	}
-	return h.end(r, s, failed)
+	if l.count && l.filter.All() && wanted == nil {
+		n, _ := h.Pinset.Totals()
+		return web.WriteJSON(w, api.Count{Count: n})
+	}
+	list, err := h.pinRows(r, l, wanted, fields)
+	if err != nil {
+		return err
+	}
+	return answer(h, w, r, l, list)
 }
 
 // end completes a stream and logs a fault of ours that broke it off.

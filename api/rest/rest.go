@@ -43,7 +43,12 @@ type Pins interface {
 type Pinset interface {
 	// Get returns NotFound where c is not in the pinset.
 	Get(ctx context.Context, c api.Cid) (api.Pin, error)
-	All(ctx context.Context) iter.Seq2[api.Pin, error]
+	// Select lists the pins that pass f, past the one for which SelectCursor gave cursor
+	// (nil: all), in an order that f alone decides.
+	Select(ctx context.Context, f api.PinFilter, cursor []byte) iter.Seq2[api.Pin, error]
+	SelectCursor(f api.PinFilter, p api.Pin) []byte
+	// Totals counts the pins, and their bytes as far as known.
+	Totals() (pins, bytes uint64)
 }
 
 // Tracker tells how far along pins are, and has failed ones tried again: on one peer
@@ -51,7 +56,8 @@ type Pinset interface {
 type Tracker interface {
 	// Status of a CID that is not in the pinset is no error.
 	Status(ctx context.Context, c api.Cid) (api.GlobalPinInfo, error)
-	List(ctx context.Context, filter api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error]
+	// ListAfter goes by the bytes of CIDs, from past one.
+	ListAfter(ctx context.Context, filter api.TrackerStatus, after api.Cid) iter.Seq2[api.GlobalPinInfo, error]
 	Recover(ctx context.Context, c api.Cid) (api.GlobalPinInfo, error)
 	RecoverAll(ctx context.Context) iter.Seq2[api.GlobalPinInfo, error]
 }
@@ -113,6 +119,7 @@ type Parts struct {
 	Tokens   Tokens
 	Guarded  bool // users need a password or a token
 	Feed     Feed
+	Log      Log
 }
 
 // maxIgnoredBody is the largest body, in bytes, of a request that needs none.
@@ -122,12 +129,13 @@ type handler struct {
 	Parts
 	log     *slog.Logger
 	waiting chan struct{} // an item for each request that waits for its pin
+	reading chan struct{} // an item for each read that waits for the log
 }
 
 // New returns the API over parts. It belongs behind web.New, which adds what all
 // doors share.
 func New(parts Parts, log *slog.Logger) http.Handler {
-	h := &handler{Parts: parts, log: log, waiting: make(chan struct{}, maxWaiting)}
+	h := &handler{Parts: parts, log: log, waiting: make(chan struct{}, maxWaiting), reading: make(chan struct{}, maxReads)}
 	r := chi.NewRouter()
 	r.NotFound(web.Handle(log, func(http.ResponseWriter, *http.Request) error { return api.NotFound.Errorf("not found") }))
 	r.MethodNotAllowed(web.Handle(log, func(w http.ResponseWriter, req *http.Request) error { return notAllowed(r, w, req) }))

@@ -18,6 +18,7 @@ type route struct {
 	body   string // the media type of the request's body, "" for none
 	needs  any    // a value of the type of a body of JSON
 	lines  bool   // the answer is a stream of results, 204 where there are none
+	picks  bool   // the parameters fields and count choose what the answer is
 	status int    // of the answer with a result; 200 where 0
 	result any    // a value of the type of the answer, nil for none
 	serve  web.HandlerFunc
@@ -105,17 +106,17 @@ func (h *handler) routes() []route {
 		{method: "POST", path: "/add", about: "adds the files of the body and pins their root; with stream-channels=false the answer is one array of its lines",
 			params: addParams, body: multipartType, lines: true, result: api.AddedOutput{}, serve: h.add},
 		{method: "GET", path: "/allocations", about: "the pinset: what shall be kept, and where",
-			params: []queryParam{{"filter", list, "types of pins: pin, meta-pin, clusterdag-pin, shard-pin, all"}}, lines: true, result: api.Pin{}, serve: h.allocations},
-		{method: "GET", path: "/allocations/{cid}", about: "one pin of the pinset", result: api.Pin{}, serve: h.allocation},
+			params: append([]queryParam{{"filter", list, "types of pins: pin, meta-pin, clusterdag-pin, shard-pin, all"}}, listParams...), lines: true, picks: true, result: api.Pin{}, serve: h.fresh(h.allocations)},
+		{method: "GET", path: "/allocations/{cid}", about: "one pin of the pinset", params: readParams, result: api.Pin{}, serve: h.fresh(h.allocation)},
 
-		{method: "GET", path: "/pins", about: "how far along pins are on each peer", lines: true, result: api.GlobalPinInfo{}, params: []queryParam{localParam,
+		{method: "GET", path: "/pins", about: "how far along pins are on each peer", lines: true, picks: true, result: api.GlobalPinInfo{}, params: append([]queryParam{localParam,
 			{"filter", list, "statuses, of which a peer must report one"},
-			{"cids", list, "the pins to tell of, in the pinset or not; filter is then without effect"}}, serve: h.statuses},
+			{"cids", list, "the pins to tell of, in the pinset or not; filter is then without effect"}}, listParams...), serve: h.fresh(h.statuses)},
 		{method: "POST", path: "/pins", about: "pins and unpins what the lines of the body say, and answers each with a line", body: "application/x-ndjson",
 			lines: true, result: api.BulkResult{}, serve: h.bulk},
 		{method: "POST", path: "/pins/recover", about: "tries again what has failed", params: []queryParam{localParam}, lines: true, result: api.GlobalPinInfo{}, serve: h.recoverAll},
 		{method: "GET", path: "/pins/{cid}", about: "how far along one pin is; one that is not in the pinset is unpinned everywhere",
-			params: []queryParam{localParam}, result: api.GlobalPinInfo{}, serve: h.status},
+			params: append([]queryParam{localParam}, readParams...), result: api.GlobalPinInfo{}, serve: h.fresh(h.status)},
 		{method: "POST", path: "/pins/{cid}", about: "pins a CID", params: pinParams, result: api.WaitedPin{}, serve: h.pin},
 		{method: "DELETE", path: "/pins/{cid}", about: "unpins a CID", result: api.Pin{}, serve: h.unpin},
 		{method: "POST", path: "/pins/{cid}/recover", about: "tries one pin again", params: []queryParam{localParam}, result: api.GlobalPinInfo{}, serve: h.recover},

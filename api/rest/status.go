@@ -72,12 +72,15 @@ func (h *handler) statuses(w http.ResponseWriter, r *http.Request) error {
 		return p.err
 	}
 	if len(cids) > 0 {
+		if err := p.alone("cids", listParams); err != nil {
+			return err
+		}
 		return h.infos(w, r, statusOf(r.Context(), t, cids))
 	}
 	if err != nil {
 		return err
 	}
-	return h.infos(w, r, t.List(r.Context(), filter))
+	return h.answerStatuses(w, r, t, p, filter)
 }
 
 func (h *handler) recoverAll(w http.ResponseWriter, r *http.Request) error {

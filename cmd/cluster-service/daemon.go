@@ -297,7 +297,7 @@ func (p *Daemon) openDoors() (err error) {
 		return err
 	}
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
-		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Tokens: p.tokens, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed}, p.component("rest"))
+		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Tokens: p.tokens, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}}, p.component("rest"))
 	if p.rest, err = web.New(p.c.API.REST, h, p.component("rest")); err != nil {
 		return err
 	}
@@ -418,6 +418,15 @@ func (p *Daemon) current(ctx context.Context) error {
 		return err
 	}
 	return p.cons.WaitApplied(ctx, index)
+}
+
+// reads brings this peer's state up to date for who reads it.
+type reads struct{ p *Daemon }
+
+func (r reads) Current(ctx context.Context) error { return r.p.current(ctx) }
+
+func (r reads) WaitApplied(ctx context.Context, index uint64) error {
+	return r.p.cons.WaitApplied(ctx, index)
 }
 
 func (p *Daemon) listMembers() []api.Member {

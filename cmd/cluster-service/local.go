@@ -27,17 +27,22 @@ func (l local) Recover(ctx context.Context, c api.Cid) (g api.GlobalPinInfo, err
 }
 
 func (l local) List(ctx context.Context, filter api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error] {
-	return pages(ctx, filter, l.t.StatusPage)
+	return l.ListAfter(ctx, filter, api.CidUndef)
+}
+
+// ListAfter is List past the CID after.
+func (l local) ListAfter(ctx context.Context, filter api.TrackerStatus, after api.Cid) iter.Seq2[api.GlobalPinInfo, error] {
+	return pages(ctx, filter, after, l.t.StatusPage)
 }
 
 func (l local) RecoverAll(ctx context.Context) iter.Seq2[api.GlobalPinInfo, error] {
-	return pages(ctx, api.StatusUndefined, l.t.RecoverAll)
+	return pages(ctx, api.StatusUndefined, api.CidUndef, l.t.RecoverAll)
 }
 
 // pages yields the items of all pages.
-func pages(ctx context.Context, filter api.TrackerStatus, page func(context.Context, api.StatusQuery) (api.StatusPage, error)) iter.Seq2[api.GlobalPinInfo, error] {
+func pages(ctx context.Context, filter api.TrackerStatus, after api.Cid, page func(context.Context, api.StatusQuery) (api.StatusPage, error)) iter.Seq2[api.GlobalPinInfo, error] {
 	return func(yield func(api.GlobalPinInfo, error) bool) {
-		q := api.StatusQuery{Limit: localPage, Filter: filter}
+		q := api.StatusQuery{After: after, Limit: localPage, Filter: filter}
 		for {
 			p, err := page(ctx, q)
 			if err != nil {
