@@ -30,6 +30,7 @@ type peer struct {
 	API     string `json:"api"`
 	Gateway string `json:"gateway"`
 	PinSvc  string `json:"pinsvc"`
+	Proxy   string `json:"proxy"`
 }
 
 // tool gives the path of a program that the Makefile made, in the directory that the

@@ -35,9 +35,11 @@ type devPeer struct {
 	API     string   `json:"api"`     // URL of the REST API
 	Gateway string   `json:"gateway"` // URL of the HTTP gateway
 	PinSvc  string   `json:"pinsvc"`  // URL of the Pinning Service API
+	Proxy   string   `json:"proxy"`   // URL of the IPFS proxy
 	api     string   // multiaddr
 	gateway string   // multiaddr
 	pinsvc  string   // multiaddr
+	proxy   string   // multiaddr
 	listen  []string // settings of a new peer's addresses
 	cmd     *exec.Cmd
 	stdin   io.Reader     // what the process reads, nil for nothing
@@ -162,18 +164,19 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 			return nil, err
 		}
 		p.api, p.gateway, p.pinsvc = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Gateway.ListenMultiaddress, c.API.PinSvc.HTTPListenMultiaddress[0]
+		p.proxy = c.API.Proxy.ListenMultiaddress[0]
 	} else {
 		ports, err := freePorts(6)
 		if err != nil {
 			return nil, err
 		}
 		tcp := func(port int) string { return fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port) }
-		p.api, p.gateway, p.pinsvc = tcp(ports[0]), tcp(ports[1]), tcp(ports[4])
+		p.api, p.gateway, p.pinsvc, p.proxy = tcp(ports[0]), tcp(ports[1]), tcp(ports[4]), tcp(ports[5])
 		p.listen = []string{
 			"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=" + p.api,
 			"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=" + p.gateway,
 			"CLUSTER_PINSVCAPI_HTTPLISTENMULTIADDRESS=" + p.pinsvc,
-			"CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=" + tcp(ports[5]),
+			"CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=" + p.proxy,
 			"CLUSTER_LISTENMULTIADDRESS=" + tcp(ports[2]),
 			"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS=" + tcp(ports[3]),
 		}
@@ -182,6 +185,9 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 		return nil, err
 	}
 	if p.PinSvc, err = loopbackURL(p.pinsvc); err != nil {
+		return nil, err
+	}
+	if p.Proxy, err = loopbackURL(p.proxy); err != nil {
 		return nil, err
 	}
 	p.Gateway, err = loopbackURL(p.gateway)
