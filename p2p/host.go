@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
@@ -26,6 +27,8 @@ import (
 // methods are safe for concurrent use.
 type Host struct {
 	*Members
+	// Traffic counts the bytes of streams, by protocol and by peer.
+	Traffic   metrics.Reporter
 	o         Options
 	h         host.Host
 	book      *book
@@ -57,7 +60,9 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
+	traffic := metrics.NewBandwidthCounter()
 	opts = append(opts,
+		libp2p.BandwidthReporter(traffic),
 		libp2p.PrivateNetwork(pnet.PSK(o.Secret)),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.WithDialTimeout(o.DialPeerTimeout))
@@ -67,7 +72,7 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 	}
 
 	ctx, stop := context.WithCancel(context.Background())
-	h := &Host{o: o, h: lh, roster: r, strangers: newStrangers(), stop: stop, log: log,
+	h := &Host{Traffic: traffic, o: o, h: lh, roster: r, strangers: newStrangers(), stop: stop, log: log,
 		Members: newMembers(lh, false, c, r, log)}
 	if h.book, err = openBook(o.PeerstoreFile); err != nil {
 		log.Warn("some known addresses are left out", "err", err)

@@ -255,6 +255,14 @@ func (c *cluster) AwaitPinned(ctx context.Context, id api.Cid) (api.GlobalPinInf
 
 func (c *cluster) Repair() api.RepairStatus { return api.RepairStatus{Running: true, Below: 3} }
 
+func (c *cluster) Graph(context.Context) (api.ConnectGraph, error) {
+	return api.ConnectGraph{ClusterLinks: map[string][]api.PeerID{p0: {}}}, nil
+}
+
+func (c *cluster) Bandwidth() map[string]api.Bandwidth {
+	return map[string]api.Bandwidth{"/x": {TotalIn: 1, RateOut: 0.5}}
+}
+
 // tokens gives out tokens that are nobody's.
 type tokens struct{ *cluster }
 
@@ -272,7 +280,7 @@ func (t tokens) Revoke(_ context.Context, id string) (uint64, error) {
 
 func (c *cluster) handler() http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Guarded: true, Feed: c, Log: c}, quiet)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c}, quiet)
 	return web.Wrap(web.Options{}, h, quiet, nil)
 }
 

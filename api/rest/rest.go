@@ -117,6 +117,7 @@ type Parts struct {
 	GC       Collector
 	Repairs  Repairs
 	Tokens   Tokens
+	Network  Network
 	Guarded  bool // users need a password or a token
 	Feed     Feed
 	Log      Log

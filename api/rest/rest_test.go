@@ -106,6 +106,8 @@ func TestHandler_GoldenAnswers(t *testing.T) {
 		"recover all, local":     {"POST", "/pins/recover?local=true", 200, infoJSON + infoJSON, "", "local recover all"},
 		"health":                 {"GET", "/health", 204, "", "", ""},
 		"alerts":                 {"GET", "/health/alerts", 200, "[]\n", "", ""},
+		"graph":                  {"GET", "/health/graph", 200, `{"cluster_id":"","id_to_peername":null,"ipfs_links":null,"cluster_links":{"P0":[]},"cluster_trust_links":null,"cluster_to_ipfs":null}` + "\n", "", ""},
+		"bandwidth":              {"GET", "/health/bandwidth", 200, `{"/x":{"total_in":1,"total_out":0,"rate_in":0,"rate_out":0.5}}` + "\n", "", ""},
 		"metric names":           {"GET", "/monitor/metrics", 200, `["ping"]` + "\n", "", ""},
 		"metrics":                {"GET", "/monitor/metrics/ping", 200, `[{"name":"ping","peer":"P0","value":"v","expire":0,"valid":false,"weight":0,"partitionable":false,"received_at":0},{"name":"ping","peer":"P1","value":"","expire":0,"valid":false,"weight":0,"partitionable":false,"received_at":0}]` + "\n", "", ""},
 		"metrics, unknown":       {"GET", "/monitor/metrics/tag:nothing%2Fhere", 200, "[]\n", "", ""},

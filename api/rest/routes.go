@@ -123,6 +123,8 @@ func (h *handler) routes() []route {
 
 		{method: "POST", path: "/ipfs/gc", about: "removes blocks that nothing keeps from the peers' nodes", params: []queryParam{localParam}, result: api.GlobalRepoGC{}, serve: h.gc},
 		{method: "GET", path: "/health", about: "answers while the peer runs, without credentials too", status: http.StatusNoContent, serve: h.health},
+		{method: "GET", path: "/health/graph", about: "who is connected with whom", result: api.ConnectGraph{}, serve: h.graph},
+		{method: "GET", path: "/health/bandwidth", about: "what the contacted peer's protocols have carried", result: map[string]api.Bandwidth{}, serve: h.bandwidth},
 		{method: "GET", path: "/health/alerts", about: "metrics that have run out, the latest first", result: []api.Alert{}, serve: h.alerts},
 		{method: "GET", path: "/monitor/metrics", about: "the names of metrics", result: []string{}, serve: h.metricNames},
 		{method: "GET", path: "/monitor/metrics/{name}", about: "the valid metrics of a name, one a peer", result: []api.Metric{}, serve: h.metrics},

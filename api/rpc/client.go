@@ -86,6 +86,11 @@ func (c *Client) Revoke(ctx context.Context, to api.PeerID, id string) (uint64, 
 	return res.Index, err
 }
 
+// Links asks a peer whom it is connected with.
+func (c *Client) Links(ctx context.Context, to api.PeerID) (api.PeerLinks, error) {
+	return invoke(ctx, c, to, links, struct{}{}, maxMessage)
+}
+
 // RepoStat asks a peer for the room on its node.
 func (c *Client) RepoStat(ctx context.Context, to api.PeerID) (api.RepoStat, error) {
 	return invoke(ctx, c, to, repoStat, struct{}{}, maxMessage)

@@ -59,6 +59,7 @@ func samples() []sample {
 		{"remove request", &peer1, &peer2},
 		{"remove answer", &index{7}, &index{}},
 		{"revoke request", &tokenID{"JBSWY3DP"}, &tokenID{}},
+		{"links answer", &api.PeerLinks{Cluster: []api.PeerID{peer1, peer2}, IPFS: peer2, Swarm: []api.PeerID{peer1}}, &api.PeerLinks{}},
 		{"gc answer", &api.RepoGC{Peer: peer1, PeerName: "p", Error: "e", Keys: []api.RepoGCKey{{Key: cid1}, {Key: cid0, Error: "e"}}},
 			&api.RepoGC{Peer: peer1, Keys: []api.RepoGCKey{{Error: "e"}}}},
 		{"stat answer", &api.RepoStat{RepoSize: 1, StorageMax: 1<<64 - 1, Free: 2}, &api.RepoStat{}},
@@ -135,7 +136,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 		have[reflect.TypeOf(s.full).Elem()] = true
 	}
 	for _, typ := range []reflect.Type{
-		types(identify), types(join), types(removePeer), types(revoke), types(repoGC), types(repoStat), types(commit), types(readIndex),
+		types(identify), types(join), types(removePeer), types(revoke), types(links), types(repoGC), types(repoStat), types(commit), types(readIndex),
 		types(status), types(statuses), types(recoverPin), types(recoverAll), types(holds),
 	} {
 		for i := range typ.NumIn() {

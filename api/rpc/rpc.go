@@ -23,6 +23,7 @@ const (
 	removePeer proc[api.PeerID, index]               = "/peer/remove"
 	revoke     proc[tokenID, index]                  = "/peer/revoke"
 	repoGC     proc[struct{}, api.RepoGC]            = "/peer/gc"
+	links      proc[struct{}, api.PeerLinks]         = "/peer/links"
 	repoStat   proc[struct{}, api.RepoStat]          = "/node/stat"
 	commit     proc[api.Batch, api.Committed]        = "/pinner/commit"
 	readIndex  proc[struct{}, index]                 = "/consensus/index"
@@ -73,6 +74,7 @@ type Handlers struct {
 	// Revoke, on the leader, revokes the token with an ID and returns the log index of that.
 	Revoke   func(ctx context.Context, from api.PeerID, id string) (uint64, error)
 	RepoGC   func(ctx context.Context, from api.PeerID) (api.RepoGC, error)
+	Links    func(ctx context.Context, from api.PeerID) (api.PeerLinks, error)
 	RepoStat func(ctx context.Context, from api.PeerID) (api.RepoStat, error)
 	// Commit, on the leader, decides on a batch of requests.
 	Commit func(ctx context.Context, from api.PeerID, b api.Batch) (api.Committed, error)
@@ -96,6 +98,7 @@ func (h Handlers) calls() []call {
 		answer(removePeer, member, indexed(h.RemovePeer)),
 		answer(revoke, member, indexed(unwrapped(h.Revoke))),
 		answer0(repoGC, member, h.RepoGC),
+		answer0(links, member, h.Links),
 		answer0(repoStat, member, h.RepoStat),
 		answer(commit, member, h.Commit),
 		answer(readIndex, member, indexed(noRequest(h.ReadIndex))),

@@ -146,6 +146,9 @@ func all(called func(from api.PeerID)) Handlers {
 			return uint64(len(removed)), one(from)
 		},
 		Revoke: func(_ context.Context, from api.PeerID, id string) (uint64, error) { return uint64(len(id)), one(from) },
+		Links: func(_ context.Context, from api.PeerID) (api.PeerLinks, error) {
+			return api.PeerLinks{IPFS: peer2, Swarm: []api.PeerID{peer1}}, one(from)
+		},
 		RepoStat: func(_ context.Context, from api.PeerID) (api.RepoStat, error) {
 			return api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, one(from)
 		},
@@ -203,6 +206,8 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("remove", i, uint64(len(peer1)), err)
 	i, err = c.Revoke(ctx, to, "abcde")
 	check("revoke", i, uint64(5), err)
+	l, err := c.Links(ctx, to)
+	check("links", l, api.PeerLinks{IPFS: peer2, Swarm: []api.PeerID{peer1}}, err)
 	stat, err := c.RepoStat(ctx, to)
 	check("stat", stat, api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, err)
 	gc, err := c.RepoGC(ctx, to)

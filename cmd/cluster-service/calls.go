@@ -20,6 +20,7 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		},
 		Revoke:    func(ctx context.Context, _ api.PeerID, id string) (uint64, error) { return p.tokens.Revoke(ctx, id) },
 		RepoGC:    func(ctx context.Context, _ api.PeerID) (api.RepoGC, error) { return p.collect(ctx), nil },
+		Links:     func(ctx context.Context, _ api.PeerID) (api.PeerLinks, error) { return p.peerLinks(ctx), nil },
 		RepoStat:  func(ctx context.Context, _ api.PeerID) (api.RepoStat, error) { return p.node.RepoStat(ctx) },
 		Commit:    p.pinner.Serve,
 		ReadIndex: func(ctx context.Context, _ api.PeerID) (uint64, error) { return p.cons.ReadIndex(ctx) },

@@ -297,7 +297,8 @@ func (p *Daemon) openDoors() (err error) {
 		return err
 	}
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
-		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner, Tokens: p.tokens, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}}, p.component("rest"))
+		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner,
+		Tokens: p.tokens, Network: traffic{p}, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}}, p.component("rest"))
 	if p.rest, err = web.New(p.c.API.REST, h, p.component("rest")); err != nil {
 		return err
 	}
