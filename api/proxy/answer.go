@@ -18,11 +18,10 @@ const exposed = "X-Stream-Output, X-Chunked-Output, X-Content-Length"
 // answer is how a command answers: with one value, a stream of values, or bytes.
 // Nothing is sent before the first of them, so that an error may still be the answer.
 type answer struct {
-	w       http.ResponseWriter
-	lines   *web.Stream
-	begun   bool // the status is sent
-	body    bool // the request has one, which may not be read to its end
-	failure error
+	w     http.ResponseWriter
+	lines *web.Stream
+	begun bool // the status is sent
+	body  bool // the request has one, which may not be read to its end
 }
 
 func newAnswer(w http.ResponseWriter, body bool) *answer { return &answer{w: w, body: body} }

@@ -117,7 +117,7 @@ func (h *handler) newCall(w http.ResponseWriter, r *http.Request, cmd *command, 
 		end()
 		return nil, nil, err
 	}
-	c = &call{handler: h, answer: newAnswer(w, in != nil), ctx: ctx, name: cmd.path, args: args, opts: opts, files: dir,
+	c = &call{handler: h, answer: newAnswer(w, in != nil), ctx: ctx, args: args, opts: opts, files: dir,
 		query: r.URL.RawQuery, cids: cids, badBase: badBase, in: in, r: r}
 	return c, end, nil
 }

@@ -303,7 +303,10 @@ func remove(r *mfs.Root, p string, force, recursive bool) error {
 			return api.Invalid.Errorf("path is a directory, use -r to remove directories")
 		}
 	}
-	if err := d.Unlink(name); err != nil && !(force && errors.Is(err, os.ErrNotExist)) {
+	if err := d.Unlink(name); err != nil {
+		if force && errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		return err
 	}
 	return d.Flush()

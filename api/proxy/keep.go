@@ -69,18 +69,18 @@ func NewKeeper(self api.PeerID, t Tree, p Pinset, r Requests, log *slog.Logger) 
 
 // Run follows the tree until ctx ends. What fails is tried again.
 func (k *Keeper) Run(ctx context.Context) error {
+	retry := time.NewTimer(0)
+	defer retry.Stop()
 	for {
-		var retry <-chan time.Time
+		retry.Stop()
 		if err := k.sync(ctx); err != nil && ctx.Err() == nil {
 			k.log.Warn("the files are not all pinned as they are now; trying again", "err", err)
-			t := time.NewTimer(keepRetry)
-			defer t.Stop()
-			retry = t.C
+			retry.Reset(keepRetry)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-retry:
+		case <-retry.C:
 		case <-k.tree.FilesChanged():
 			k.settle(ctx)
 		}

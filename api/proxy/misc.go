@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -86,9 +85,10 @@ func (c *call) config() error {
 	}
 	var v any = c.settings()
 	for key := range strings.SplitSeq(c.args[0], ".") {
-		m, ok := v.(map[string]any)
+		m, _ := v.(map[string]any)
+		var ok bool
 		if v, ok = m[key]; !ok {
-			return api.NotFound.Errorf("failed to get config value: %q: key has no attributes", fmt.Sprint(c.args[0]))
+			return api.NotFound.Errorf("failed to get config value: %q: key has no attributes", c.args[0])
 		}
 	}
 	return c.once(struct {

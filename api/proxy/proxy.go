@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/ipfs/boxo/files"
 	"github.com/libp2p/go-libp2p/core/metrics"
@@ -96,14 +95,13 @@ type handler struct {
 	log      *slog.Logger
 	commands map[string]*command // by path, such as pin/add
 	daemon   *daemon             // nil with the embedded node
-	started  time.Time
 }
 
 // New returns the proxy over parts. It belongs behind web.NewPlain: it refuses other
 // pages' requests by Kubo's rules. The error is Invalid where o or the daemon's address is.
 func New(parts Parts, o Options, log *slog.Logger) (http.Handler, error) {
 	o = o.WithDefaults()
-	h := &handler{Parts: parts, o: o, log: log, commands: map[string]*command{}, started: time.Now()}
+	h := &handler{Parts: parts, o: o, log: log, commands: map[string]*command{}}
 	cluster, native := clusterCommands, nativeCommands
 	if parts.Node == nil {
 		native = nil

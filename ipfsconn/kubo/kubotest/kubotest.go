@@ -58,10 +58,10 @@ func Daemon(t testing.TB) string {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Errorf("stop ipfs: %v", err)
 		}
-		kill := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
+		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
 		reading.Wait()
-		cmd.Wait() // its status is that of the signal
+		_ = cmd.Wait() // its status is that of the signal
 		if t.Failed() {
 			t.Logf("ipfs said:\n%s", said.String())
 		}
