@@ -16,7 +16,6 @@ type call struct {
 	*handler
 	*answer
 	ctx     context.Context
-	name    string
 	args    []string
 	opts    map[string]any
 	files   *web.Upload // nil without a body
