@@ -18,7 +18,8 @@ import (
 const hidden = "(hidden)"
 
 func isHidden(k key) bool {
-	return slices.Contains([]string{"cluster.secret", "api.restapi.basic_auth_credentials", "api.pinsvcapi.basic_auth_credentials"}, k.String())
+	return slices.Contains([]string{"cluster.secret", "api.restapi.basic_auth_credentials", "api.pinsvcapi.basic_auth_credentials",
+		"api.restapi.private_key", "api.pinsvcapi.private_key"}, k.String())
 }
 
 // Save writes c to dir, in settings that differ from the defaults only, readable by the

@@ -38,6 +38,8 @@ type Options struct {
 	Password string
 	// Token is sent in place of a user and password.
 	Token string
+	// Secret is that of the swarm, 32 bytes: for libp2p addresses of peers' cluster hosts.
+	Secret []byte
 	// TLS, where not nil, is used for all addresses, those that do not say https too.
 	TLS *tls.Config
 	// Timeout bounds each request, its answer included; 0 is no limit.
@@ -55,9 +57,9 @@ type Client struct {
 }
 
 // New returns a Client for addr: a URL ("http://host:9094"), a multiaddr
-// ("/dns4/host/tcp/9094", "/unix/path"), "host:port", or several of them with commas
-// between. The next one is asked where no connection to one can be made. "" is
-// DefaultAddress. The error is Invalid, or Unsupported for a libp2p address.
+// ("/dns4/host/tcp/9094", "/unix/path", ".../p2p/ID" for HTTP over libp2p), "host:port",
+// or several of them with commas between. The next one is asked where no connection to
+// one can be made. "" is DefaultAddress. The error is Invalid.
 func New(addr string, o Options) (*Client, error) {
 	if addr == "" {
 		addr = DefaultAddress
@@ -66,6 +68,7 @@ func New(addr string, o Options) (*Client, error) {
 	for _, a := range strings.Split(addr, ",") {
 		e, err := parseEndpoint(strings.TrimSpace(a), o)
 		if err != nil {
+			c.Close()
 			return nil, err
 		}
 		c.endpoints = append(c.endpoints, e)
@@ -77,6 +80,9 @@ func New(addr string, o Options) (*Client, error) {
 func (c *Client) Close() {
 	for _, e := range c.endpoints {
 		e.http.CloseIdleConnections()
+		if e.host != nil {
+			_ = e.host.Close() // a host that has not listened leaves nothing behind
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
@@ -20,6 +21,7 @@ const DefaultAddress = "/ip4/127.0.0.1/tcp/9094"
 type endpoint struct {
 	base string // scheme and host, without a slash at the end
 	http *http.Client
+	host host.Host // of HTTP over libp2p, else nil
 }
 
 func parseEndpoint(addr string, o Options) (endpoint, error) {
@@ -33,15 +35,15 @@ func parseEndpoint(addr string, o Options) (endpoint, error) {
 		DisableCompression:  true,
 		ForceAttemptHTTP2:   true,
 	}
-	base, err := baseURL(addr, tr)
+	base, h, err := baseURL(addr, o.Secret, tr)
 	if err != nil {
 		return endpoint{}, err
 	}
-	if o.TLS != nil {
+	if o.TLS != nil && h == nil {
 		_, rest, _ := strings.Cut(base, "://")
 		base = "https://" + rest
 	}
-	return endpoint{base: base, http: &http.Client{
+	return endpoint{base: base, host: h, http: &http.Client{
 		Transport: tr,
 		Timeout:   o.Timeout,
 		// A redirect would turn a POST into something else: the paths here need none.
@@ -49,8 +51,26 @@ func parseEndpoint(addr string, o Options) (endpoint, error) {
 	}}, nil
 }
 
-// baseURL turns addr into a URL; for a Unix socket it makes tr dial that.
-func baseURL(addr string, tr *http.Transport) (string, error) {
+// baseURL turns addr into a URL. For a Unix socket it makes tr dial that; for a peer of
+// libp2p, too, from the host that it returns.
+func baseURL(addr string, secret []byte, tr *http.Transport) (base string, h host.Host, err error) {
+	if strings.HasPrefix(addr, "/") {
+		m, err := multiaddr.NewMultiaddr(addr)
+		if err != nil {
+			return "", nil, api.Invalid.Errorf("address %q: %w", addr, err)
+		}
+		if _, err := m.ValueForProtocol(multiaddr.P_P2P); err == nil {
+			return overLibp2p(m, secret, tr)
+		}
+		base, err = multiaddrURL(m, tr)
+		return base, nil, err
+	}
+	base, err = plainURL(addr)
+	return base, nil, err
+}
+
+// plainURL checks a URL, or makes one of host and port.
+func plainURL(addr string) (string, error) {
 	switch {
 	case strings.Contains(addr, "://"):
 		u, err := url.Parse(addr)
@@ -61,8 +81,6 @@ func baseURL(addr string, tr *http.Transport) (string, error) {
 			return "", api.Invalid.Errorf("address %q: want http://host:port or https://host:port", addr)
 		}
 		return strings.TrimSuffix(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
-	case strings.HasPrefix(addr, "/"):
-		return multiaddrURL(addr, tr)
 	default:
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return "", api.Invalid.Errorf("address %q: want a URL, a multiaddr or host:port: %w", addr, err)
@@ -71,23 +89,17 @@ func baseURL(addr string, tr *http.Transport) (string, error) {
 	}
 }
 
-func multiaddrURL(addr string, tr *http.Transport) (string, error) {
-	m, err := multiaddr.NewMultiaddr(addr)
-	if err != nil {
-		return "", api.Invalid.Errorf("address %q: %w", addr, err)
-	}
+func multiaddrURL(m multiaddr.Multiaddr, tr *http.Transport) (string, error) {
 	scheme := "http"
 	for _, c := range m {
 		switch c.Protocol().Code {
-		case multiaddr.P_P2P:
-			return "", api.Unsupported.Errorf("address %q: HTTP over libp2p is not supported", addr)
 		case multiaddr.P_HTTPS, multiaddr.P_TLS:
 			scheme = "https"
 		}
 	}
 	network, host, err := manet.DialArgs(m)
 	if err != nil {
-		return "", api.Invalid.Errorf("address %q: %w", addr, err)
+		return "", api.Invalid.Errorf("address %q: %w", m, err)
 	}
 	switch network {
 	case "tcp", "tcp4", "tcp6":
@@ -98,6 +110,6 @@ func multiaddrURL(addr string, tr *http.Transport) (string, error) {
 		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, "unix", host) }
 		return scheme + "://unix", nil
 	default:
-		return "", api.Invalid.Errorf("address %q: want tcp or unix", addr)
+		return "", api.Invalid.Errorf("address %q: want tcp or unix", m)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/multiformats/go-multiaddr"
+
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
@@ -15,6 +17,14 @@ type Options struct {
 	// HTTPListenMultiaddress lists where to listen: TCP addresses ("/ip4/127.0.0.1/tcp/9094")
 	// and Unix sockets ("/unix/path").
 	HTTPListenMultiaddress []string `json:"http_listen_multiaddress"`
+	// Libp2pListenMultiaddress lists where a libp2p host of its own takes HTTP over libp2p,
+	// of the identity ID and PrivateKey (the base64 of a libp2p key); all three or none.
+	// Without them the REST API takes it on the cluster host, from who knows the secret.
+	Libp2pListenMultiaddress []string `json:"libp2p_listen_multiaddress"`
+	// ID is the peer ID of that host.
+	ID string `json:"id"`
+	// PrivateKey is the key of that host.
+	PrivateKey string `json:"private_key"`
 	// SSLCertFile and SSLKeyFile are PEM files; both or neither. With them every address is HTTPS.
 	SSLCertFile string `json:"ssl_cert_file"`
 	SSLKeyFile  string `json:"ssl_key_file"`
@@ -94,6 +104,22 @@ func (o Options) Validate() error {
 	for _, a := range o.HTTPListenMultiaddress {
 		if _, _, err := dialArgs(a); err != nil {
 			errs = append(errs, err)
+		}
+	}
+	given := map[string]bool{"libp2p_listen_multiaddress": len(o.Libp2pListenMultiaddress) > 0, "id": o.ID != "", "private_key": o.PrivateKey != ""}
+	for _, key := range []string{"libp2p_listen_multiaddress", "id", "private_key"} {
+		if given[key] && (!given["libp2p_listen_multiaddress"] || !given["id"] || !given["private_key"]) {
+			bad("%s: give libp2p_listen_multiaddress, id and private_key, or none of them", key)
+			break
+		}
+	}
+	for _, a := range o.Libp2pListenMultiaddress {
+		m, err := multiaddr.NewMultiaddr(a)
+		if err == nil {
+			_, err = m.ValueForProtocol(multiaddr.P_TCP)
+		}
+		if err != nil {
+			bad("libp2p_listen_multiaddress: %q: want an address of TCP: %w", a, err)
 		}
 	}
 	if o.SSLCertFile != "" && o.SSLKeyFile == "" {

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,7 +35,8 @@ type Server struct {
 	log       *slog.Logger
 	handler   http.Handler
 	listeners []net.Listener
-	requests  *os.File // the access log, nil without one
+	also      []net.Listener // HTTP over libp2p
+	requests  *os.File       // the access log, nil without one
 }
 
 // New binds the addresses of o and returns a Server of h there. It answers nobody
@@ -83,6 +85,9 @@ func (s *Server) Addrs() []net.Addr {
 	return addrs
 }
 
+// Also has Run answer on l, too, without TLS. Close closes it.
+func (s *Server) Also(l net.Listener) { s.also = append(s.also, l) }
+
 // Run answers requests until ctx ends. Those in progress then have ten seconds
 // before their contexts end too.
 func (s *Server) Run(ctx context.Context) error {
@@ -99,6 +104,14 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	g, gctx := errgroup.WithContext(ctx)
+	for _, l := range s.also {
+		g.Go(func() error {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve HTTP over libp2p: %w", err)
+			}
+			return nil
+		})
+	}
 	for _, l := range s.listeners {
 		g.Go(func() error {
 			serve := func() error { return srv.Serve(l) }
@@ -128,7 +141,7 @@ func (s *Server) Run(ctx context.Context) error {
 // have been called.
 func (s *Server) Close() error {
 	var errs []error
-	for _, l := range s.listeners {
+	for _, l := range slices.Concat(s.listeners, s.also) {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}

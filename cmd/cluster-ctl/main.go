@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -117,6 +118,7 @@ type ctl struct {
 	noCheck    bool
 	basicAuth  string
 	forceHTTP  bool
+	secret     string
 	timeout    int // seconds
 	debug      bool
 	clientOnce *client.Client
@@ -148,6 +150,7 @@ func newRoot(c *ctl) *cobra.Command {
 	f.BoolVar(&c.noCheck, "no-check-certificate", false, "do not verify the server's certificate")
 	f.StringVar(&c.basicAuth, "basic-auth", os.Getenv("CLUSTER_CREDENTIALS"), "`USER:PASSWORD`; implies https unless --force-http (CLUSTER_CREDENTIALS)")
 	f.BoolVarP(&c.forceHTTP, "force-http", "f", false, "use http with --basic-auth; the password crosses the network in the clear")
+	f.StringVar(&c.secret, "secret", os.Getenv("CLUSTER_SECRET"), "the swarm's secret, 64 hexadecimal `DIGITS`: for a --host with /p2p that is a peer's cluster host (CLUSTER_SECRET)")
 	f.IntVarP(&c.timeout, "timeout", "t", 0, "give up after so many `SECONDS`; 0 never")
 	f.BoolVarP(&c.debug, "debug", "d", false, "log each request on standard error")
 	// add has an -s of its own, so the short form of --https is only the root's.
@@ -192,6 +195,13 @@ func (c *ctl) client() (*client.Client, error) {
 	o := client.Options{Timeout: c.limit()}
 	if c.debug {
 		o.Log = slog.New(slog.NewTextHandler(c.errw, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if c.secret != "" {
+		secret, err := hex.DecodeString(c.secret)
+		if err != nil || len(secret) != 32 {
+			return nil, errors.New("reading --secret: want 64 hexadecimal digits")
+		}
+		o.Secret = secret
 	}
 	user, password, _ := strings.Cut(c.basicAuth, ":")
 	o.Username, o.Password = user, password

@@ -299,10 +299,13 @@ func (p *Daemon) openDoors() (err error) {
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
 		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner,
 		Tokens: p.tokens, Network: traffic{p}, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}}, p.component("rest"))
-	if p.rest, err = web.New(p.c.API.REST, h, p.component("rest")); err != nil {
+	if p.rest, err = web.New(p.c.API.REST, p.readOnlyForStrangers(h), p.component("rest")); err != nil {
 		return err
 	}
 	p.closes(p.rest.Close)
+	if err := p.listenLibp2p(p.rest, p.c.API.REST, true); err != nil {
+		return err
+	}
 	if err := p.openPinSvc(); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (p *Daemon) openPinSvc() (err error) {
 		return err
 	}
 	p.closes(p.pinsvc.Close)
-	return nil
+	return p.listenLibp2p(p.pinsvc, p.c.API.PinSvc, false)
 }
 
 // servePinSvc answers the Pinning Service API, as serveREST does the REST API.
