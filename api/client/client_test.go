@@ -90,10 +90,10 @@ func (p *peer) Get(_ context.Context, c api.Cid) (api.Pin, error) {
 	return pin, nil
 }
 
-func (p *peer) All(context.Context) iter.Seq2[api.Pin, error] {
+func (p *peer) Select(_ context.Context, f api.PinFilter, _ []byte) iter.Seq2[api.Pin, error] {
 	return func(yield func(api.Pin, error) bool) {
 		for _, pin := range p.pins {
-			if !yield(pin, nil) {
+			if f.Match(pin) && !yield(pin, nil) {
 				return
 			}
 		}
@@ -103,12 +103,15 @@ func (p *peer) All(context.Context) iter.Seq2[api.Pin, error] {
 	}
 }
 
+func (p *peer) SelectCursor(api.PinFilter, api.Pin) []byte { return nil }
+func (p *peer) Totals() (pins, bytes uint64)               { return uint64(len(p.pins)), 0 }
+
 func (p *peer) Status(_ context.Context, c api.Cid) (api.GlobalPinInfo, error) {
 	info := api.GlobalPinInfo{Cid: c, Name: fmt.Sprint(p.local), PeerMap: map[string]api.PinInfoShort{p0: {Status: api.StatusPinning, Cause: api.CauseStalled}}}
 	return info, nil
 }
 
-func (p *peer) List(ctx context.Context, f api.TrackerStatus) iter.Seq2[api.GlobalPinInfo, error] {
+func (p *peer) ListAfter(ctx context.Context, f api.TrackerStatus, _ api.Cid) iter.Seq2[api.GlobalPinInfo, error] {
 	return func(yield func(api.GlobalPinInfo, error) bool) {
 		info, err := p.Status(ctx, api.CidUndef)
 		info.Name += " " + f.String()
@@ -120,7 +123,7 @@ func (p *peer) Recover(ctx context.Context, c api.Cid) (api.GlobalPinInfo, error
 	return p.Status(ctx, c)
 }
 func (p *peer) RecoverAll(ctx context.Context) iter.Seq2[api.GlobalPinInfo, error] {
-	return p.List(ctx, api.StatusUndefined)
+	return p.ListAfter(ctx, api.StatusUndefined, api.CidUndef)
 }
 
 func (p *peer) Add(ctx context.Context, dir files.Directory, a api.AddParams, out func(api.AddedOutput) error) (api.Pin, error) {
@@ -546,7 +549,8 @@ func TestNew_Addresses(t *testing.T) {
 		"/dns4/h.example/tcp/5/https":   "https://h.example:5",
 		"/dns/h.example/tcp/5/tls/http": "https://h.example:5",
 		"/ip4/1.2.3.4/udp/5":            "",
-		"/ip4/1.2.3.4/tcp/5/p2p/" + p0:  "",
+		"/ip4/1.2.3.4/tcp/5/p2p/" + p0:  "http://" + p0,
+		"/p2p/" + p0:                    "",
 		"/ip4/1.2.3.4":                  "",
 		"/nonsense/x":                   "",
 		"ftp://h":                       "",
@@ -563,7 +567,9 @@ func TestNew_Addresses(t *testing.T) {
 		}
 		if err != nil || c.endpoints[0].base != want {
 			t.Errorf("%q: got %+v, %v; want %q", addr, c, err, want)
+			continue
 		}
+		c.Close()
 	}
 }
 
