@@ -18,6 +18,8 @@ import (
 
 	"github.com/ipfs/boxo/files"
 	blocks "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -85,7 +87,8 @@ func New(self api.PeerID, p Placer, s Sender, o Options, log *slog.Logger) *Adde
 }
 
 // Add adds the entries of dir as p says and returns the pin of the last root, or with
-// p.NoPin a Pin that is not recorded. out is called with the lines of the answer, one
+// p.NoPin a Pin that is not recorded. All roots of a CAR are pinned, and of files the
+// last. out is called with the lines of the answer, one
 // at a time; the last line comes once the add is a success. dir is read to its end
 // unless the add fails, and never after Add has returned: where reading blocks, its
 // owner has to end that.
@@ -94,7 +97,8 @@ func New(self api.PeerID, p Placer, s Sender, o Options, log *slog.Logger) *Adde
 // happened; TooLarge for more than Options.Entries; that of the last cause where
 // fewer destinations than the placement's minimum are left, Full where it is room;
 // Unavailable or Unknown where the root was not pinned within 30 s.
-// Nothing is pinned after an error, but for one of the final Placer.Pin.
+// Nothing is pinned after an error, but for one of the final Placer.Pin: then the Pin
+// returned has, as its Revision, the log index that this gave with it.
 func (a *Adder) Add(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) (api.Pin, error) {
 	f, err := newFormat(p)
 	if err != nil {
@@ -115,11 +119,11 @@ func (a *Adder) Add(ctx context.Context, dir files.Directory, p api.AddParams, o
 	defer fan.abort(cancel)
 
 	l := &lines{out: out, holders: fan.peers}
-	var root link
+	var in imported
 	if p.Format == "car" {
-		root, err = importCAR(actx, dir, !p.NoPin, fan, l)
-	} else {
-		root, err = importFiles(actx, dir, f, p, a.o, fan, l)
+		in, err = importCAR(actx, dir, !p.NoPin, fan, l)
+	} else if in.top, err = importFiles(actx, dir, f, p, a.o, fan, l); err == nil {
+		in.roots = []cid.Cid{in.top.cid}
 	}
 	if err != nil {
 		return api.Pin{}, err
@@ -127,8 +131,8 @@ func (a *Adder) Add(ctx context.Context, dir files.Directory, p api.AddParams, o
 	if err := fan.flush(actx); err != nil {
 		return api.Pin{}, err
 	}
-	pin := api.NewPin(api.Cid{Cid: root.cid}, p.PinOptions, time.Now())
-	pin.Size = root.size
+	pin := api.NewPin(api.Cid{Cid: in.top.cid}, p.PinOptions, time.Now())
+	pin.Size = in.top.size
 	if p.NoPin {
 		if pin.Allocations, err = fan.commit(actx, api.CidUndef); err != nil {
 			return api.Pin{}, err
@@ -139,17 +143,45 @@ func (a *Adder) Add(ctx context.Context, dir files.Directory, p api.AddParams, o
 		return api.Pin{}, err
 	}
 	holders := pin.Allocations
-	pctx, stop := context.WithTimeout(ctx, pinTimeout)
-	defer stop()
-	pin, index, err := a.placer.Pin(pctx, pin)
-	if err != nil {
-		return api.Pin{}, err
+	if pin, err = a.pin(ctx, pin, in.roots); err != nil {
+		return pin, err
 	}
-	pin.Revision = index
 	if len(pin.Allocations) > 0 {
 		holders = pin.Allocations
 	}
 	return pin, l.last(holders)
+}
+
+// pinsAtOnce is how many roots of a CAR are being pinned at the same time.
+const pinsAtOnce = 64
+
+// pin pins each of roots as p says, and returns the record of the last, with the
+// highest log index. After an error that came with a log index, that is all it returns.
+func (a *Adder) pin(ctx context.Context, p api.Pin, roots []cid.Cid) (api.Pin, error) {
+	ctx, stop := context.WithTimeout(ctx, pinTimeout)
+	defer stop()
+	pins := make([]api.Pin, len(roots))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(pinsAtOnce)
+	for i, root := range roots {
+		g.Go(func() error {
+			one := p
+			one.Cid = api.Cid{Cid: root}
+			pin, index, err := a.placer.Pin(ctx, one)
+			pin.Revision = index
+			pins[i] = pin
+			return err
+		})
+	}
+	err := g.Wait()
+	last := pins[len(pins)-1]
+	for _, pin := range pins {
+		last.Revision = max(last.Revision, pin.Revision)
+	}
+	if err != nil {
+		return api.Pin{Revision: last.Revision}, err
+	}
+	return last, nil
 }
 
 // place chooses the destinations. A local add goes to this peer alone, which need not

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 
 	"github.com/ipfs/boxo/files"
 	"github.com/ipfs/boxo/ipld/merkledag"
@@ -21,59 +22,77 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// The bounds of a CAR: its header holds one root, and a section is a block.
+// The bounds of a CAR: its header holds roots, and a section is a block.
 const (
 	maxCARHeader  = 64 << 10
 	maxCARSection = 2<<20 + 128
+	maxCARRoots   = 1000
 )
+
+// imported is what a CAR held.
+type imported struct {
+	roots []cid.Cid
+	// top is what keeps everything: the root, or a node that links to all roots.
+	top link
+}
 
 // importCAR passes the blocks of the one CAR in dir on as they are, under their own
 // CIDs, which the destinations check. Where whole is set, the CAR must hold all that
 // is under its root: pinned peers have nobody to fetch the rest from.
-func importCAR(ctx context.Context, dir files.Directory, whole bool, fan *fanout, l *lines) (link, error) {
+func importCAR(ctx context.Context, dir files.Directory, whole bool, fan *fanout, l *lines) (imported, error) {
 	it := dir.Entries()
 	if !it.Next() {
 		if err := it.Err(); err != nil {
-			return link{}, err
+			return imported{}, err
 		}
-		return link{}, api.Invalid.Errorf("nothing to add")
+		return imported{}, api.Invalid.Errorf("nothing to add")
 	}
 	name := it.Name()
 	f, ok := it.Node().(files.File)
 	if !ok {
-		return link{}, api.Invalid.Errorf("%q is not a CAR file", name)
+		return imported{}, api.Invalid.Errorf("%q is not a CAR file", name)
 	}
-	out, root, err := readCAR(ctx, f, whole, fan)
+	out, in, err := readCAR(ctx, f, whole, fan)
 	if err != nil {
-		return link{}, err
+		return imported{}, err
 	}
 	if it.Next() {
-		return link{}, api.Invalid.Errorf("only one CAR file can be added at a time")
+		return imported{}, api.Invalid.Errorf("only one CAR file can be added at a time")
 	}
 	if err := it.Err(); err != nil {
-		return link{}, err
+		return imported{}, err
 	}
-	out.Name = name
-	return root, l.added(out)
+	for _, o := range out {
+		o.Name = name
+		if err := l.added(o); err != nil {
+			return imported{}, err
+		}
+	}
+	return in, nil
 }
 
-// readCAR returns the answer's line, and the root with the bytes of all blocks.
-func readCAR(ctx context.Context, f files.File, whole bool, fan *fanout) (api.AddedOutput, link, error) {
-	none := func(err error) (api.AddedOutput, link, error) { return api.AddedOutput{}, link{}, err }
+// readCAR returns the answer's lines, one a root, and what they are of.
+func readCAR(ctx context.Context, f files.File, whole bool, fan *fanout) ([]api.AddedOutput, imported, error) {
+	none := func(err error) ([]api.AddedOutput, imported, error) { return nil, imported{}, err }
 	in, err := car.NewBlockReader(bufio.NewReaderSize(f, 64<<10), car.WithTrustedCAR(true),
 		car.MaxAllowedHeaderSize(maxCARHeader), car.MaxAllowedSectionSize(maxCARSection))
 	if err != nil {
 		return none(broken(err))
 	}
-	if len(in.Roots) != 1 {
-		return none(api.Invalid.Errorf("only CAR files with a single root are supported"))
+	roots := distinct(in.Roots)
+	if len(roots) == 0 || len(roots) > maxCARRoots {
+		return none(api.Invalid.Errorf("a CAR has %d roots; 1 to %d are supported", len(roots), maxCARRoots))
 	}
-	root := link{cid: in.Roots[0]}
-	out := api.AddedOutput{Cid: api.Cid{Cid: root.cid}}
+	out := make([]api.AddedOutput, len(roots))
+	at := make(map[cid.Cid]int, len(roots))
 	need := needs{}
-	if whole {
-		need.want(root.cid)
+	for i, root := range roots {
+		out[i].Cid, at[root] = api.Cid{Cid: root}, i
+		if whole {
+			need.want(root)
+		}
 	}
+	var total uint64
 	for {
 		b, err := in.Next()
 		if err == io.EOF {
@@ -87,9 +106,9 @@ func readCAR(ctx context.Context, f files.File, whole bool, fan *fanout) (api.Ad
 		default:
 			return none(api.Invalid.Errorf("block %s: only dag-pb, raw and dag-cbor are supported", b.Cid()))
 		}
-		root.size += uint64(len(b.RawData()))
-		if b.Cid() == root.cid {
-			out.Size = fileSize(b)
+		total += uint64(len(b.RawData()))
+		if i, ok := at[b.Cid()]; ok {
+			out[i].Size = fileSize(b)
 		}
 		if whole {
 			if err := need.take(b); err != nil {
@@ -108,8 +127,54 @@ func readCAR(ctx context.Context, f files.File, whole bool, fan *fanout) (api.Ad
 	if missing, ok := need.missing(); ok {
 		return none(api.Invalid.Errorf("the CAR lacks block %s, and maybe others, under its root; with no-pin it can be added in parts", missing))
 	}
-	out.Bytes = root.size
-	return out, root, nil
+	for i := range out {
+		out[i].Bytes = total
+	}
+	top := link{cid: roots[0], size: total}
+	if len(roots) > 1 && whole {
+		list, err := listOf(roots)
+		if err != nil {
+			return none(err)
+		}
+		if err := fan.put(ctx, list); err != nil {
+			return none(err)
+		}
+		top = link{cid: list.Cid()} // how much is of which root nobody knows
+	}
+	return out, imported{roots: roots, top: top}, nil
+}
+
+// distinct leaves out what came before.
+func distinct(cids []cid.Cid) []cid.Cid {
+	seen := make(map[cid.Cid]bool, len(cids))
+	return slices.DeleteFunc(slices.Clone(cids), func(c cid.Cid) bool {
+		before := seen[c]
+		seen[c] = true
+		return before
+	})
+}
+
+// listOf is a node that links to all roots. A destination takes one root, and keeps
+// what is below it until pins have taken it over; then the node goes, like any mark.
+func listOf(roots []cid.Cid) (blocks.Block, error) {
+	b := basicnode.Prototype.List.NewBuilder()
+	list, err := b.BeginList(int64(len(roots)))
+	if err != nil {
+		return nil, err
+	}
+	for _, root := range roots {
+		if err := list.AssembleValue().AssignLink(cidlink.Link{Cid: root}); err != nil {
+			return nil, err
+		}
+	}
+	if err := list.Finish(); err != nil {
+		return nil, err
+	}
+	var data bytes.Buffer
+	if err := dagcbor.Encode(b.Build(), &data); err != nil {
+		return nil, err
+	}
+	return block(cid.Prefix{Version: 1, Codec: cid.DagCBOR, MhType: mh.SHA2_256, MhLength: -1}, data.Bytes())
 }
 
 // broken tells that the CAR cannot be read, unless the reading itself had a kind.

@@ -108,8 +108,8 @@ func TestCAR_Refused(t *testing.T) {
 		{"nothing", "", dirOf()},
 		{"a directory", "", dirOf(folder("d"))},
 		{"two files", "one CAR", dirOf(files.FileEntry("a", files.NewBytesFile(whole)), files.FileEntry("b", files.NewBytesFile(whole)))},
-		{"no root", "single root", carDir(carOf(nil, bs...))},
-		{"two roots", "single root", carDir(carOf([]cid.Cid{root, root}, bs...))},
+		{"no root", "0 roots", carDir(carOf(nil, bs...))},
+		{"one of two roots missing", "", carDir(carOf([]cid.Cid{bs[2].Cid(), bs[3].Cid()}, bs[2]))},
 		{"no CAR at all", "", carDir([]byte("hello, this is a text and no CAR"))},
 		{"an empty file", "", carDir(nil)},
 		{"half a block", "", carDir(whole[:len(whole)-2])},
@@ -129,6 +129,52 @@ func TestCAR_Refused(t *testing.T) {
 				t.Fatalf("got %q, want something about %q", err, tc.text)
 			}
 			nothingPinned(t, c)
+		})
+	}
+}
+
+// Each root is pinned, in CARs of either version, and what keeps them until then is
+// one DAG that has them all.
+func TestCAR_SeveralRoots(t *testing.T) {
+	root, bs := carTree(t)
+	alone, err := block(cid.Prefix{Version: 1, Codec: cid.Raw, MhType: mh.SHA2_256, MhLength: -1}, []byte("alone"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v1 := carOf([]cid.Cid{alone.Cid(), root, alone.Cid()}, append(bs, alone)...)
+	v2 := append([]byte("\x0a\xa1\x67version\x02"), make([]byte, 16)...)
+	for _, n := range []uint64{51, uint64(len(v1)), 0} {
+		v2 = binary.LittleEndian.AppendUint64(v2, n)
+	}
+	for name, data := range map[string][]byte{"CARv1": v1, "CARv2": append(v2, v1...)} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 2, 2)
+			p := carParams()
+			p.Name = "n"
+			pin, out, err := c.add(t, carDir(data), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pin.Cid.Cid != root || pin.Revision != 7 || len(out) != 2 || out[0].Cid.Cid != alone.Cid() || out[0].Size != 5 || out[1].Cid.Cid != root {
+				t.Fatalf("pin %s, lines %+v", pin.Cid, out)
+			}
+			if len(c.pins) != 2 {
+				t.Fatalf("%d pins", len(c.pins))
+			}
+			for _, pin := range c.pins {
+				if pin.Name != "n" || !slices.Equal(pin.Allocations, c.ids) || pin.Cid.Cid != root && pin.Cid.Cid != alone.Cid() {
+					t.Errorf("pin %+v", pin)
+				}
+			}
+			for _, m := range c.peers {
+				top := api.NewPin(api.Cid{Cid: m.pinned[0]}, api.PinOptions{}, pin.Timestamp)
+				complete(t, m, top)
+				for _, want := range []cid.Cid{root, alone.Cid()} {
+					if want == m.pinned[0] || m.blocks[want] == nil {
+						t.Errorf("root %s is not below %s", want, m.pinned[0])
+					}
+				}
+			}
 		})
 	}
 }

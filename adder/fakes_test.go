@@ -23,6 +23,7 @@ type cluster struct {
 	min   int
 	ids   []api.PeerID
 	peers map[api.PeerID]*memory
+	mu    sync.Mutex // guards pins
 	pins  []api.Pin
 	fail  error // of Pin
 	sizes []uint64
@@ -53,6 +54,8 @@ func (c *cluster) Pin(_ context.Context, p api.Pin) (api.Pin, uint64, error) {
 	if c.fail != nil {
 		return api.Pin{}, 0, c.fail
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.pins = append(c.pins, p)
 	return p, 7, nil
 }

@@ -186,7 +186,7 @@ func complete(t *testing.T, m *memory, pin api.Pin) {
 	if missing, ok := need.missing(); ok {
 		t.Fatalf("block %s was not sent", missing)
 	}
-	if uint64(m.bytes) > pin.Size {
+	if pin.Size > 0 && uint64(m.bytes) > pin.Size { // of several roots nobody knows
 		t.Fatalf("sent %d bytes, the pin says %d", m.bytes, pin.Size)
 	}
 }
