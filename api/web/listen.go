@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"syscall"
+	"time"
 
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
@@ -51,8 +54,27 @@ func listenOn(addr string) (net.Listener, error) {
 		return nil, err
 	}
 	l, err := net.Listen(network, host)
+	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && abandoned(host) {
+		if err = os.Remove(host); err == nil {
+			l, err = net.Listen(network, host)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	return l, nil
+}
+
+// abandoned tells whether the file is a socket on which nobody listens: one that a
+// killed process left.
+func abandoned(file string) bool {
+	info, err := os.Lstat(file)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return false
+	}
+	c, err := net.DialTimeout("unix", file, time.Second)
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }

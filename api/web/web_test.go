@@ -308,6 +308,44 @@ func TestServer_UnixSocket(t *testing.T) {
 	}
 }
 
+// A socket that a killed process left is taken over, one that is in use is not, nor is
+// what is no socket.
+func TestListen_UnixSocketThatIsThere(t *testing.T) {
+	dir, err := os.MkdirTemp("", "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	left, used, file := filepath.Join(dir, "left"), filepath.Join(dir, "used"), filepath.Join(dir, "file")
+	for _, path := range []string{left, used} {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		if path == left {
+			l.Close()
+		} else {
+			defer l.Close()
+		}
+	}
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, ok := range map[string]bool{left: true, used: false, file: false} {
+		l, err := listenOn("/unix" + path)
+		if (err == nil) != ok {
+			t.Errorf("%s: got %v", path, err)
+		}
+		if err == nil {
+			l.Close()
+		}
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "x" {
+		t.Errorf("the file is now %q, %v", text, err)
+	}
+}
+
 func TestServer_RunLetsRequestsEnd(t *testing.T) {
 	o := Options{HTTPListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}}
 	entered, leave := make(chan bool), make(chan bool)
