@@ -102,6 +102,8 @@ func (c *Consensus) check(newest snapshotMeta) error {
 	switch {
 	case at > 0 && last == 0 && newest.Index == 0:
 		return api.Conflict.Errorf("the state is at index %d, but its raft log is gone: this peer must join again under a new identity", at)
+	case at > max(last, newest.Applied):
+		return api.Conflict.Errorf("the state is at index %d, but the raft log ends at %d: entries that this peer had confirmed are lost, and it must join again under a new identity", at, last)
 	case first > newest.Index+1 && first > 0:
 		return api.Conflict.Errorf("the raft log starts at %d, the newest snapshot ends at %d: entries between them are lost", first, newest.Index)
 	}

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -350,6 +351,14 @@ func TestNew_RefusesWhatDoesNotBelongTogether(t *testing.T) {
 		"the log is gone": func(n *node) error { return os.RemoveAll(n.raftDir()) },
 		"the snapshots are gone": func(n *node) error {
 			return os.RemoveAll(filepath.Join(n.raftDir(), snapshotsDir))
+		},
+		"the end of the log is gone": func(n *node) error {
+			db, err := openBolt(n.raftDir())
+			if err != nil {
+				return err
+			}
+			last, err := db.LastIndex()
+			return errors.Join(err, db.DeleteRange(last, last), db.Close())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
