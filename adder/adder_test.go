@@ -289,7 +289,7 @@ func nothingPinned(t *testing.T, c *cluster) {
 var errDisk = api.Full.Errorf("the disk is full")
 
 // A destination that fails is left out as long as enough remain, whenever it fails.
-func TestAdd_LosesDestinations(t *testing.T) {
+func TestD16_AddLosesDestinations(t *testing.T) {
 	ways := map[string]func(*memory){
 		"refusing":       func(m *memory) { m.refuse = errDisk },
 		"at once":        func(m *memory) { m.onPut = func(context.Context, int) error { return errDisk } },

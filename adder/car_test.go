@@ -60,7 +60,7 @@ func carParams() api.AddParams {
 	return p
 }
 
-func TestCAR_BlocksKeepTheirCIDs(t *testing.T) {
+func TestD16_BlocksOfACARKeepTheirCIDs(t *testing.T) {
 	root, bs := carTree(t)
 	total := uint64(0)
 	for _, b := range bs {

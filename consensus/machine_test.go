@@ -140,7 +140,7 @@ func TestMachine_Revocations(t *testing.T) {
 }
 
 // However raft cuts its batches, and wherever a peer was restarted, the state is the same.
-func TestMachine_SameStateHoweverBatched(t *testing.T) {
+func TestD02_SameStateHoweverBatched(t *testing.T) {
 	p := fixedID("p")
 	var logs []*raft.Log
 	index := uint64(0)

@@ -160,7 +160,7 @@ func TestMonitor_PeersHearOfEachOtherAtOnce(t *testing.T) {
 	})
 }
 
-func TestMonitor_DeathAndReturn(t *testing.T) {
+func TestD07_EachDeathAndReturnIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub("a", "b", "c")
 		var heard time.Time // of b, by Raft
@@ -296,7 +296,7 @@ func TestMonitor_JoinerIsMeasuredAtOnce(t *testing.T) {
 	})
 }
 
-func TestMonitor_OldNumbersAndOthersMetrics(t *testing.T) {
+func TestD14_OldNumbersAndOthersMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub("a", "b")
 		m := start(t, h, nil, "a")[0]

@@ -13,7 +13,7 @@ import (
 )
 
 // D19 of the reference: a line that is no address became a nil one.
-func TestReadAddresses_NamesBadLines(t *testing.T) {
+func TestD19_BadLinesAreNamed(t *testing.T) {
 	one, two := newIdentity(t).ID, newIdentity(t).ID
 	text := "/ip4/192.0.2.1/tcp/9096/p2p/" + one.String() + "\n" +
 		"# a remark\n\n" +

@@ -50,7 +50,7 @@ func TestPinner_PinAndUnpinThroughEveryPeer(t *testing.T) {
 	}
 }
 
-func TestPinner_RefusesBadRequests(t *testing.T) {
+func TestD09_BadRequestsAreRefused(t *testing.T) {
 	c := newCluster(t, 3, Options{})
 	c.run()
 	c.pin(0, ask(1, api.PinOptions{}))
@@ -123,7 +123,7 @@ func TestPinner_Defaults(t *testing.T) {
 	}
 }
 
-func TestPinner_DirectStaysDirect(t *testing.T) {
+func TestD06_DirectStaysDirect(t *testing.T) {
 	c := newCluster(t, 1, Options{})
 	c.run()
 	c.pin(0, ask(1, api.PinOptions{Mode: api.PinDirect}))

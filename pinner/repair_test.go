@@ -240,7 +240,7 @@ func TestRepair_NewLeaderFinishesWhatAnotherBegan(t *testing.T) {
 	})
 }
 
-func TestRepair_UpdatedPinFailsOver(t *testing.T) { // D8
+func TestD08_UpdatedPinFailsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newBubble(t, 3, Options{Grace: grace})
 		c.run()

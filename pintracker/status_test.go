@@ -25,7 +25,7 @@ var statusCases = []struct {
 		p.ReplicationFactorMin, p.ReplicationFactorMax = -1, -1
 		r.pin(p)
 	}},
-	{"pinned directly", api.StatusPinned, "", func(r *rig, c api.Cid) { // D4
+	{"pinned directly", api.StatusPinned, "", func(r *rig, c api.Cid) {
 		p := pinOf(c, me)
 		p.Mode = api.PinDirect
 		r.pin(p)
@@ -113,9 +113,31 @@ func TestTracker_Status(t *testing.T) {
 	})
 }
 
+// The incumbent lists the recursive pins of its node alone, and takes direct ones for lost.
+func TestD04_DirectPinsAreListedAsPinned(t *testing.T) {
+	withStatuses(t, func(t *testing.T, r *rig) {
+		var direct api.Cid
+		for i, tt := range statusCases {
+			if tt.name == "pinned directly" {
+				direct = numbered(i)
+			}
+		}
+		for filter, want := range map[api.TrackerStatus]bool{api.StatusUndefined: true, api.StatusPinned: true, api.StatusUnexpectedlyUnpinned: false} {
+			page, err := r.StatusPage(t.Context(), api.StatusQuery{Limit: 100, Filter: filter})
+			if err != nil {
+				t.Fatal(err)
+			}
+			i := slices.IndexFunc(page.Items, func(p api.PinInfo) bool { return p.Cid == direct })
+			if (i >= 0) != want || i >= 0 && page.Items[i].Status != api.StatusPinned {
+				t.Errorf("filter %v: at %d of %+v", filter, i, page.Items)
+			}
+		}
+	})
+}
+
 // Every page, of every size, with every filter, tells what Status does: in order, each
-// once, and by the one status that it has (D10).
-func TestTracker_StatusPage(t *testing.T) {
+// once, and by the one status that it has.
+func TestD10_FiltersGoByTheOneStatus(t *testing.T) {
 	withStatuses(t, func(t *testing.T, r *rig) {
 		tracked := len(statusCases) - 1 // filters that only operations pass are blind to the last for an instant
 		r.state.remove(numbered(tracked))

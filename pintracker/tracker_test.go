@@ -32,7 +32,7 @@ func TestTracker_PinsAndUnpins(t *testing.T) {
 }
 
 // D17: the incumbent sends an unpin to every node for every pin of others.
-func TestTracker_PinsOfOthersCostTheNodeNothing(t *testing.T) {
+func TestD17_PinsOfOthersCostTheNodeNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Options{Exclusive: true})
 		r.start()

@@ -52,7 +52,7 @@ func TestState_GivesBackWhatWasPut(t *testing.T) {
 }
 
 // D1 and D2: what one record lacks must not come from another.
-func TestState_RecordsInheritNothing(t *testing.T) {
+func TestD01_RecordsInheritNothing(t *testing.T) {
 	s := openState(t, t.TempDir())
 	full := testPin(1)
 	full.ExpireAt = epoch

@@ -36,7 +36,7 @@ func list(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-func TestReplace_ReplacesEverything(t *testing.T) {
+func TestD03_SnapshotReplacesEverything(t *testing.T) {
 	dir := t.TempDir()
 	s, other := openState(t, filepath.Join(dir, "a")), openState(t, filepath.Join(dir, "b"))
 	p := testPeer(1)

@@ -51,6 +51,7 @@ const patience = 30 * time.Second
 
 // testPeer is one peer. It is stopped at the end of its test.
 type testPeer struct {
+	flags    []string // of the daemon, where it is a process
 	t        *testing.T
 	name     string
 	dir      directory
@@ -256,7 +257,7 @@ func (p *testPeer) start() {
 func (p *testPeer) spawn() {
 	p.t.Helper()
 	logs := p.openLog()
-	cmd := exec.Command(os.Args[0], "-c", string(p.dir), "daemon")
+	cmd := exec.Command(os.Args[0], append([]string{"-c", string(p.dir), "daemon"}, p.flags...)...)
 	cmd.Env = append(p.environ(), asProgram+"=1")
 	cmd.Stdout, cmd.Stderr = logs, logs
 	if err := cmd.Start(); err != nil {

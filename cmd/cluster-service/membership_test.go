@@ -83,7 +83,7 @@ func TestCluster_PeersMove(t *testing.T) {
 
 // A token lets one peer in, until it ends, if it is whole; the secret alone does so
 // only where the operator said so.
-func TestCluster_JoinTakesAToken(t *testing.T) {
+func TestD15_JoinTakesAToken(t *testing.T) {
 	first := startCluster(t, 1)[0]
 	token := first.invite()
 	refuse := func(name string, p *testPeer, err error, want string) {

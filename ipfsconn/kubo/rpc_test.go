@@ -54,7 +54,7 @@ const notPinned = "path 'x' is not pinned"
 
 // A pin that fails once progress has begun has its error in a trailer, after a status
 // of 200.
-func TestPin_FailsByTrailer(t *testing.T) {
+func TestD11_PinFailsByTrailer(t *testing.T) {
 	c := ipfsconntest.File(t, 1, 1, 10).Root
 	n := at(t, Options{}, map[string]http.HandlerFunc{
 		"pin/ls":     refuse(notPinned),
