@@ -22,6 +22,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/apitest"
 	"github.com/pinfold-cluster/pinfold/api/web"
+	"github.com/pinfold-cluster/pinfold/events"
 )
 
 const (
@@ -54,6 +55,8 @@ type cluster struct {
 	metrics    map[string][]api.Metric
 	alertList  []api.Alert
 	collected  api.GlobalRepoGC
+	events     *events.Hub
+	told       func(api.PinInfo)
 	behind     error // of bringing the copy of the pinset up to date
 	await      func(ctx context.Context, c api.Cid) (api.GlobalPinInfo, bool, error)
 
@@ -280,8 +283,23 @@ func (t tokens) Revoke(_ context.Context, id string) (uint64, error) {
 
 func (c *cluster) handler() http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c}, quiet)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c, Events: c.listen}, quiet)
 	return web.Wrap(web.Options{}, h, quiet, nil)
+}
+
+// listen opens a stream of the cluster's events, of which the test tells.
+func (c *cluster) listen(after uint64, resume bool) (EventStream, error) {
+	if c.events == nil {
+		return nil, api.Unavailable.Errorf("too many clients listen already")
+	}
+	return c.events.Open(after, resume)
+}
+
+func (c *cluster) Follow(f func(api.PinInfo)) func() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = f
+	return func() {}
 }
 
 // serve answers on a real connection.

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"reflect"
@@ -113,7 +114,7 @@ func (r route) responses(s schemas) object {
 		if r.picks {
 			schema = object{"anyOf": []object{schema, s.of(reflect.TypeFor[api.Count]()), s.part(reflect.TypeOf(r.result))}}
 		}
-		answer["content"] = content(jsonType, schema)
+		answer["content"] = content(cmp.Or(r.media, jsonType), schema)
 	}
 	status := r.status
 	if status == 0 {

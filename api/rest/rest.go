@@ -121,6 +121,9 @@ type Parts struct {
 	Guarded  bool // users need a password or a token
 	Feed     Feed
 	Log      Log
+	// Events opens a stream of events, with resume from the log index after. The error is
+	// Unavailable where there are too many.
+	Events func(after uint64, resume bool) (EventStream, error)
 }
 
 // maxIgnoredBody is the largest body, in bytes, of a request that needs none.

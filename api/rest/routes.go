@@ -19,6 +19,7 @@ type route struct {
 	needs  any    // a value of the type of a body of JSON
 	lines  bool   // the answer is a stream of results, 204 where there are none
 	picks  bool   // the parameters fields and count choose what the answer is
+	media  string // the type of the answer where it is not JSON
 	status int    // of the answer with a result; 200 where 0
 	result any    // a value of the type of the answer, nil for none
 	serve  web.HandlerFunc
@@ -132,6 +133,7 @@ func (h *handler) routes() []route {
 		{method: "POST", path: "/token", about: "makes a token for who asks with a password",
 			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 2160h"}}, result: api.Token{}, serve: h.token},
 		{method: "DELETE", path: "/token/{id}", about: "revokes the token with that ID on every peer", status: http.StatusNoContent, serve: h.revokeToken},
+		{method: "GET", path: "/events", about: "what happens, as server-sent events whose ids are log indexes", params: eventParams, media: eventStreamType, result: "", serve: h.listen},
 		{method: "GET", path: "/openapi.json", about: "this document", result: object{}, serve: h.document},
 	}
 	for _, namespace := range []string{"ipfs", "ipns", "ipld"} {

@@ -23,6 +23,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/config"
 	"github.com/pinfold-cluster/pinfold/consensus"
+	"github.com/pinfold-cluster/pinfold/events"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
@@ -104,6 +105,7 @@ type Daemon struct {
 	tracker *pintracker.Tracker
 	global  *pintracker.Global
 	feed    *pintracker.Feed
+	events  *events.Hub
 	pinner  *pinner.Pinner
 	blocks  *transfer.Server
 	adder   *adder.Adder
@@ -275,11 +277,13 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 	}
 	p.global = pintracker.NewGlobal(p.listMembers, p.monitor.Dead, p.tracker, p.calls)
 	p.feed = pintracker.NewFeed(p.global, p.calls)
+	p.events = events.New(p.state.Applied(), p.feed)
+	p.monitor.Watch(p.events.Peer)
 	p.pinner, err = pinner.New(self, p.cons, pinset{p.state}, p.monitor, forwarder{p}, p.c.Cluster.Pinner, p.component("pinner"))
 	if err != nil {
 		return err
 	}
-	*told = changes{p.tracker, p.pinner}
+	*told = changes{p.tracker, p.pinner, p.events}
 	return nil
 }
 
@@ -298,7 +302,7 @@ func (p *Daemon) openDoors() (err error) {
 	}
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
 		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: p.pinner,
-		Tokens: p.tokens, Network: traffic{p}, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}}, p.component("rest"))
+		Tokens: p.tokens, Network: traffic{p}, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}, Events: p.listen}, p.component("rest"))
 	if p.rest, err = web.New(p.c.API.REST, p.readOnlyForStrangers(h), p.component("rest")); err != nil {
 		return err
 	}
@@ -422,6 +426,15 @@ func (p *Daemon) current(ctx context.Context) error {
 		return err
 	}
 	return p.cons.WaitApplied(ctx, index)
+}
+
+// listen opens a stream of events.
+func (p *Daemon) listen(after uint64, resume bool) (rest.EventStream, error) {
+	s, err := p.events.Open(after, resume)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // reads brings this peer's state up to date for who reads it.
