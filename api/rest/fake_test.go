@@ -283,7 +283,7 @@ func (t tokens) Revoke(_ context.Context, id string) (uint64, error) {
 
 func (c *cluster) handler() http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c, Events: c.listen}, quiet)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c, Events: c.listen, Metrics: http.NotFoundHandler()}, quiet)
 	return web.Wrap(web.Options{}, h, quiet, nil)
 }
 

@@ -121,6 +121,7 @@ type Parts struct {
 	Guarded  bool // users need a password or a token
 	Feed     Feed
 	Log      Log
+	Metrics  http.Handler // of Prometheus
 	// Events opens a stream of events, with resume from the log index after. The error is
 	// Unavailable where there are too many.
 	Events func(after uint64, resume bool) (EventStream, error)

@@ -134,6 +134,7 @@ func (h *handler) routes() []route {
 			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 2160h"}}, result: api.Token{}, serve: h.token},
 		{method: "DELETE", path: "/token/{id}", about: "revokes the token with that ID on every peer", status: http.StatusNoContent, serve: h.revokeToken},
 		{method: "GET", path: "/events", about: "what happens, as server-sent events whose ids are log indexes", params: eventParams, media: eventStreamType, result: "", serve: h.listen},
+		{method: "GET", path: "/metrics", about: "figures of the contacted peer, for Prometheus", media: "text/plain", result: "", serve: h.figures},
 		{method: "GET", path: "/openapi.json", about: "this document", result: object{}, serve: h.document},
 	}
 	for _, namespace := range []string{"ipfs", "ipns", "ipld"} {

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// ask sends a request to the REST API of p and returns the answer and its body.
+func ask(t *testing.T, p *testPeer, method, path, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(text)
+}
+
+// An add on one peer is waited for until all hold it; another peer shows it at once to
+// who asks for that, and each tells its figures.
+func TestREST_WaitsReadsAndTellsFigures(t *testing.T) {
+	peers := startCluster(t, 2)
+	upload := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nwaited for\r\n--b--\r\n"
+	res, text := ask(t, peers[0], "POST", "/add?name=w&wait=pinned&timeout=30s&replication=-1&stream-channels=false", upload, "Content-Type", "multipart/form-data; boundary=b")
+	var lines []api.AddedOutput
+	if err := json.Unmarshal([]byte(text), &lines); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("add: %d %s", res.StatusCode, text)
+	}
+	last := lines[len(lines)-1]
+	if last.Wait == nil || !last.Wait.Pinned || len(last.Wait.PeerMap) != 2 {
+		t.Fatalf("got %s, want it pinned on two peers", text)
+	}
+	for _, q := range []string{"?name=w&consistency=linearizable", "?name=w&index=" + res.Header.Get(api.IndexHeader)} {
+		if res, text := ask(t, peers[1], "GET", "/allocations"+q, ""); res.StatusCode != http.StatusOK || !strings.Contains(text, last.Cid.String()) {
+			t.Errorf("%s: %d %q", q, res.StatusCode, text)
+		}
+	}
+	if res, text := ask(t, peers[1], "GET", "/pins?name=w&filter=pinned&limit=1&fields=status", ""); res.StatusCode != http.StatusOK || strings.Count(text, `:"pinned"`) != 2 {
+		t.Errorf("statuses: %d %s", res.StatusCode, text)
+	}
+	for _, p := range peers {
+		res, text := ask(t, p, "GET", "/metrics", "")
+		for _, want := range []string{"\ncluster_state_pins 1\n", "\nipfscluster_pins 1\n", "\ncluster_pintracker_pins{status=\"pinned\"} 1\n", "\ncluster_consensus_leader_known 1\n", "\ngo_goroutines "} {
+			if res.StatusCode != http.StatusOK || !strings.Contains(text, want) {
+				t.Errorf("%s: metrics (%d) lack %q", p.name, res.StatusCode, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// scrapesAtOnce bounds the requests for metrics that are answered at the same time.
+const scrapesAtOnce = 4
+
+// metrics answers Prometheus: this peer's figures, those of the gateway and of the
+// process.
+func (p *Daemon) metrics() http.Handler {
+	own := prometheus.NewRegistry()
+	own.MustRegister(figures{p}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	all := prometheus.Gatherers{own}
+	if p.gateway != nil {
+		all = append(all, p.gateway.Metrics())
+	}
+	return promhttp.HandlerFor(all, promhttp.HandlerOpts{MaxRequestsInFlight: scrapesAtOnce, DisableCompression: true})
+}
+
+func figure(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+var (
+	statePins    = figure("cluster_state_pins", "Pins in the pinset.")
+	stateBytes   = figure("cluster_state_bytes", "Bytes of the pins, as far as known.")
+	stateIndex   = figure("cluster_state_applied_index", "Log index that this peer's pinset has reached.")
+	leads        = figure("cluster_consensus_leader", "1 where this peer leads.")
+	leaderKnown  = figure("cluster_consensus_leader_known", "1 where this peer knows a leader.")
+	belowMinimum = figure("cluster_pinner_below_minimum_pins", "Pins with fewer living holders than their minimum, on the leader.")
+	movingPins   = figure("cluster_pinner_moving_pins", "Pins of which a holder leaves, on the leader.")
+	trackerPins  = figure("cluster_pintracker_pins", "Pins that this peer holds or is to, by status.", "status")
+	peersAlive   = figure("cluster_monitor_peers", "Full peers, by whether they are heard.", "alive")
+
+	// The names of IPFS Cluster.
+	oldPins      = figure("ipfscluster_pins", "Pins in the pinset.")
+	oldQueued    = figure("ipfscluster_pins_pin_queued", "Pins of this peer that wait.")
+	oldPinning   = figure("ipfscluster_pins_pinning", "Pins of this peer that are being fetched.")
+	oldPinError  = figure("ipfscluster_pins_pin_error", "Pins of this peer that failed.")
+	oldIPFSPins  = figure("ipfscluster_pins_ipfs_pins", "Pins on this peer's node.")
+	oldFreeSpace = figure("ipfscluster_informer_disk", "Bytes free on this peer's node.")
+)
+
+// figures are gauges, read as they are asked for. All of them are kept, none computed.
+type figures struct{ p *Daemon }
+
+// Describe implements prometheus.Collector: what Collect gives is known when it does.
+func (figures) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (f figures) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	p, self := f.p, f.p.ids.cluster.ID
+	all := p.state.Stats()
+	gauge(statePins, float64(all.Pins))
+	gauge(oldPins, float64(all.Pins))
+	gauge(stateBytes, float64(all.Bytes))
+	gauge(stateIndex, float64(p.state.Applied()))
+	leader, known := p.cons.Leader()
+	gauge(leaderKnown, oneIf(known))
+	gauge(leads, oneIf(known && leader == self))
+	if r := p.pinner.Repair(); r.Running { // other peers do not know
+		gauge(belowMinimum, float64(r.Below))
+		gauge(movingPins, float64(r.Moving))
+	}
+	counts := p.tracker.Counts()
+	for s, n := range counts {
+		gauge(trackerPins, float64(n), s.String())
+	}
+	pending, _ := p.tracker.Pending()
+	held := p.state.HeldStats(self).Pins + p.state.HeldStats("").Pins
+	pinned := float64(held - min(held, uint64(pending)))
+	gauge(trackerPins, pinned, api.StatusPinned.String())
+	gauge(oldIPFSPins, pinned)
+	gauge(oldQueued, float64(counts[api.StatusPinQueued]))
+	gauge(oldPinning, float64(counts[api.StatusPinning]))
+	gauge(oldPinError, float64(counts[api.StatusPinError]))
+	alive, dead := 0, 0
+	for _, h := range p.monitor.Health() {
+		if h.Alive {
+			alive++
+		} else {
+			dead++
+		}
+	}
+	gauge(peersAlive, float64(alive), "true")
+	gauge(peersAlive, float64(dead), "false")
+	for _, m := range p.monitor.Latest("freespace") {
+		if m.Peer == self {
+			gauge(oldFreeSpace, float64(m.Weight))
+		}
+	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
