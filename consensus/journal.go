@@ -191,6 +191,9 @@ func replay(dir string, db *raftboltdb.BoltStore) error {
 	var open []generation
 	for i := range 2 {
 		b, err := os.ReadFile(journalFile(dir, i))
+		if errors.Is(err, os.ErrNotExist) && done > 0 {
+			return api.Conflict.Errorf("%s is gone, and entries that this peer had confirmed with it: it must join again under a new identity", journalFile(dir, i))
+		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -352,6 +352,7 @@ func TestNew_RefusesWhatDoesNotBelongTogether(t *testing.T) {
 		"the snapshots are gone": func(n *node) error {
 			return os.RemoveAll(filepath.Join(n.raftDir(), snapshotsDir))
 		},
+		"a file of the journal is gone": func(n *node) error { return os.Remove(journalFile(n.raftDir(), 1)) },
 		"the end of the log is gone": func(n *node) error {
 			db, err := openBolt(n.raftDir())
 			if err != nil {
