@@ -68,15 +68,9 @@ func (o *optionFlags) options() (api.PinOptions, error) {
 		}
 		out.ExpireAt = time.Now().Add(o.expireIn)
 	}
-	for _, pair := range o.metadata {
-		k, v, ok := strings.Cut(pair, "=")
-		if !ok || k == "" {
-			return out, fmt.Errorf("reading --metadata: %q is not KEY=VALUE", pair)
-		}
-		if out.Metadata == nil {
-			out.Metadata = map[string]string{}
-		}
-		out.Metadata[k] = v
+	var err error
+	if out.Metadata, err = parsePairs("--metadata", o.metadata); err != nil {
+		return out, err
 	}
 	for _, s := range o.allocations {
 		id, err := api.ParsePeerID(s)
@@ -84,6 +78,22 @@ func (o *optionFlags) options() (api.PinOptions, error) {
 			return out, fmt.Errorf("reading --allocations: %w", err)
 		}
 		out.UserAllocations = append(out.UserAllocations, id)
+	}
+	return out, nil
+}
+
+// parsePairs reads the values of a flag that are KEY=VALUE, nil for none.
+func parsePairs(flag string, pairs []string) (map[string]string, error) {
+	var out map[string]string
+	for _, pair := range pairs {
+		k, v, ok := strings.Cut(pair, "=")
+		if !ok || k == "" {
+			return nil, fmt.Errorf("reading %s: %q is not KEY=VALUE", flag, pair)
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[k] = v
 	}
 	return out, nil
 }
@@ -136,16 +146,24 @@ func (w *waitFlags) finish(ctx context.Context, c *ctl, pin api.Pin, target api.
 func newPinAdd(c *ctl) *cobra.Command {
 	var o optionFlags
 	var w waitFlags
-	cmd := &cobra.Command{Use: "add CID-OR-PATH", Short: "Keep copies of what a CID or path names", Args: cobra.ExactArgs(1),
+	var file string
+	cmd := &cobra.Command{Use: "add CID-OR-PATH", Short: "Keep copies of what a CID or path names", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := o.options()
 			if err != nil {
 				return err
 			}
+			if (file == "") == (len(args) == 0) {
+				return errors.New("reading the command: give either a CID or path, or --file")
+			}
+			if file != "" {
+				return c.pinFile(cmd, file, opts)
+			}
 			return c.pinThen(cmd.Context(), args[0], opts, w)
 		}}
 	o.register(cmd)
 	w.register(cmd)
+	cmd.Flags().StringVar(&file, "file", "", "pin what the lines of `FILE` say, - for standard input: a CID, or a JSON object as POST /pins takes")
 	return cmd
 }
 
@@ -199,7 +217,8 @@ func newPinRm(c *ctl) *cobra.Command {
 }
 
 func newPinLs(c *ctl) *cobra.Command {
-	var filter string
+	var filter, name, status string
+	var metadata []string
 	cmd := &cobra.Command{Use: "ls [CID]", Short: "List the pinset", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
@@ -229,9 +248,20 @@ func newPinLs(c *ctl) *cobra.Command {
 				}
 				types = append(types, t)
 			}
+			f := api.PinFilter{Name: name}
+			if f.Metadata, err = parsePairs("--meta", metadata); err != nil {
+				return err
+			}
+			if status != "" {
+				s, err := api.ParseStatusFilter(status)
+				if err != nil {
+					return fmt.Errorf("reading --status: %w", err)
+				}
+				return c.showStatuses(cl.SelectStatuses(cmd.Context(), f, s))
+			}
 			names := c.names(cmd.Context())
 			return c.show(func(p *printer) error {
-				for pin, err := range cl.Allocations(cmd.Context(), types...) {
+				for pin, err := range cl.Select(cmd.Context(), f, types...) {
 					if err != nil {
 						return err
 					}
@@ -242,6 +272,9 @@ func newPinLs(c *ctl) *cobra.Command {
 				return nil
 			})
 		}}
+	cmd.Flags().StringVarP(&name, "name", "n", "", "only pins of this name")
+	cmd.Flags().StringArrayVar(&metadata, "meta", nil, "only pins with this pair in their metadata, `KEY=VALUE`; may be repeated")
+	cmd.Flags().StringVar(&status, "status", "", "show the statuses of pins that have one of these on any peer, with commas: pinned, pinning, queued, error, ...")
 	cmd.Flags().StringVar(&filter, "filter", "all", "types to list, with commas: pin, meta-pin, clusterdag-pin, shard-pin, all")
 	return cmd
 }

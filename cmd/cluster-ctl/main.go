@@ -157,7 +157,7 @@ func newRoot(c *ctl) *cobra.Command {
 	root.TraverseChildren = true
 	root.Flags().BoolVarP(&c.https, "https-short", "s", false, "use https")
 	root.Flags().Lookup("https-short").Hidden = true
-	root.AddCommand(newID(c), newVersion(c), newPeers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newMetrics(c), newIPFS(c), newToken(c), newCommands())
+	root.AddCommand(newID(c), newVersion(c), newPeers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newEvents(c), newMetrics(c), newIPFS(c), newToken(c), newCommands())
 	return root
 }
 
