@@ -141,6 +141,7 @@ var rules = map[string]rule{
 	"embedded.storage_max":                             whole(mib, 1<<20*tib),
 	"embedded.disk_reserve":                            whole(1, 1<<20*tib),
 	"embedded.gateway_listen_multiaddress":             addressOrOff,
+	"metrics.listen_multiaddress":                      addressOrOff,
 	"embedded.gateway_hosts":                           gatewayHosts,
 	"embedded.gateway_requests":                        whole(1, 1e6),
 	"embedded.gateway_connections":                     whole(1, 1e6),

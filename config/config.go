@@ -44,6 +44,14 @@ type Config struct {
 	PinTracker    PinTracker    `json:"pin_tracker"`
 	Monitor       Monitor       `json:"monitor"`
 	Informer      Informer      `json:"informer"`
+	Metrics       Metrics       `json:"metrics"`
+}
+
+// Metrics is the section of the door for Prometheus.
+type Metrics struct {
+	// ListenMultiaddress is where GET /metrics is answered without credentials, such as
+	// /ip4/127.0.0.1/tcp/8888, or off; off. The REST API answers it too.
+	ListenMultiaddress string `json:"listen_multiaddress"`
 }
 
 // Cluster is the section of what concerns the peer and the cluster as a whole.
@@ -150,6 +158,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Embedded.Data = c.Embedded.Data.WithDefaults()
 	c.Embedded.Node = c.Embedded.Node.WithDefaults()
 	c.Embedded.Gateway = c.Embedded.Gateway.WithDefaults()
+	c.Metrics.ListenMultiaddress = cmp.Or(c.Metrics.ListenMultiaddress, gateway.Off)
 	if c.Informer.Tags.Tags == nil {
 		c.Informer.Tags.Tags = map[string]string{"group": "default"}
 	}

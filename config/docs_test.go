@@ -150,6 +150,7 @@ var aboutSections = map[string]string{
 	"api.ipfsproxy":           "The RPC API of an IPFS node, for `ipfs --api`, kubo-rpc-client and the WebUI: adds and pins are the cluster's. It listens on loopback only unless told otherwise.",
 	"ipfs_connector.ipfshttp": "A Kubo daemon instead of the IPFS node in this process.",
 	"embedded":                "The IPFS node in this process, and the host that carries blocks between peers with either node.",
+	"metrics":                 "The door for Prometheus.",
 	"pin_tracker.stateless":   "How this peer makes its node hold what it is to hold.",
 	"monitor.pubsubmon":       "How dead peers are noticed; see cluster.monitor_ping_interval too.",
 	"informer.tags":           "What a peer tells of itself.",

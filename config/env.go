@@ -25,6 +25,7 @@ var prefixes = map[string]string{
 	"api.ipfsproxy":           "CLUSTER_IPFSPROXY_",
 	"ipfs_connector.ipfshttp": "CLUSTER_IPFSHTTP_",
 	"embedded":                "CLUSTER_EMBEDDED_",
+	"metrics":                 "CLUSTER_METRICS_",
 	"pin_tracker.stateless":   "CLUSTER_STATELESS_",
 	"monitor.pubsubmon":       "CLUSTER_PUBSUBMON_",
 	"informer.tags":           "CLUSTER_TAGS_",

@@ -83,6 +83,9 @@ func (c *Client) Events(ctx context.Context, after uint64, types ...string) iter
 			if !ok {
 				continue
 			}
+			if ctx.Err() != nil {
+				break // the line may have been cut
+			}
 			var e api.Event
 			if err := json.Unmarshal([]byte(data), &e); err != nil {
 				yield(e, fmt.Errorf("read an event: %w", err))
@@ -93,6 +96,9 @@ func (c *Client) Events(ctx context.Context, after uint64, types ...string) iter
 			}
 		}
 		err = lines.Err()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		if err == nil {
 			err = api.Unavailable.Errorf("the peer ended the stream of events")
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -35,7 +36,14 @@ func ask(t *testing.T, p *testPeer, method, path, body string, header ...string)
 // An add on one peer is waited for until all hold it; another peer shows it at once to
 // who asks for that, and each tells its figures.
 func TestREST_WaitsReadsAndTellsFigures(t *testing.T) {
-	peers := startCluster(t, 2)
+	door := testPort(t)
+	peers := startCluster(t, 1, fmt.Sprintf("METRICS_LISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/%d", door))
+	second := newPeer(t, "peer2")
+	second.mustJoin(peers[0].invite())
+	second.start()
+	peers = append(peers, second)
+	waitTogether(t, peers)
+	alone := &testPeer{name: "the door for metrics", url: fmt.Sprintf("http://127.0.0.1:%d", door)}
 	upload := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nwaited for\r\n--b--\r\n"
 	res, text := ask(t, peers[0], "POST", "/add?name=w&wait=pinned&timeout=30s&replication=-1&stream-channels=false", upload, "Content-Type", "multipart/form-data; boundary=b")
 	var lines []api.AddedOutput
@@ -54,7 +62,7 @@ func TestREST_WaitsReadsAndTellsFigures(t *testing.T) {
 	if res, text := ask(t, peers[1], "GET", "/pins?name=w&filter=pinned&limit=1&fields=status", ""); res.StatusCode != http.StatusOK || strings.Count(text, `:"pinned"`) != 2 {
 		t.Errorf("statuses: %d %s", res.StatusCode, text)
 	}
-	for _, p := range peers {
+	for _, p := range append(peers, alone) {
 		res, text := ask(t, p, "GET", "/metrics", "")
 		for _, want := range []string{"\ncluster_state_pins 1\n", "\nipfscluster_pins 1\n", "\ncluster_pintracker_pins{status=\"pinned\"} 1\n", "\ncluster_consensus_leader_known 1\n", "\ngo_goroutines "} {
 			if res.StatusCode != http.StatusOK || !strings.Contains(text, want) {

@@ -115,6 +115,7 @@ type Daemon struct {
 	rpc     *rpc.Server
 	rest    *web.Server
 	pinsvc  *web.Server
+	figures *web.Server   // for Prometheus alone; nil: none
 	proxy   *web.Server   // nil: none
 	keeper  *proxy.Keeper // of the files; nil with a Kubo daemon as the node
 
@@ -310,6 +311,9 @@ func (p *Daemon) openDoors() (err error) {
 	if err := p.listenLibp2p(p.rest, p.c.API.REST, true); err != nil {
 		return err
 	}
+	if err := p.openMetrics(); err != nil {
+		return err
+	}
 	if err := p.openPinSvc(); err != nil {
 		return err
 	}
@@ -324,7 +328,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 		{p.host.Run, p.data.Run, p.links.run, p.cons.Run},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
 		{p.rpc.Run, p.blocks.Run, p.feed.Run},
-		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy},
+		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy, p.serveMetrics},
 	}
 	err := runFloors(ctx, floors)
 	p.log.Info("peer has stopped", "err", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,10 +9,37 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/gateway"
+	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 // scrapesAtOnce bounds the requests for metrics that are answered at the same time.
 const scrapesAtOnce = 4
+
+// openMetrics opens the door for Prometheus alone, where there is to be one.
+func (p *Daemon) openMetrics() (err error) {
+	address := p.c.Metrics.ListenMultiaddress
+	if address == gateway.Off {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", p.metrics())
+	o := web.Options{HTTPListenMultiaddress: []string{address}}
+	if p.figures, err = web.New(o, mux, p.component("metrics")); err != nil {
+		return err
+	}
+	p.closes(p.figures.Close)
+	return nil
+}
+
+// serveMetrics answers Prometheus until ctx ends.
+func (p *Daemon) serveMetrics(ctx context.Context) error {
+	if p.figures == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return p.figures.Run(ctx)
+}
 
 // metrics answers Prometheus: this peer's figures, those of the gateway and of the
 // process.
