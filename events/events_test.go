@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,13 +13,13 @@ import (
 // trackers tell the hub what the test says.
 type trackers struct {
 	told     func(api.PinInfo)
-	followed int
+	followed atomic.Int32
 }
 
 func (f *trackers) Follow(g func(api.PinInfo)) func() {
 	f.told = g
-	f.followed++
-	return func() { f.followed-- }
+	f.followed.Add(1)
+	return func() { f.followed.Add(-1) }
 }
 
 func TestHub_CutsSlowClientsAndTellsGaps(t *testing.T) {
@@ -59,18 +60,18 @@ func TestHub_AsksThePeersWhileSomebodyListens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f.followed != 1 {
-				t.Fatalf("followed %d times", f.followed)
+			if f.followed.Load() != 1 {
+				t.Fatalf("followed %d times", f.followed.Load())
 			}
 			s.Close()
 			time.Sleep(linger / 2)
-			if f.followed != 1 {
+			if f.followed.Load() != 1 {
 				t.Error("it did not wait for the client to come back")
 			}
 		}
 		time.Sleep(2 * linger)
 		synctest.Wait()
-		if f.followed != 0 {
+		if f.followed.Load() != 0 {
 			t.Error("it follows without clients")
 		}
 	})
