@@ -26,22 +26,22 @@ type PeerHealth struct {
 	Skew     time.Duration // its wall clock less ours
 }
 
-// RepairStatus tells what becomes of pins whose peers are gone. Only the leader
-// repairs; on other peers Running is false and the rest zero.
+// RepairStatus tells what becomes of pins whose peers are gone, as the leader knows it:
+// it alone repairs. Running is false, and the rest zero, where it does not lead yet.
 type RepairStatus struct {
-	Running bool `json:"running"`
+	Running bool `json:"running" cbor:"1,keyasint,omitempty"`
 	// Paused says why nothing is placed anew although peers are dead; "" where it is not.
-	Paused string `json:"paused,omitempty"`
+	Paused string `json:"paused,omitempty" cbor:"2,keyasint,omitempty"`
 	// Below is how many pins have fewer living holders than their minimum.
-	Below uint64 `json:"below"`
+	Below uint64 `json:"below" cbor:"3,keyasint,omitempty"`
 	// Cause says why most of those are below it still, "" where there are none.
-	Cause string `json:"cause,omitempty"`
+	Cause string `json:"cause,omitempty" cbor:"4,keyasint,omitempty"`
 	// Placed is how many pins were given other holders since this peer leads.
-	Placed uint64 `json:"placed"`
+	Placed uint64 `json:"placed" cbor:"5,keyasint,omitempty"`
 	// Moving is how many pins have a holder that leaves once others have confirmed theirs.
-	Moving uint64 `json:"moving"`
+	Moving uint64 `json:"moving" cbor:"6,keyasint,omitempty"`
 	// Done is how many holders have left since this peer leads.
-	Done uint64 `json:"done"`
+	Done uint64 `json:"done" cbor:"7,keyasint,omitempty"`
 	// LastError is the last failure to place a pin anew, "" without one.
-	LastError string `json:"last_error,omitempty"`
+	LastError string `json:"last_error,omitempty" cbor:"8,keyasint,omitempty"`
 }

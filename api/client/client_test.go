@@ -164,7 +164,9 @@ func (p *peer) Resolve(_ context.Context, path string) (api.Cid, error) {
 func (p *peer) GC(_ context.Context, local bool) (api.GlobalRepoGC, error) {
 	return api.GlobalRepoGC{PeerMap: map[string]api.RepoGC{p0: {Peer: me, PeerName: fmt.Sprint(local)}}}, nil
 }
-func (p *peer) Repair() api.RepairStatus { return api.RepairStatus{Below: 2} }
+func (p *peer) Repair(context.Context) (api.RepairStatus, error) {
+	return api.RepairStatus{Below: 2}, nil
+}
 
 // start serves p as a door does, and returns a client of it.
 func (p *peer) start(t *testing.T, o web.Options, co Options) *Client {

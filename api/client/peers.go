@@ -99,7 +99,7 @@ func (c *Client) GC(ctx context.Context, local bool) (api.GlobalRepoGC, error) {
 	return gc, err
 }
 
-// Repair tells how repair is going, as the asked peer knows it.
+// Repair tells how repair is going, as the leader knows it.
 func (c *Client) Repair(ctx context.Context) (api.RepairStatus, error) {
 	var s api.RepairStatus
 	_, err := c.call(ctx, request{method: http.MethodGet, path: "/repair"}, &s)

@@ -256,7 +256,9 @@ func (c *cluster) AwaitPinned(ctx context.Context, id api.Cid) (api.GlobalPinInf
 	return c.await(ctx, id)
 }
 
-func (c *cluster) Repair() api.RepairStatus { return api.RepairStatus{Running: true, Below: 3} }
+func (c *cluster) Repair(context.Context) (api.RepairStatus, error) {
+	return api.RepairStatus{Running: true, Below: 3}, nil
+}
 
 func (c *cluster) Graph(context.Context) (api.ConnectGraph, error) {
 	return api.ConnectGraph{ClusterLinks: map[string][]api.PeerID{p0: {}}}, nil

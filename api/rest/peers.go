@@ -143,8 +143,17 @@ func (h *handler) metrics(w http.ResponseWriter, r *http.Request) error {
 	return web.WriteJSON(w, metrics)
 }
 
-func (h *handler) repair(w http.ResponseWriter, _ *http.Request) error {
-	return web.WriteJSON(w, h.Repairs.Repair())
+// leaderLimit is how long a question that only the leader answers waits for one.
+const leaderLimit = 5 * time.Second
+
+func (h *handler) repair(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), leaderLimit)
+	defer cancel()
+	status, err := h.Repairs.Repair(ctx)
+	if err != nil {
+		return err
+	}
+	return web.WriteJSON(w, status)
 }
 
 func (h *handler) gc(w http.ResponseWriter, r *http.Request) error {

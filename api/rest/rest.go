@@ -98,9 +98,9 @@ type Collector interface {
 	GC(ctx context.Context, local bool) (api.GlobalRepoGC, error)
 }
 
-// Repairs tells how repair is going.
+// Repairs tells how repair is going, whichever peer leads it.
 type Repairs interface {
-	Repair() api.RepairStatus
+	Repair(ctx context.Context) (api.RepairStatus, error)
 }
 
 // Parts are what the API is a door to. All are needed.

@@ -106,6 +106,11 @@ func (c *Client) Commit(ctx context.Context, to api.PeerID, b api.Batch) (api.Co
 	return invoke(ctx, c, to, commit, b, maxMessage)
 }
 
+// Repair asks the leader how repair is going.
+func (c *Client) Repair(ctx context.Context, to api.PeerID) (api.RepairStatus, error) {
+	return invoke(ctx, c, to, repair, struct{}{}, maxMessage)
+}
+
 // ReadIndex asks the leader for the log index that a linearizable read waits for.
 func (c *Client) ReadIndex(ctx context.Context, to api.PeerID) (uint64, error) {
 	res, err := invoke(ctx, c, to, readIndex, struct{}{}, maxMessage)

@@ -74,6 +74,8 @@ func samples() []sample {
 		{"statuses answer", &api.StatusPage{Items: []api.PinInfo{info1, {}}, Last: cid1, More: true}, &api.StatusPage{}},
 		{"news request", &api.NewsQuery{Epoch: 1<<64 - 1, After: 7}, &api.NewsQuery{}},
 		{"news answer", &api.NewsPage{Epoch: 1<<64 - 1, Last: 9, Lost: true, Items: []api.PinInfo{info1, {}}}, &api.NewsPage{}},
+		{"repair answer", &api.RepairStatus{Running: true, Paused: "p", Below: 1, Cause: "c", Placed: 2, Moving: 3, Done: 1<<64 - 1, LastError: "e"},
+			&api.RepairStatus{}},
 		{"holds request", &[]api.Cid{cid1, cid0, {}}, &[]api.Cid{}},
 		{"holds answer", &[]bool{true, false}, &[]bool{}},
 	}
@@ -137,7 +139,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 	}
 	for _, typ := range []reflect.Type{
 		types(identify), types(join), types(removePeer), types(revoke), types(links), types(repoGC), types(repoStat), types(commit), types(readIndex),
-		types(status), types(statuses), types(recoverPin), types(recoverAll), types(holds),
+		types(status), types(statuses), types(recoverPin), types(recoverAll), types(repair), types(holds),
 	} {
 		for i := range typ.NumIn() {
 			if !have[typ.In(i)] {

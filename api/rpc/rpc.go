@@ -32,6 +32,7 @@ const (
 	recoverPin proc[api.Cid, api.PinInfo]            = "/tracker/recover"
 	recoverAll proc[api.StatusQuery, api.StatusPage] = "/tracker/recover-all"
 	news       proc[api.NewsQuery, api.NewsPage]     = "/tracker/news"
+	repair     proc[struct{}, api.RepairStatus]      = "/pinner/repair"
 	holds      proc[[]api.Cid, []bool]               = "/node/holds"
 )
 
@@ -86,6 +87,8 @@ type Handlers struct {
 	RecoverAll func(ctx context.Context, from api.PeerID, q api.StatusQuery) (api.StatusPage, error)
 	// News waits some seconds for something to tell.
 	News func(ctx context.Context, from api.PeerID, q api.NewsQuery) (api.NewsPage, error)
+	// Repair, on the leader, tells how repair is going.
+	Repair func(ctx context.Context, from api.PeerID) (api.RepairStatus, error)
 	// Holds tells, in order, which of the DAGs are whole on the peer's node.
 	Holds func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]bool, error)
 }
@@ -107,6 +110,7 @@ func (h Handlers) calls() []call {
 		answer(recoverPin, member, h.Recover),
 		answer(recoverAll, member, h.RecoverAll),
 		answer(news, member, h.News),
+		answer0(repair, member, h.Repair),
 		answer(holds, member, h.Holds),
 	}
 }

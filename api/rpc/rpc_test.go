@@ -152,6 +152,9 @@ func all(called func(from api.PeerID)) Handlers {
 		RepoStat: func(_ context.Context, from api.PeerID) (api.RepoStat, error) {
 			return api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, one(from)
 		},
+		Repair: func(_ context.Context, from api.PeerID) (api.RepairStatus, error) {
+			return api.RepairStatus{Running: true, Below: 4}, one(from)
+		},
 		RepoGC: func(_ context.Context, from api.PeerID) (api.RepoGC, error) {
 			return api.RepoGC{Peer: peer1, Keys: []api.RepoGCKey{{Key: cid1}}}, one(from)
 		},
@@ -210,6 +213,8 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("links", l, api.PeerLinks{IPFS: peer2, Swarm: []api.PeerID{peer1}}, err)
 	stat, err := c.RepoStat(ctx, to)
 	check("stat", stat, api.RepoStat{RepoSize: 1, StorageMax: 3, Free: 2}, err)
+	rep, err := c.Repair(ctx, to)
+	check("repair", rep, api.RepairStatus{Running: true, Below: 4}, err)
 	gc, err := c.RepoGC(ctx, to)
 	check("gc", gc, api.RepoGC{Peer: peer1, Keys: []api.RepoGCKey{{Key: cid1}}}, err)
 	r, err := c.Commit(ctx, to, api.Batch{Requests: []api.Request{{Pin: pin1, Seq: 7}}})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -19,10 +20,17 @@ func newHealth(c *ctl) *cobra.Command {
 		if err := cl.Health(cmd.Context()); err != nil {
 			return err
 		}
-		if c.enc() == encJSON {
-			return nil
+		repair, err := cl.Repair(cmd.Context())
+		if err != nil {
+			return err
 		}
-		_, err = fmt.Fprintln(c.out, "the peer is up")
+		if c.enc() == encJSON {
+			return newPrinter(c.out, encJSON).json(repair)
+		}
+		fmt.Fprintln(c.out, "the peer is up")
+		if repair.Below > 0 {
+			_, err = fmt.Fprintf(c.out, "%d pins have fewer copies than their minimum: %s\n", repair.Below, cmp.Or(repair.Cause, repair.Paused, "repair is on its way"))
+		}
 		return err
 	}
 	return cmd

@@ -39,8 +39,23 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		News: func(ctx context.Context, _ api.PeerID, q api.NewsQuery) (api.NewsPage, error) {
 			return p.tracker.News(ctx, q)
 		},
-		Holds: func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
+		Repair: func(_ context.Context, _ api.PeerID) (api.RepairStatus, error) { return p.pinner.Repair(), nil },
+		Holds:  func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
 	}, p.component("rpc"))
+}
+
+// repairs asks the leader how repair is going.
+type repairs struct{ p *Daemon }
+
+func (r repairs) Repair(ctx context.Context) (api.RepairStatus, error) {
+	leader, err := r.p.cons.WaitLeader(ctx)
+	if err != nil {
+		return api.RepairStatus{}, err
+	}
+	if leader == r.p.ids.cluster.ID {
+		return r.p.pinner.Repair(), nil
+	}
+	return r.p.calls.Repair(ctx, leader)
 }
 
 // holds tells which of the DAGs are whole on this peer's node.
