@@ -36,22 +36,20 @@ func newStateExport(g *globals) *cobra.Command {
 			"while it does not. It is one state of the pinset: the log index is printed on standard error.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := cmd.OutOrStdout()
-			if file != "" {
-				f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-				if err != nil {
-					return fmt.Errorf("exporting: %w", err)
-				}
-				defer f.Close()
-				out = f
+			export := func(out io.Writer) error { return g.export(cmd.Context(), out, cmd.ErrOrStderr()) }
+			var err error
+			if file == "" {
+				err = export(cmd.OutOrStdout())
+			} else {
+				err = writeWhole(file, export)
 			}
-			if err := g.export(cmd.Context(), out, cmd.ErrOrStderr()); err != nil {
+			if err != nil {
 				return fmt.Errorf("exporting: %w", err)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&file, "file", "", "write to `FILE`")
+	cmd.Flags().StringVar(&file, "file", "", "write to `FILE`, which stays as it was unless all is written")
 	return cmd
 }
 
