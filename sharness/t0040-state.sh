@@ -21,11 +21,16 @@ test_expect_success "a damaged export changes nothing and says which line" '
 	ctl p pin ls | sort >after && cmp before after
 '
 test_expect_success "export while the peer runs" '
-	service p state export >running && test "$(wc -l <running)" = 2 && grep -q "\"name\":\"W\"" running
+	service p state export >running 2>err && test "$(wc -l <running)" = 2 && grep -q "\"name\":\"W\"" running &&
+	grep -q "^exported the pinset at log index [1-9]" err
 '
 test_expect_success "export while it does not: the same" '
 	kill_peer p && service p state export --file stopped 2>err && grep -q "log index" err &&
 	sort running >a && sort stopped >b && cmp a b
+'
+test_expect_success "an export that fails leaves the older file" '
+	cp stopped older && test_must_fail service nobody state export --file stopped && cmp stopped older &&
+	test_must_fail service p state export --file no/such/folder
 '
 test_expect_success "an export of ours comes in again" '
 	service q init && start_peer q && service q state import --force stopped && ctl q pin ls | grep -q "| W |"

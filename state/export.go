@@ -24,10 +24,7 @@ const maxExportLine = 256 << 10
 func (s *State) Export(ctx context.Context, w io.Writer) (index uint64, err error) {
 	buf := bufio.NewWriterSize(w, 64<<10)
 	enc := json.NewEncoder(buf)
-	list := s.reading(ctx, func(v *view, yield func(api.Pin) bool) error {
-		if index, err = v.index(); err != nil {
-			return err
-		}
+	list := s.reading(ctx, func(i uint64) { index = i }, func(v *view, yield func(api.Pin) bool) error {
 		return v.eachRecord([]byte{pinKind}, []byte{pinKind + 1}, false, yield)
 	})
 	for p, err := range list {

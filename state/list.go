@@ -161,7 +161,11 @@ func (q Query) matches(p api.Pin) bool {
 // error is the last thing it gives: Invalid for a query that makes no sense, Internal
 // for a damaged record, and the context's.
 func (s *State) List(ctx context.Context, q Query) iter.Seq2[api.Pin, error] {
-	return s.reading(ctx, func(v *view, yield func(api.Pin) bool) error {
+	return s.list(ctx, q, nil)
+}
+
+func (s *State) list(ctx context.Context, q Query, at func(index uint64)) iter.Seq2[api.Pin, error] {
+	return s.reading(ctx, at, func(v *view, yield func(api.Pin) bool) error {
 		from, to, err := q.bounds()
 		if err != nil {
 			return err
@@ -192,7 +196,11 @@ func (s *State) List(ctx context.Context, q Query) iter.Seq2[api.Pin, error] {
 // first): it is allocated or leaving, or the pin is everywhere. They come in order of
 // the bytes of their CIDs; errors are as List's.
 func (s *State) Allocated(ctx context.Context, p api.PeerID, after api.Cid) iter.Seq2[api.Pin, error] {
-	return s.reading(ctx, func(v *view, yield func(api.Pin) bool) error {
+	return s.allocated(ctx, p, after, nil)
+}
+
+func (s *State) allocated(ctx context.Context, p api.PeerID, after api.Cid, at func(index uint64)) iter.Seq2[api.Pin, error] {
+	return s.reading(ctx, at, func(v *view, yield func(api.Pin) bool) error {
 		var queues []*pebble.Iterator // of keys, each at its next
 		for _, holder := range sortedSet([]api.PeerID{p, everywhere}) {
 			from, to, err := Query{By: ByPeer, Peer: holder, After: after}.bounds()

@@ -224,7 +224,7 @@ func (s *State) PairedRequests(ctx context.Context, key, value string) iter.Seq2
 // tagged gives the pins under prefix, then those of q that have no requests of their own:
 // these are not under it.
 func (s *State) tagged(ctx context.Context, prefix []byte, q Query, match func(api.PinRequest) bool) iter.Seq2[api.Pin, error] {
-	own := s.reading(ctx, func(v *view, yield func(api.Pin) bool) error {
+	own := s.reading(ctx, nil, func(v *view, yield func(api.Pin) bool) error {
 		keys, err := v.iterator(prefix, prefixEnd(prefix))
 		if err != nil {
 			return err

@@ -16,10 +16,11 @@ import (
 // for all. It goes by the secondary keys that leave the fewest pins to look at: one name,
 // a metadata pair, a peer, names with a prefix, a span of time. Pins come in order of the
 // bytes of their CIDs; of several names, by name first, and of a span of time, the oldest
-// first. Errors are as List's.
-func (s *State) Select(ctx context.Context, f api.PinFilter, cursor []byte) iter.Seq2[api.Pin, error] {
+// first. Errors are as List's. All are of one state: at, where not nil, is told its log
+// index before the first.
+func (s *State) Select(ctx context.Context, f api.PinFilter, cursor []byte, at func(index uint64)) iter.Seq2[api.Pin, error] {
 	return func(yield func(api.Pin, error) bool) {
-		list, err := s.candidates(ctx, f, cursor)
+		list, err := s.candidates(ctx, f, cursor, at)
 		if err != nil {
 			yield(api.Pin{}, err)
 			return
@@ -32,14 +33,14 @@ func (s *State) Select(ctx context.Context, f api.PinFilter, cursor []byte) iter
 	}
 }
 
-func (s *State) candidates(ctx context.Context, f api.PinFilter, cursor []byte) (iter.Seq2[api.Pin, error], error) {
+func (s *State) candidates(ctx context.Context, f api.PinFilter, cursor []byte, at func(index uint64)) (iter.Seq2[api.Pin, error], error) {
 	q := selection(f)
 	if q.By != ByPeer {
 		if from, to := q.span(); cursor != nil && (bytes.Compare(cursor, from) < 0 || bytes.Compare(cursor, to) >= 0) {
 			return nil, api.Invalid.Errorf("the cursor is of another list")
 		}
 		q.Cursor = cursor
-		return s.List(ctx, q), nil
+		return s.list(ctx, q, at), nil
 	}
 	// A peer holds what is everywhere too: two ranges, in step.
 	after := api.CidUndef
@@ -50,7 +51,7 @@ func (s *State) candidates(ctx context.Context, f api.PinFilter, cursor []byte) 
 		}
 		after = api.Cid{Cid: c}
 	}
-	return s.Allocated(ctx, f.Peer, after), nil
+	return s.allocated(ctx, f.Peer, after, at), nil
 }
 
 // SelectCursor gives a mark of p's place among what Select gives for f, from which it

@@ -56,7 +56,7 @@ func TestSelect_PagesAreWholeInAnyOrder(t *testing.T) {
 			var cursor []byte
 			for {
 				n := 0
-				for p, err := range st.Select(t.Context(), f, cursor) {
+				for p, err := range st.Select(t.Context(), f, cursor, nil) {
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -89,7 +89,7 @@ func TestSelect_RefusesStrangeCursors(t *testing.T) {
 	for _, f := range []api.PinFilter{{}, {Name: "a"}, {Peer: testPeer(1)}, {Metadata: map[string]string{"a": "b"}}, {NamePrefix: "a"}, {Since: time.Unix(1, 0)}} {
 		for _, cursor := range [][]byte{{}, {0}, {255}, []byte("zz"), {holderKind, 1, 2}, {pinKind - 1, 1}} {
 			n := 0
-			for _, err := range st.Select(t.Context(), f, cursor) {
+			for _, err := range st.Select(t.Context(), f, cursor, nil) {
 				if n++; api.KindOf(err) != api.Invalid {
 					t.Errorf("%+v from %x: got %v, want Invalid", f, cursor, err)
 				}
@@ -98,5 +98,39 @@ func TestSelect_RefusesStrangeCursors(t *testing.T) {
 				t.Errorf("%+v from %x is not refused", f, cursor)
 			}
 		}
+	}
+}
+
+// What is listed is of one state, whose log index is told first, also where nothing is.
+func TestSelect_TellsTheIndexOfWhatItLists(t *testing.T) {
+	st := openState(t, t.TempDir())
+	const untold = 99
+	told := uint64(untold)
+	at := func(index uint64) { told = index }
+	for range st.Select(t.Context(), api.PinFilter{}, nil, at) {
+		t.Error("it is empty")
+	}
+	if told != 0 {
+		t.Errorf("the new state is told as of index %d", told)
+	}
+	commitAt(t, st, 8, func(b *Batch) error { return b.Put(testPin(1)) })
+	for _, f := range []api.PinFilter{{}, {Name: "pin 1"}, {Peer: testPeer(1)}, {Name: "none"}} {
+		told = untold
+		for range st.Select(t.Context(), f, nil, at) {
+			if told != 8 {
+				break
+			}
+		}
+		if told != 8 {
+			t.Errorf("%+v: told as of index %d", f, told)
+		}
+	}
+	listed := 0
+	for range st.Select(t.Context(), api.PinFilter{}, nil, at) {
+		listed++
+		commitAt(t, st, 9, func(b *Batch) error { return b.Put(testPin(2)) })
+	}
+	if listed != 1 || told != 8 {
+		t.Errorf("%d pins as of index %d", listed, told)
 	}
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // reading runs f over a view of the live database and gives its error as the last item.
-func (s *State) reading(ctx context.Context, f func(*view, func(api.Pin) bool) error) iter.Seq2[api.Pin, error] {
+// At, where not nil, is told the view's log index first.
+func (s *State) reading(ctx context.Context, at func(index uint64), f func(*view, func(api.Pin) bool) error) iter.Seq2[api.Pin, error] {
 	return func(yield func(api.Pin, error) bool) {
 		d, err := s.acquire()
 		if err != nil {
@@ -21,6 +22,14 @@ func (s *State) reading(ctx context.Context, f func(*view, func(api.Pin) bool) e
 		defer d.release()
 		v := &view{db: d.db}
 		defer v.close()
+		if at != nil {
+			index, err := v.index()
+			if err != nil {
+				yield(api.Pin{}, err)
+				return
+			}
+			at(index)
+		}
 		stopped, read := false, 0
 		err = f(v, func(p api.Pin) bool {
 			var err error

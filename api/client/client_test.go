@@ -90,8 +90,11 @@ func (p *peer) Get(_ context.Context, c api.Cid) (api.Pin, error) {
 	return pin, nil
 }
 
-func (p *peer) Select(_ context.Context, f api.PinFilter, _ []byte) iter.Seq2[api.Pin, error] {
+func (p *peer) Select(_ context.Context, f api.PinFilter, _ []byte, at func(uint64)) iter.Seq2[api.Pin, error] {
 	return func(yield func(api.Pin, error) bool) {
+		if at != nil {
+			at(7)
+		}
 		for _, pin := range p.pins {
 			if f.Match(pin) && !yield(pin, nil) {
 				return
@@ -251,6 +254,10 @@ func TestClient_Pins(t *testing.T) {
 	}
 	if all, err := collect(c.Allocations(ctx)); err != nil || len(all) != 2 {
 		t.Errorf("got %d, %v", len(all), err)
+	}
+	index := uint64(0)
+	if all, err := collect(c.Export(ctx, func(i uint64) { index = i })); err != nil || len(all) != 2 || index != 7 {
+		t.Errorf("export: %v %v at %d", all, err, index)
 	}
 	if all, err := collect(c.Allocations(ctx, api.PinMeta, api.PinShard)); err != nil || len(all) != 0 {
 		t.Errorf("got %d, %v", len(all), err)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -59,6 +60,18 @@ func (c *Client) Allocations(ctx context.Context, types ...api.PinType) iter.Seq
 		q.Set("filter", join(types, api.PinType.String))
 	}
 	return list[api.Pin](ctx, c, request{method: http.MethodGet, path: "/allocations", query: q})
+}
+
+// Export lists the whole pinset as it was at one log index, which it tells at first.
+func (c *Client) Export(ctx context.Context, at func(index uint64)) iter.Seq2[api.Pin, error] {
+	return listAfter[api.Pin](ctx, c, request{method: http.MethodGet, path: "/allocations"}, func(h http.Header) error {
+		index, err := strconv.ParseUint(h.Get(api.IndexHeader), 10, 64)
+		if err != nil {
+			return fmt.Errorf("the peer does not tell of which log index its pinset is: %w", err)
+		}
+		at(index)
+		return nil
+	})
 }
 
 // Status tells how far along id is on each peer, or with local on the asked one.

@@ -17,6 +17,12 @@ import (
 // list sends r and yields the objects of its answer as they come. An error is the
 // last thing it yields.
 func list[T any](ctx context.Context, c *Client, r request) iter.Seq2[T, error] {
+	return listAfter[T](ctx, c, r, func(http.Header) error { return nil })
+}
+
+// listAfter is list once began has had a look at the answer's header. Its error is that
+// of the list.
+func listAfter[T any](ctx context.Context, c *Client, r request, began func(http.Header) error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
 		res, err := c.do(ctx, r)
@@ -25,6 +31,10 @@ func list[T any](ctx context.Context, c *Client, r request) iter.Seq2[T, error] 
 			return
 		}
 		defer res.Body.Close()
+		if err := began(res.Header); err != nil {
+			yield(zero, err)
+			return
+		}
 		dec := json.NewDecoder(res.Body)
 		for {
 			var v T

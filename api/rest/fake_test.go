@@ -104,9 +104,12 @@ func (c *cluster) Get(_ context.Context, id api.Cid) (api.Pin, error) {
 	return c.get(id)
 }
 
-// Select lists in the order of all, and a cursor is a CID.
-func (c *cluster) Select(_ context.Context, f api.PinFilter, cursor []byte) iter.Seq2[api.Pin, error] {
+// Select lists in the order of all, as of index 7, and a cursor is a CID.
+func (c *cluster) Select(_ context.Context, f api.PinFilter, cursor []byte, at func(uint64)) iter.Seq2[api.Pin, error] {
 	return func(yield func(api.Pin, error) bool) {
+		if at != nil {
+			at(7)
+		}
 		past := cursor == nil
 		for p, err := range c.all {
 			if past && (err != nil || f.Match(p)) && !yield(p, err) {

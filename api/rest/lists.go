@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"iter"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -192,8 +193,9 @@ func answerPage[T any](w http.ResponseWriter, l listing, list rows[T]) error {
 	return nil
 }
 
-// pinRows are the pins of the pinset that l asks for, of wanted types.
-func (h *handler) pinRows(r *http.Request, l listing, wanted map[api.PinType]bool, fields *compact) (rows[api.Pin], error) {
+// pinRows are the pins of the pinset that l asks for, of wanted types. The header names
+// the log index at which the pinset was.
+func (h *handler) pinRows(header http.Header, r *http.Request, l listing, wanted map[api.PinType]bool, fields *compact) (rows[api.Pin], error) {
 	after, err := l.stateCursor()
 	if err != nil {
 		return rows[api.Pin]{}, err
@@ -211,8 +213,9 @@ func (h *handler) pinRows(r *http.Request, l listing, wanted map[api.PinType]boo
 			return enc.AppendPin(b, &p)
 		},
 	}
+	at := func(index uint64) { header.Set(api.IndexHeader, strconv.FormatUint(index, 10)) }
 	list.items = func(yield func(api.Pin, error) bool) {
-		for p, err := range h.Pinset.Select(r.Context(), l.filter, after) {
+		for p, err := range h.Pinset.Select(r.Context(), l.filter, after, at) {
 			if err == nil && wanted != nil && !wanted[p.Type] {
 				continue
 			}

@@ -141,7 +141,7 @@ func (h *handler) allocations(w http.ResponseWriter, r *http.Request) error {
 		n, _ := h.Pinset.Totals()
 		return web.WriteJSON(w, api.Count{Count: n})
 	}
-	list, err := h.pinRows(r, l, wanted, fields)
+	list, err := h.pinRows(w.Header(), r, l, wanted, fields)
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,9 @@
 // 200 with the first line. Lines of a stream may share a flush. A stream that breaks
 // off has, beside the incumbent's trailer X-Stream-Error, the trailer
 // X-Pinfold-Error-Code: the status that the error would have had as an answer of its
-// own. A write's answer carries the log index of the change in X-Pinfold-Index. POST
-// /pins takes bulk changes (see bulk.go). Routes of our own are in routes.go.
+// own. A write's answer carries the log index of the change in X-Pinfold-Index, and that
+// of GET /allocations the one of the state listed. POST /pins takes bulk changes (see
+// bulk.go). Routes of our own are in routes.go.
 //
 // Handlers read parameters, call one collaborator and write what it returned. Package
 // web turns their errors into answers.
@@ -44,8 +45,9 @@ type Pinset interface {
 	// Get returns NotFound where c is not in the pinset.
 	Get(ctx context.Context, c api.Cid) (api.Pin, error)
 	// Select lists the pins that pass f, past the one for which SelectCursor gave cursor
-	// (nil: all), in an order that f alone decides.
-	Select(ctx context.Context, f api.PinFilter, cursor []byte) iter.Seq2[api.Pin, error]
+	// (nil: all), in an order that f alone decides. All are of one state: at, where not
+	// nil, is told its log index before the first.
+	Select(ctx context.Context, f api.PinFilter, cursor []byte, at func(index uint64)) iter.Seq2[api.Pin, error]
 	SelectCursor(f api.PinFilter, p api.Pin) []byte
 	// Totals counts the pins, and their bytes as far as known.
 	Totals() (pins, bytes uint64)

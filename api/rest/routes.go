@@ -106,7 +106,7 @@ func (h *handler) routes() []route {
 
 		{method: "POST", path: "/add", about: "adds the files of the body and pins their root; with stream-channels=false the answer is one array of its lines",
 			params: addParams, body: multipartType, lines: true, result: api.AddedOutput{}, serve: h.add},
-		{method: "GET", path: "/allocations", about: "the pinset: what shall be kept, and where",
+		{method: "GET", path: "/allocations", about: "the pinset: what shall be kept, and where; as it was at the log index in X-Pinfold-Index",
 			params: append([]queryParam{{"filter", list, "types of pins: pin, meta-pin, clusterdag-pin, shard-pin, all"}}, listParams...), lines: true, picks: true, result: api.Pin{}, serve: h.fresh(h.allocations)},
 		{method: "GET", path: "/allocations/{cid}", about: "one pin of the pinset", params: readParams, result: api.Pin{}, serve: h.fresh(h.allocation)},
 

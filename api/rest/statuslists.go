@@ -51,7 +51,7 @@ func (h *handler) statusRows(r *http.Request, t Tracker, l listing, filter api.T
 	list.cursor = func(row statusRow) string {
 		return base64.RawURLEncoding.EncodeToString(h.Pinset.SelectCursor(l.filter, row.pin))
 	}
-	list.items = askEach(r.Context(), t, h.Pinset.Select(r.Context(), l.filter, after), filter)
+	list.items = askEach(r.Context(), t, h.Pinset.Select(r.Context(), l.filter, after, nil), filter)
 	return list, nil
 }
 

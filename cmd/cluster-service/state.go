@@ -67,7 +67,7 @@ func (g *globals) export(ctx context.Context, out, notes io.Writer) error {
 	d := directory(g.dir)
 	release, err := d.lock()
 	if err != nil {
-		return exportRunning(ctx, c, out)
+		return exportRunning(ctx, c, out, notes)
 	}
 	defer release()
 	s, err := state.Open(d.state(), c.State, log)
@@ -82,14 +82,15 @@ func (g *globals) export(ctx context.Context, out, notes io.Writer) error {
 	return err
 }
 
-func exportRunning(ctx context.Context, c config.Config, out io.Writer) error {
+func exportRunning(ctx context.Context, c config.Config, out, notes io.Writer) error {
 	cl, err := localClient(c)
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriter(out)
 	enc := json.NewEncoder(w)
-	for p, err := range cl.Allocations(ctx) {
+	var index uint64
+	for p, err := range cl.Export(ctx, func(i uint64) { index = i }) {
 		if err != nil {
 			return err
 		}
@@ -97,7 +98,11 @@ func exportRunning(ctx context.Context, c config.Config, out io.Writer) error {
 			return err
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(notes, "exported the pinset at log index %d\n", index)
+	return err
 }
 
 // localClient asks the peer of these settings on this machine.
