@@ -97,10 +97,14 @@ func (p *params) boolean(name string, absent bool) bool {
 	}
 	v, err := strconv.ParseBool(s)
 	if err != nil {
-		p.fail("parameter %s invalid", name)
+		p.fail("parameter %s invalid: %q is neither true nor false", name, s)
 	}
 	return v
 }
+
+// local tells whether only the contacted peer is asked. As with IPFS Cluster no other
+// spelling of true does it.
+func (p *params) local() bool { return p.boolean("local", false) && p.text("local") == "true" }
 
 // list reads the items of a comma-separated parameter.
 func (p *params) list(name string) []string {
@@ -215,7 +219,7 @@ func checkOptions(o api.PinOptions, now time.Time) error {
 		}
 	}
 	if lo > 0 && hi > 0 && lo > hi {
-		return api.Invalid.Errorf("cluster.replication_factor_min is larger than max")
+		return api.Invalid.Errorf("cluster.replication_factor_min is larger than max: at least %d copies are asked for, and at most %d", lo, hi)
 	}
 	if lo < 0 && hi > 0 || lo > 0 && hi < 0 {
 		return api.Invalid.Errorf("replication-min and replication-max must both be -1 or neither")

@@ -162,7 +162,7 @@ func (h *handler) gc(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := params{q: q}
-	local := p.text("local") == "true"
+	local := p.local()
 	if p.err != nil {
 		return p.err
 	}

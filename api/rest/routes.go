@@ -52,7 +52,7 @@ const (
 )
 
 var (
-	localParam = queryParam{"local", boolean, "true asks the contacted peer alone; any other value asks all"}
+	localParam = queryParam{"local", boolean, "true asks the contacted peer alone; false, and any other boolean, asks all"}
 
 	optionParams = []queryParam{
 		{"name", text, "what people call the pin"},

@@ -24,7 +24,7 @@ func (h *handler) tracker(r *http.Request) (Tracker, *params, error) {
 	}
 	p := &params{q: q}
 	t := h.Tracker
-	if p.text("local") == "true" {
+	if p.local() {
 		t = h.Local
 	}
 	return t, p, p.err
