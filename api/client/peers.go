@@ -71,6 +71,20 @@ func (c *Client) Health(ctx context.Context) error {
 	return err
 }
 
+// Graph tells who is connected with whom.
+func (c *Client) Graph(ctx context.Context) (api.ConnectGraph, error) {
+	var g api.ConnectGraph
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/health/graph"}, &g)
+	return g, err
+}
+
+// Bandwidth tells what the asked peer's protocols have carried.
+func (c *Client) Bandwidth(ctx context.Context) (map[string]api.Bandwidth, error) {
+	var b map[string]api.Bandwidth
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/health/bandwidth"}, &b)
+	return b, err
+}
+
 // Alerts lists the metrics that ran out, latest first.
 func (c *Client) Alerts(ctx context.Context) ([]api.Alert, error) {
 	var a []api.Alert

@@ -2,16 +2,21 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/client"
 )
 
 func newHealth(c *ctl) *cobra.Command {
-	cmd := parent("health", "Tell whether the cluster is well", newMetrics(c), newAlerts(c))
+	cmd := parent("health", "Tell whether the cluster is well", newMetrics(c), newAlerts(c), newGraph(c), newBandwidth(c))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cl, err := c.client()
 		if err != nil {
@@ -60,6 +65,9 @@ func newMetrics(c *ctl) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(metrics) == 0 {
+				return unknownMetric(cmd.Context(), cl, args[0])
+			}
 			names := c.names(cmd.Context())
 			return c.show(func(p *printer) error {
 				for _, m := range metrics {
@@ -70,6 +78,17 @@ func newMetrics(c *ctl) *cobra.Command {
 				return nil
 			})
 		}}
+}
+
+// unknownMetric tells which names there are. The API answers with no metrics.
+func unknownMetric(ctx context.Context, cl *client.Client, name string) error {
+	names, err := cl.MetricNames(ctx)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	return &api.Error{Code: http.StatusNotFound,
+		Message: fmt.Sprintf("no peer publishes a metric %q now; the names are: %s", name, strings.Join(names, ", "))}
 }
 
 func newAlerts(c *ctl) *cobra.Command {

@@ -55,6 +55,9 @@ func (o *optionFlags) options() (api.PinOptions, error) {
 		}
 		out.ReplicationFactorMin, out.ReplicationFactorMax = o.replication, o.replication
 	}
+	if o.rmin > 0 && o.rmax > 0 && o.rmin > o.rmax {
+		return out, fmt.Errorf("reading --replication-min: %d is more than --replication-max, %d", o.rmin, o.rmax)
+	}
 	if o.mode != "" {
 		mode, err := api.ParsePinMode(o.mode)
 		if err != nil {

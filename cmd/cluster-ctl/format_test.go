@@ -118,6 +118,10 @@ func TestRun_ExitCodes(t *testing.T) {
 				w.WriteHeader(http.StatusNotFound)
 				_, _ = w.Write([]byte(`{"code":404,"message":"pin is not part of the pinset"}`))
 			}
+		case "/monitor/metrics":
+			_, _ = w.Write([]byte(`["ping","freespace"]`))
+		case "/monitor/metrics/NOSUCH":
+			_, _ = w.Write([]byte(`[]`))
 		case "/allocations":
 			_, _ = w.Write([]byte(`{"cid":"` + cidV0 + `","type":"pin"}` + "\n"))
 			_ = http.NewResponseController(w).Flush()
@@ -153,6 +157,10 @@ func TestRun_ExitCodes(t *testing.T) {
 		{"bad metadata", nil, "pin add --metadata x " + cidV0, exitUsage, "", "KEY=VALUE"},
 		{"both forms of replication", nil, "pin add --replication 2 --replication-min 3 " + cidV0, exitUsage, "", "--replication-min"},
 		{"both forms of replication, add", nil, "add --replication 2 --rmax 3 main.go", exitUsage, "", "--replication-max"},
+		{"more at least than at most", nil, "pin add --rmin 3 --rmax 2 " + cidV0, exitUsage, "", "--replication-min: 3 is more than --replication-max, 2"},
+		{"more at least than at most, add", nil, "add --rmin 3 --rmax 2 main.go", exitUsage, "", "--replication-max"},
+		{"unknown metric", nil, "health metrics NOSUCH", exitRefused, "Code: 404\n  Message: no peer publishes a metric \"NOSUCH\" now; the names are: freespace, ping\n", ""},
+		{"unknown metric, as JSON", nil, "--enc=json metrics NOSUCH", exitRefused, `{"code":404,"message":"no peer publishes`, ""},
 		{"hash with version 0", nil, "add --hash sha2-512 --cid-version 0 main.go", exitUsage, "", "--cid-version"},
 		{"negative timeout", nil, "--timeout -1 version", exitUsage, "", "--timeout"},
 		{"absurd timeout", nil, "--timeout 99999999999999999 version", exitUsage, "", "--timeout"},

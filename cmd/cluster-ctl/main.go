@@ -149,12 +149,14 @@ func newRoot(c *ctl) *cobra.Command {
 	f.BoolVar(&c.https, "https", false, "use https (-s before the command)")
 	f.BoolVar(&c.noCheck, "no-check-certificate", false, "do not verify the server's certificate")
 	f.StringVar(&c.basicAuth, "basic-auth", os.Getenv("CLUSTER_CREDENTIALS"), "`USER:PASSWORD`; implies https unless --force-http (CLUSTER_CREDENTIALS)")
-	f.BoolVarP(&c.forceHTTP, "force-http", "f", false, "use http with --basic-auth; the password crosses the network in the clear")
+	f.BoolVar(&c.forceHTTP, "force-http", false, "use http with --basic-auth; the password crosses the network in the clear (-f before the command)")
 	f.StringVar(&c.secret, "secret", os.Getenv("CLUSTER_SECRET"), "the swarm's secret, 64 hexadecimal `DIGITS`: for a --host with /p2p that is a peer's cluster host (CLUSTER_SECRET)")
 	f.IntVarP(&c.timeout, "timeout", "t", 0, "give up after so many `SECONDS`; 0 never")
 	f.BoolVarP(&c.debug, "debug", "d", false, "log each request on standard error")
-	// add has an -s of its own, so the short form of --https is only the root's.
+	// add has an -s of its own, and health graph an -f, so these short forms are only the root's.
 	root.TraverseChildren = true
+	root.Flags().BoolVarP(&c.forceHTTP, "force-http-short", "f", false, "use http with --basic-auth")
+	root.Flags().Lookup("force-http-short").Hidden = true
 	root.Flags().BoolVarP(&c.https, "https-short", "s", false, "use https")
 	root.Flags().Lookup("https-short").Hidden = true
 	root.AddCommand(newID(c), newVersion(c), newPeers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newEvents(c), newMetrics(c), newIPFS(c), newToken(c), newCommands())
