@@ -87,8 +87,11 @@ func unknownMetric(ctx context.Context, cl *client.Client, name string) error {
 		return err
 	}
 	slices.Sort(names)
-	return &api.Error{Code: http.StatusNotFound,
-		Message: fmt.Sprintf("no peer publishes a metric %q now; the names are: %s", name, strings.Join(names, ", "))}
+	there := "the names are: " + strings.Join(names, ", ")
+	if len(names) == 0 {
+		there = "none has been heard of yet"
+	}
+	return &api.Error{Code: http.StatusNotFound, Message: fmt.Sprintf("no peer publishes a metric %q now; %s", name, there)}
 }
 
 func newAlerts(c *ctl) *cobra.Command {
