@@ -6,6 +6,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // A Batch is changes that come to be together, by Commit, or not at all. It reads its
@@ -14,7 +15,7 @@ import (
 type Batch struct {
 	s   *State
 	d   *database        // that it was begun on; nil once it is over
-	w   *pebble.Batch    // rows to write
+	w   *disk.Batch      // rows to write
 	was *pebble.Iterator // over the records before it; nil until one is looked for
 
 	head head
@@ -200,7 +201,7 @@ func firstOf(a, b error) error {
 // past the last. It is not synced: see State.Sync. Entries at indexes i < j may share
 // a batch only where (i-1)/DigestEvery = (j-1)/DigestEvery: else the digest between
 // them could not be kept. After an error the database is as it was, or cannot be
-// written any more.
+// written any more and Run ends.
 func (b *Batch) Commit(index uint64) error {
 	if b.d == nil {
 		return errOver
@@ -225,7 +226,10 @@ func (b *Batch) Commit(index uint64) error {
 		err = firstOf(err, b.w.Set(digestsKey, encodeDigests(kept), nil))
 	}
 	err = firstOf(err, b.w.Set(headKey, b.head.encode(), nil))
-	if err = firstOf(err, b.w.Commit(pebble.NoSync)); err != nil {
+	if err == nil {
+		err = b.w.Commit(pebble.NoSync)
+	}
+	if err != nil {
 		return fmt.Errorf("write state at log index %d: %w", index, err)
 	}
 	b.publish(kept)

@@ -14,12 +14,13 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // A database is an open one, shared by the State while it is live and by the reads
 // that began on it. The last to release it closes it.
 type database struct {
-	db     *pebble.DB
+	db     *disk.DB
 	dir    string
 	s      *State
 	refs   atomic.Int64
@@ -29,10 +30,10 @@ type database struct {
 
 // openDatabase opens the one in dir, which must exist unless it is to be created.
 func (s *State) openDatabase(dir string, create bool) (*database, error) {
-	o := pebbleOptions(s.o, s.log)
-	o.Cache = s.cache
+	o := pebbleOptions(s.o, s.fault, s.log)
+	o.Cache, o.FS = s.cache, s.fs
 	o.ErrorIfNotExists, o.ErrorIfExists = !create, create
-	db, err := pebble.Open(dir, o)
+	db, err := disk.Open(dir, o, s.fault)
 	if err != nil {
 		return nil, fmt.Errorf("open state database %s: %w", dir, err)
 	}
@@ -71,8 +72,8 @@ func (d *database) release() {
 	}
 }
 
-func pebbleOptions(o Options, log *slog.Logger) *pebble.Options {
-	l := &pebbleLog{log: log}
+func pebbleOptions(o Options, fault *disk.Fault, log *slog.Logger) *pebble.Options {
+	l := &pebbleLog{Fault: fault, log: log}
 	p := &pebble.Options{
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       uint64(o.MemTableBytes),
@@ -102,8 +103,10 @@ func pebbleOptions(o Options, log *slog.Logger) *pebble.Options {
 	return p
 }
 
-// pebbleLog gives Pebble's talk to the debug log, and its failures to the others.
+// pebbleLog gives Pebble's talk to the debug log, and its failures to the others. What
+// Pebble had not synced when it could not go on comes back from the Raft log.
 type pebbleLog struct {
+	*disk.Fault
 	log *slog.Logger
 
 	mu   sync.Mutex
@@ -128,15 +131,6 @@ func (l *pebbleLog) debug(format string, args []any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
 		l.log.Debug("pebble", "says", fmt.Sprintf(format, args...))
 	}
-}
-
-// Fatalf is called where Pebble cannot go on, such as after a failed write of its
-// log, and must not return: the process ends, and what it had not synced comes back
-// from the Raft log.
-func (l *pebbleLog) Fatalf(format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	l.log.Error("state database failed", "err", msg)
-	panic("state: " + msg)
 }
 
 // getRow returns a copy of the value under key, nil where there is none.

@@ -71,7 +71,7 @@ func (c credential) row() []byte {
 }
 
 // loadLedger reads the whole of it.
-func loadLedger(db *pebble.DB) (ledger, error) {
+func loadLedger(db pebble.Reader) (ledger, error) {
 	l := ledger{
 		sessions:    map[api.PeerID]session{},
 		members:     map[api.PeerID]api.Member{},

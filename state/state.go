@@ -21,7 +21,9 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // Options tune a State; the zero value of a field means its default.
@@ -50,7 +52,9 @@ type State struct {
 	dir   string
 	o     Options
 	log   *slog.Logger
+	fs    vfs.FS
 	cache *pebble.Cache
+	fault *disk.Fault
 	open  sync.WaitGroup // one for each database not closed yet
 
 	writer *Batch // the last begun; the writer's own, as is dec
@@ -72,7 +76,7 @@ type memory struct {
 
 // load reads the memory of a database. The error is Unsupported for a database of
 // another format.
-func load(db *pebble.DB) (m memory, err error) {
+func load(db pebble.Reader) (m memory, err error) {
 	value, err := getRow(db, headKey)
 	if err != nil {
 		return memory{}, err
@@ -207,17 +211,24 @@ func (s *State) Sync() error {
 		return err
 	}
 	defer d.release()
-	return d.db.LogData(nil, pebble.Sync)
+	return d.db.Sync()
 }
 
+// Run returns nil once ctx has ended, or with the error after which the database
+// cannot be written any more: the process should end, and its next start goes on.
+func (s *State) Run(ctx context.Context) error { return s.fault.Run(ctx) }
+
 // Close waits for the reads under way and closes the database. A batch that was not
-// committed is lost.
+// committed is lost. After an error of Run it leaves all that to the end of the process.
 func (s *State) Close() error {
 	s.mu.Lock()
 	d := s.live
 	s.live = nil
 	s.mu.Unlock()
 	if d == nil {
+		return nil
+	}
+	if s.fault.Err() != nil {
 		return nil
 	}
 	s.writer.end()

@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 const (
@@ -22,6 +24,10 @@ const (
 // Open opens the state in dir, which it creates. Databases that a crash left beside
 // the live one are removed.
 func Open(dir string, o Options, log *slog.Logger) (*State, error) {
+	return openOn(vfs.Default, dir, o, log)
+}
+
+func openOn(fs vfs.FS, dir string, o Options, log *slog.Logger) (*State, error) {
 	o = o.WithDefaults()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -29,13 +35,17 @@ func Open(dir string, o Options, log *slog.Logger) (*State, error) {
 	// Pebble takes its memtables out of the cache: without room for the one that is
 	// filled and the one that is written out, no block would ever stay in it.
 	cache := pebble.NewCache(o.CacheBytes + 2*o.MemTableBytes)
-	s := &State{dir: dir, o: o, log: log, cache: cache}
+	s := &State{dir: dir, o: o, log: log, fs: fs, cache: cache, fault: newFault()}
 	if err := s.start(); err != nil {
-		s.cache.Unref()
+		if s.fault.Err() == nil {
+			s.cache.Unref()
+		}
 		return nil, err
 	}
 	return s, nil
 }
+
+func newFault() *disk.Fault { return disk.NewFault("state") }
 
 func (s *State) start() error {
 	name, err := readCurrent(s.dir)
@@ -170,9 +180,10 @@ func IndexAt(dir string) (uint64, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
-	o := pebbleOptions(Options{}.WithDefaults(), slog.New(slog.DiscardHandler))
+	fault := newFault()
+	o := pebbleOptions(Options{}.WithDefaults(), fault, slog.New(slog.DiscardHandler))
 	o.ReadOnly, o.ErrorIfNotExists = true, true
-	db, err := pebble.Open(dir, o)
+	db, err := disk.Open(dir, o, fault)
 	if errors.Is(err, pebble.ErrDBDoesNotExist) {
 		return 0, nil
 	}

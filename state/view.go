@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // reading runs f over a view of the live database and gives its error as the last item.
@@ -82,7 +83,7 @@ func next(it *pebble.Iterator, reverse bool) bool {
 
 // A view is a database as it was when its first iterator was made.
 type view struct {
-	db   *pebble.DB
+	db   *disk.DB
 	all  []*pebble.Iterator // of the same moment
 	pins *pebble.Iterator   // over the records, where they are looked up
 	key  []byte             // last looked up

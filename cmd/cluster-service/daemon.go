@@ -255,6 +255,15 @@ func (p *Daemon) runGateway(ctx context.Context) error {
 	return p.gateway.Run(ctx)
 }
 
+// runNode returns once ctx ends, or the embedded node cannot be written any more.
+func (p *Daemon) runNode(ctx context.Context) error {
+	if n, ok := p.node.(*embedded.Node); ok {
+		return n.Run(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // external tells whether the IPFS node is a Kubo daemon, which its owner shares with us.
 func (p *Daemon) external() bool { return p.c.IPFSConnector.Kubo.NodeMultiaddress != "" }
 
@@ -325,7 +334,7 @@ func (p *Daemon) openDoors() (err error) {
 func (p *Daemon) Run(ctx context.Context) error {
 	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
-		{p.host.Run, p.data.Run, p.links.run, p.cons.Run},
+		{p.host.Run, p.data.Run, p.links.run, p.state.Run, p.runNode, p.cons.Run},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
 		{p.rpc.Run, p.blocks.Run, p.feed.Run},
 		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy, p.serveMetrics},

@@ -46,6 +46,9 @@ func execute(ctx context.Context, args []string, out, errw io.Writer) int {
 		fmt.Fprintln(errw, err)
 		return exitUnknown
 	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("%w; free space there or move the directory to a larger disk, then start again", err)
+	}
 	fmt.Fprintf(errw, "error %s\n", err)
 	return exitFailed
 }

@@ -91,6 +91,10 @@ func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) 
 	return n, nil
 }
 
+// Run returns nil once ctx has ended, or with the error after which blocks and pins
+// cannot be written any more: the process should end.
+func (n *Node) Run(ctx context.Context) error { return n.blocks.Run(ctx) }
+
 // Close ends the exchange of blocks, and with it what waits for blocks, and closes the
 // stores once the calls in progress have ended.
 func (n *Node) Close() error {
@@ -101,6 +105,9 @@ func (n *Node) Close() error {
 	var err error
 	if n.bitswap != nil {
 		err = n.bitswap.Close()
+	}
+	if n.blocks.Failed() {
+		return err // calls may stand in it for ever
 	}
 	n.use.wait()
 	return errors.Join(err, n.blocks.Close())

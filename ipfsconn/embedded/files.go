@@ -17,6 +17,7 @@ import (
 	format "github.com/ipfs/go-ipld-format"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/blocks"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
 )
@@ -32,7 +33,7 @@ const (
 // locked while it changes, and while a collection begins (see package gc).
 type filesTree struct {
 	sync.Mutex
-	db      *pebble.DB
+	db      *disk.DB
 	changed chan struct{} // gets a value after a change, where there is room
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // Prefixes of the keys that this package owns in the database. Those of others must
@@ -65,7 +66,7 @@ func (o Options) withDefaults() Options {
 type Store struct {
 	dir string
 	o   Options
-	db  *pebble.DB
+	db  *disk.DB
 
 	// gate keeps sweeps and leases apart: a sweep holds it while it looks at the leases
 	// and deletes, the others share it while they touch a block and look whether it is
@@ -93,7 +94,7 @@ func Open(dir string, o Options, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-func readTotal(db *pebble.DB) (uint64, error) {
+func readTotal(db *disk.DB) (uint64, error) {
 	v, err := get(db, []byte{prefixTotal})
 	if errors.Is(err, pebble.ErrNotFound) {
 		return 0, nil
@@ -107,16 +108,24 @@ func readTotal(db *pebble.DB) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// Close flushes and closes the store. Nothing may be using it.
+// Run returns nil once ctx has ended, or with the error after which the store cannot
+// be written any more: the process should end.
+func (s *Store) Run(ctx context.Context) error { return s.db.Fault().Run(ctx) }
+
+// Failed tells whether Run ends with an error.
+func (s *Store) Failed() bool { return s.db.Fault().Err() != nil }
+
+// Close flushes and closes the store. Nothing may be using it, but after an error of
+// Run, when closing is left to the end of the process.
 func (s *Store) Close() error { return s.db.Close() }
 
 // DB is the database below, for rows that must share a snapshot or a sync with the
 // blocks. Keys of other owners start with other letters than b, i and t.
-func (s *Store) DB() *pebble.DB { return s.db }
+func (s *Store) DB() *disk.DB { return s.db }
 
 // Sync makes everything written so far durable.
 func (s *Store) Sync() error {
-	if err := s.db.LogData(nil, pebble.Sync); err != nil {
+	if err := s.db.Sync(); err != nil {
 		return fmt.Errorf("sync blocks: %w", err)
 	}
 	return nil
@@ -209,7 +218,7 @@ func (s *Store) sizeAt(key []byte) (size uint64, ok bool, err error) {
 	return size, true, errors.Join(err, closer.Close())
 }
 
-func get(db *pebble.DB, key []byte) ([]byte, error) {
+func get(db *disk.DB, key []byte) ([]byte, error) {
 	v, closer, err := db.Get(key)
 	if err != nil {
 		return nil, err

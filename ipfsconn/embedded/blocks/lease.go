@@ -12,6 +12,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // A Lease keeps sweeps off the blocks that are put or touched through it, from then
@@ -189,7 +190,7 @@ func (s *Store) write(bs []blocks.Block, size uint64) error {
 }
 
 // commit writes a batch together with the total it leads to. s.mu is held.
-func (s *Store) commit(batch *pebble.Batch, total uint64) error {
+func (s *Store) commit(batch *disk.Batch, total uint64) error {
 	if err := batch.Set([]byte{prefixTotal}, binary.BigEndian.AppendUint64(nil, total), nil); err != nil {
 		return err
 	}

@@ -10,10 +10,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"golang.org/x/sys/unix"
+
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // openDB opens Pebble as blocks want it: DESIGN.md has the measurements.
-func openDB(dir string, o Options, log *slog.Logger) (*pebble.DB, error) {
+func openDB(dir string, o Options, log *slog.Logger) (*disk.DB, error) {
+	fault := disk.NewFault("block store")
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
 	po := &pebble.Options{
@@ -29,7 +32,7 @@ func openDB(dir string, o Options, log *slog.Logger) (*pebble.DB, error) {
 		WALBytesPerSync:             1 << 20,
 		MaxOpenFiles:                512,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		Logger:                      logger{log},
+		Logger:                      logger{fault, log},
 	}
 	for i := range po.Levels {
 		po.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
@@ -44,12 +47,14 @@ func openDB(dir string, o Options, log *slog.Logger) (*pebble.DB, error) {
 			TargetGarbageRatio:    0.2,
 		}
 	}
-	return pebble.Open(dir, po)
+	return disk.Open(dir, po, fault)
 }
 
-// logger hands Pebble's messages to slog. Pebble calls Fatalf where it cannot go on,
-// such as when its log cannot be written: the process ends.
-type logger struct{ log *slog.Logger }
+// logger hands Pebble's messages to slog.
+type logger struct {
+	*disk.Fault
+	log *slog.Logger
+}
 
 func (l logger) Infof(format string, args ...any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
@@ -59,10 +64,6 @@ func (l logger) Infof(format string, args ...any) {
 
 func (l logger) Errorf(format string, args ...any) {
 	l.log.Error("block store", "err", fmt.Sprintf(format, args...))
-}
-
-func (l logger) Fatalf(format string, args ...any) {
-	panic("block store: " + fmt.Sprintf(format, args...))
 }
 
 // diskFree tells how many bytes this process may still write to the disk of dir.

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // gather is how long the first of a group waits for others.
@@ -14,7 +14,7 @@ const gather = 5 * time.Millisecond
 // through thousands of pins would otherwise sync the disk for each of them, and the
 // cluster's log, which users do wait for, would stand in line behind it.
 type group struct {
-	db *pebble.DB
+	db *disk.DB
 
 	mu   sync.Mutex
 	open *round // takes in those who come now; nil: none does
@@ -44,6 +44,6 @@ func (g *group) end(r *round) {
 	g.mu.Lock()
 	g.open = nil
 	g.mu.Unlock()
-	r.err = g.db.LogData(nil, pebble.Sync)
+	r.err = g.db.Sync()
 	close(r.done)
 }

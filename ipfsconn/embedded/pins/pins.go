@@ -16,6 +16,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 // Prefixes of the keys that this package owns in the database.
@@ -52,13 +53,13 @@ type Mark struct {
 
 // Store keeps pins. It is safe for concurrent use.
 type Store struct {
-	db    *pebble.DB
+	db    *disk.DB
 	group *group
 	mu    sync.Mutex // held from reading a row to writing what follows from it, not while that is synced
 }
 
 // New returns the pins in db, whose owner closes it.
-func New(db *pebble.DB) *Store { return &Store{db: db, group: &group{db: db}} }
+func New(db *disk.DB) *Store { return &Store{db: db, group: &group{db: db}} }
 
 // Get returns the pin of c and whether there is one.
 func (s *Store) Get(c api.Cid) (Pin, bool, error) {
@@ -222,7 +223,7 @@ func (s *Store) put(p Pin, o *pebble.WriteOptions) error {
 	return nil
 }
 
-func put(b *pebble.Batch, p Pin) error {
+func put(b *disk.Batch, p Pin) error {
 	v, err := api.Encode(p)
 	if err != nil {
 		return fmt.Errorf("encode pin %s: %w", p.Cid, err)
