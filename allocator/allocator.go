@@ -10,6 +10,7 @@ package allocator
 
 import (
 	"cmp"
+	"fmt"
 	"math/bits"
 	"slices"
 
@@ -86,6 +87,7 @@ type choice struct {
 	left   []candidate // best first, but for the spread
 	near   []int       // len(SpreadBy) numbers a candidate: chosen peers with its values of the first tags
 	full   int         // peers passed over only for want of room
+	most   int64       // bytes free on the roomiest of those
 }
 
 type candidate struct {
@@ -113,6 +115,7 @@ func newChoice(r Request) *choice {
 			continue
 		}
 		if !holder && !fits(p.Free, r.Size) {
+			c.most = max(c.most, p.Free)
 			c.full++
 			continue
 		}
@@ -188,8 +191,26 @@ func (c *choice) shortage() error {
 	case len(c.chosen)+c.full >= c.r.Min:
 		kind = api.Full
 	}
-	return kind.Errorf("not enough peers to allocate CID. Needed at least: %d. Wanted at most: %d. Available candidates: %d. See logs for more info.",
-		c.r.Min, c.r.Max, len(c.left))
+	// The incumbent's words, which clients know, then ours.
+	return kind.Errorf("not enough peers to allocate CID. Needed at least: %d. Wanted at most: %d. Available candidates: %d.%s",
+		c.r.Min, c.r.Max, len(c.left), c.why(kind))
+}
+
+// why tells the reason of a shortage and what to do about it.
+func (c *choice) why(kind api.Kind) string {
+	members := max(c.r.Members, len(c.r.Peers))
+	switch kind {
+	case api.Invalid:
+		return fmt.Sprintf(" The cluster has %d: lower the replication factor or add peers.", members)
+	case api.Unavailable:
+		return fmt.Sprintf(" Of the cluster's %d the others are down, leaving, read-only, not measured yet or full: try again later, or lower the replication factor.", members)
+	}
+	size := "of a size not known yet"
+	if c.r.Size > 0 {
+		size = fmt.Sprintf("of %d bytes", c.r.Size)
+	}
+	return fmt.Sprintf(" Of %d peers asked, %d have no room for a pin %s; the roomiest of these has %d bytes free above what it keeps in reserve and has promised."+
+		" Free space, add a peer, or lower the replication factor or embedded.disk_reserve.", len(c.left)+c.full, c.full, size, c.most)
 }
 
 // fits tells whether a pin of size bytes, 0 unknown, goes into free.

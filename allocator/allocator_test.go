@@ -78,11 +78,30 @@ func TestAllocate(t *testing.T) {
 	}
 }
 
-func TestAllocate_ErrorIsTheIncumbents(t *testing.T) {
-	_, err := Allocate(Request{Min: 2, Max: 3, Peers: []Peer{peer("a", 1)}})
-	want := "not enough peers to allocate CID. Needed at least: 2. Wanted at most: 3. Available candidates: 1. See logs for more info."
-	if err == nil || err.Error() != want {
-		t.Fatalf("got %v, want %s", err, want)
+// The beginning is the incumbent's, the rest tells why and what to do.
+func TestAllocate_ErrorTellsWhy(t *testing.T) {
+	const begin = "not enough peers to allocate CID. Needed at least: 2. Wanted at most: 3. Available candidates: "
+	for _, tt := range []struct {
+		name string
+		r    Request
+		want string
+	}{
+		{"too few members", Request{Peers: []Peer{peer("a", 1)}},
+			"1. The cluster has 1: lower the replication factor or add peers."},
+		{"some are down", Request{Members: 3, Peers: []Peer{peer("a", 1)}},
+			"1. Of the cluster's 3 the others are down, leaving, read-only, not measured yet or full: try again later, or lower the replication factor."},
+		{"no room", Request{Size: 1000, Peers: []Peer{peer("a", 2000), peer("b", 700), peer("c", 600)}},
+			"1. Of 3 peers asked, 2 have no room for a pin of 1000 bytes; the roomiest of these has 700 bytes free above what it keeps in reserve and has promised. Free space, add a peer, or lower the replication factor or embedded.disk_reserve."},
+		{"no room, of no known size", Request{Peers: []Peer{peer("a", -5), peer("b", 0)}},
+			"0. Of 2 peers asked, 2 have no room for a pin of a size not known yet; the roomiest of these has 0 bytes free above what it keeps in reserve and has promised. Free space, add a peer, or lower the replication factor or embedded.disk_reserve."},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.r.Min, tt.r.Max = 2, 3
+			_, err := Allocate(tt.r)
+			if err == nil || err.Error() != begin+tt.want {
+				t.Fatalf("got %v\nwant %s", err, begin+tt.want)
+			}
+		})
 	}
 }
 
