@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -210,8 +211,8 @@ func TestStore_DiskReserve(t *testing.T) {
 		t.Fatalf("room %+v, %v", r, err)
 	}
 	l := lease(t, s, 0)
-	if err := l.Put(t.Context(), random(t, 1, 1, 10)); api.KindOf(err) != api.Full {
-		t.Fatalf("put on a full disk: %v", err)
+	if err := l.Put(t.Context(), random(t, 1, 1, 10)); api.KindOf(err) != api.Full || !strings.Contains(err.Error(), "embedded.disk_reserve") {
+		t.Fatalf("put on a full disk: %v, want a Full error that names the setting", err)
 	}
 }
 

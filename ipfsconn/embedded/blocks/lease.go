@@ -238,8 +238,8 @@ func (s *Store) fits(size, grant uint64) error {
 		return err
 	}
 	if r.Free+grant < size {
-		return api.CauseDiskFull.Wrap(api.Full.Errorf("no room for %d bytes: %d of %d used, %d set aside, %d free",
-			size, r.Used, r.Max, s.granted, r.Free))
+		return api.CauseDiskFull.Wrap(api.Full.Errorf("no room for %d bytes: %d of %d used, %d set aside, %d free besides the disk_reserve of %d; free space, or change embedded.disk_reserve or embedded.storage_max",
+			size, r.Used, r.Max, s.granted, r.Free, s.o.DiskReserve))
 	}
 	return nil
 }
