@@ -57,6 +57,8 @@ type Node struct {
 	files   filesTree
 	keys    keystore.Keystore
 
+	searches searches
+
 	use     inUse
 	closing context.Context // ends when Close begins; for dials that outlive their caller
 	cancel  context.CancelFunc

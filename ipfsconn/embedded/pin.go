@@ -7,6 +7,7 @@ import (
 	"time"
 
 	block "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
 	ipld "github.com/ipfs/go-ipld-format"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -28,9 +29,7 @@ func (n *Node) Find(ctx context.Context, p api.Pin) error {
 		return err
 	}
 	defer lease.Close()
-	s := n.session(ctx, p.Cid.Cid, origins(p)...)
-	defer s.Close()
-	_, err = n.root(ctx, p, lease, s)
+	_, err = n.root(ctx, p, lease, finder{n, origins(p)})
 	return err
 }
 
@@ -76,15 +75,20 @@ func (n *Node) Pin(ctx context.Context, p api.Pin, progress func(uint64)) error 
 
 var errStalled = errors.New("no block has arrived")
 
+// A getter gets a block from other peers.
+type getter interface {
+	GetBlock(ctx context.Context, c cid.Cid) (block.Block, error)
+}
+
 // root gets the block p.Cid onto the node, under lease, and returns its size.
-func (n *Node) root(ctx context.Context, p api.Pin, lease *blocks.Lease, s *session) (size uint64, err error) {
+func (n *Node) root(ctx context.Context, p api.Pin, lease *blocks.Lease, from getter) (size uint64, err error) {
 	if err := ipfsconn.CheckCid(p.Cid.Cid); err != nil {
 		return 0, err
 	}
 	size, here, _, err := lease.Touch(ctx, p.Cid.Cid)
 	if err == nil && !here {
 		var b block.Block
-		if b, err = n.fetch(ctx, p.Cid, lease, s); err == nil {
+		if b, err = n.fetch(ctx, p.Cid, lease, from); err == nil {
 			size = uint64(len(b.RawData()))
 		}
 	}
@@ -95,8 +99,8 @@ func (n *Node) root(ctx context.Context, p api.Pin, lease *blocks.Lease, s *sess
 }
 
 // fetch gets a block from another peer and stores it under lease.
-func (n *Node) fetch(ctx context.Context, c api.Cid, lease *blocks.Lease, s *session) (block.Block, error) {
-	b, err := s.GetBlock(ctx, c.Cid)
+func (n *Node) fetch(ctx context.Context, c api.Cid, lease *blocks.Lease, from getter) (block.Block, error) {
+	b, err := from.GetBlock(ctx, c.Cid)
 	if err != nil {
 		return nil, err
 	}
