@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -147,63 +148,104 @@ type generation struct {
 	logs   []*raft.Log
 }
 
-// readGeneration reads the file's last filling; zero for a file that has none. The error
-// tells of a record that is whole and makes no sense.
-func readGeneration(b []byte) (generation, error) {
+// readGeneration reads the file's last filling; zero for a file that has none past done,
+// up to which the database has all. The error tells of a record that is whole and makes
+// no sense, and of one that is not whole and has whole ones behind it: those were
+// stored later, so it was once.
+func readGeneration(b []byte, done uint64) (generation, error) {
 	var g generation
-	for len(b) >= journalHead {
-		n, number := int64(binary.BigEndian.Uint32(b[4:])), binary.BigEndian.Uint64(b[8:])
-		end := journalHead + n
-		if end > int64(len(b)) || crc32.Checksum(b[4:end], castagnoli) != binary.BigEndian.Uint32(b) {
-			break
+	for {
+		number, body, ok := wholeRecord(b)
+		switch {
+		case !ok && (len(b) < journalHead || bytes.Equal(b[:journalHead], make([]byte, journalHead))):
+			return g, nil // the end
+		case !ok:
+			return g, intact(b, g, done)
+		case number <= done || g.number != 0 && number != g.number:
+			return g, nil // of an earlier filling
 		}
-		if g.number == 0 {
-			g.number = number
-		}
-		if number != g.number || number == 0 {
-			break
-		}
-		logs, err := decodeRecord(b[journalHead:end])
+		g.number = number
+		logs, err := decodeRecord(body)
 		if err != nil {
 			return g, err
 		}
 		g.logs = append(g.logs, logs...)
-		b = b[end:]
+		b = b[journalHead+len(body):]
 	}
-	return g, nil
 }
 
-// settledGeneration tells up to which generation db has all of the journal.
-func settledGeneration(db *raftboltdb.BoltStore) (uint64, error) {
-	done, err := db.GetUint64([]byte(keyJournal))
-	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
-		return 0, fmt.Errorf("read how far the raft journal is settled: %w", err)
+// intact tells whether b, what follows g in its file, is one record that was never
+// stored whole: the end of a crash.
+func intact(b []byte, g generation, done uint64) error {
+	first, last := g.number, g.number
+	if first == 0 {
+		first, last = done+1, done+2
 	}
-	return done, nil
+	for ; len(b) >= journalHead; b = b[1:] {
+		if number := binary.BigEndian.Uint64(b[8:]); number < first || number > last {
+			continue // this is quicker than a checksum
+		}
+		if _, _, ok := wholeRecord(b); ok {
+			return api.Conflict.Errorf("it is damaged, and entries that this peer had confirmed are lost: it must join again under a new identity")
+		}
+	}
+	return nil
 }
 
-// replay puts into db what the journal in dir has beyond it.
+// wholeRecord reads the record at the start of b.
+func wholeRecord(b []byte) (number uint64, body []byte, ok bool) {
+	if len(b) < journalHead {
+		return 0, nil, false
+	}
+	end := journalHead + int64(binary.BigEndian.Uint32(b[4:]))
+	number = binary.BigEndian.Uint64(b[8:])
+	if number == 0 || end > int64(len(b)) || crc32.Checksum(b[4:end], castagnoli) != binary.BigEndian.Uint32(b) {
+		return 0, nil, false
+	}
+	return number, b[journalHead:end], true
+}
+
+// settledGeneration tells up to which generation db has all of the journal, and whether
+// there is one.
+func settledGeneration(db *raftboltdb.BoltStore) (done uint64, begun bool, err error) {
+	done, err = db.GetUint64([]byte(keyJournal))
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("read how far the raft journal is settled: %w", err)
+	}
+	return done, true, nil
+}
+
+// replay puts into db what the journal in dir has beyond it. The error is Conflict where
+// a part of the journal, or the database beside it, is lost.
 func replay(dir string, db *raftboltdb.BoltStore) error {
-	done, err := settledGeneration(db)
+	done, begun, err := settledGeneration(db)
 	if err != nil {
 		return err
 	}
 	var open []generation
 	for i := range 2 {
-		b, err := os.ReadFile(journalFile(dir, i))
-		if errors.Is(err, os.ErrNotExist) && done > 0 {
-			return api.Conflict.Errorf("%s is gone, and entries that this peer had confirmed with it: it must join again under a new identity", journalFile(dir, i))
-		}
+		file := journalFile(dir, i)
+		b, err := os.ReadFile(file)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		g, err := readGeneration(b)
+		if begun && len(b) < journalSize {
+			return api.Conflict.Errorf("%s is gone or cut short, and entries that this peer had confirmed with it: it must join again under a new identity", file)
+		}
+		g, err := readGeneration(b, done)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", journalFile(dir, i), err)
+			return fmt.Errorf("read %s: %w", file, err)
 		}
-		if g.number > done {
-			open = append(open, g)
+		if g.number == 0 {
+			continue
 		}
+		if !begun {
+			return api.Conflict.Errorf("%s has entries that %s does not know of: the latter is lost, and this peer's votes with it: it must join again under a new identity", file, logFile)
+		}
+		open = append(open, g)
 	}
 	slices.SortFunc(open, func(a, b generation) int { return cmp.Compare(a.number, b.number) })
 	for _, g := range open {

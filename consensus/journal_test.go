@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
 
 func openLogStore(t testing.TB, dir string, o Options) *logStore {
@@ -159,6 +161,55 @@ func TestLogStore_TornRecord(t *testing.T) {
 	}
 }
 
+// What was stored and is lost is missed: a record before others, a file, a part of one,
+// or the database that goes with them.
+func TestLogStore_MissesWhatIsLost(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(dir string, from, to int64) error{
+		"a record before another": func(dir string, from, to int64) error {
+			f, err := os.OpenFile(journalFile(dir, 1), os.O_RDWR, 0)
+			check(t, err)
+			defer f.Close()
+			_, err = f.WriteAt(bytes.Repeat([]byte{0xff}, 8), from+20)
+			return err
+		},
+		"the first record": func(dir string, from, to int64) error {
+			f, err := os.OpenFile(journalFile(dir, 1), os.O_RDWR, 0)
+			check(t, err)
+			defer f.Close()
+			_, err = f.WriteAt([]byte{0xff}, 2)
+			return err
+		},
+		"a file cut short": func(dir string, from, to int64) error { return os.Truncate(journalFile(dir, 1), to) },
+		"an empty file":    func(dir string, from, to int64) error { return os.Truncate(journalFile(dir, 1), 0) },
+		"a file":           func(dir string, from, to int64) error { return os.Remove(journalFile(dir, 1)) },
+		"the unused file":  func(dir string, from, to int64) error { return os.Remove(journalFile(dir, 0)) },
+		"the database":     func(dir string, from, to int64) error { return os.Remove(filepath.Join(dir, logFile)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openLogStore(t, dir, Options{})
+			check(t, s.StoreLogs(entries(1, 3, 1, 100)))
+			from := s.journal.at
+			check(t, s.StoreLogs(entries(4, 5, 1, 100)))
+			to := s.journal.at
+			check(t, s.StoreLogs(entries(6, 6, 1, 100)))
+			after := t.TempDir()
+			check(t, os.CopyFS(after, os.DirFS(dir)))
+			check(t, harm(after, from, to))
+			db, err := openBolt(after)
+			if err == nil {
+				last, _ := db.LastIndex()
+				check(t, db.Close())
+				t.Fatalf("it opens, up to entry %d", last)
+			}
+			if api.KindOf(err) != api.Conflict {
+				t.Errorf("%v, want a conflict", err)
+			}
+		})
+	}
+}
+
 // What an earlier filling of a file left is not read, whatever somebody had put into it.
 func TestJournal_OldBytesAreNotRead(t *testing.T) {
 	t.Parallel()
@@ -185,7 +236,7 @@ func TestJournal_OldBytesAreNotRead(t *testing.T) {
 	check(t, j.append(short))
 	b, err := os.ReadFile(journalFile(dir, 1))
 	check(t, err)
-	if g, err := readGeneration(b); err != nil || len(g.logs) != 1 {
+	if g, err := readGeneration(b, 0); err != nil || len(g.logs) != 1 {
 		t.Fatalf("%d entries are read: %v", len(g.logs), err)
 	}
 }
@@ -222,7 +273,7 @@ func TestJournal_Golden(t *testing.T) {
 	}
 	old, err := hex.DecodeString(strings.TrimSpace(string(want)))
 	check(t, err)
-	g, err := readGeneration(append(old, make([]byte, 64)...))
+	g, err := readGeneration(append(old, make([]byte, 64)...), 0)
 	check(t, err)
 	if fmt.Sprint(g.number, len(g.logs)) != "5 2" || string(g.logs[1].Extensions) != "ext" || !g.logs[1].AppendedAt.IsZero() {
 		t.Errorf("the golden journal reads as %+v", g)
@@ -233,7 +284,7 @@ func FuzzJournal(f *testing.F) {
 	f.Add(journalOf(f, 1, entries(1, 3, 1, 20))[:400])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		g, err := readGeneration(b)
+		g, err := readGeneration(b, 0)
 		if err == nil && len(g.logs) > 0 && g.number == 0 {
 			t.Error("entries of no generation")
 		}

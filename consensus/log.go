@@ -94,12 +94,17 @@ func newLogStore(dir string, db *raftboltdb.BoltStore, f *fault, o Options, snap
 		s.sizes.add(i, entrySize(&l))
 	}
 	s.settled = last
-	done, err := settledGeneration(db)
+	done, begun, err := settledGeneration(db)
 	if err != nil {
 		return nil, err
 	}
 	if s.journal, err = openJournal(dir, done+1); err != nil {
 		return nil, fmt.Errorf("open raft journal in %s: %w", dir, err)
+	}
+	if !begun { // from now on a journal that is gone is missed
+		if err := db.SetUint64([]byte(keyJournal), 0); err != nil {
+			return nil, errors.Join(fmt.Errorf("begin raft journal: %w", err), s.journal.close())
+		}
 	}
 	return s, nil
 }
