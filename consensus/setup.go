@@ -11,6 +11,7 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/state"
 )
 
 const keyTerm = "CurrentTerm" // raft's
@@ -49,6 +50,59 @@ func Recover(dir string, self api.PeerID) error {
 		return appendConfiguration(db, last+1, term+1, self)
 	})
 }
+
+// Replay applies to st, a copy of the state of the peer whose log is in dir, what the
+// log has beyond it. No process may use dir. All entries that are there count as
+// committed, also those that other peers never confirmed: what the peer acknowledged is
+// among them, and its own state may not say so yet. The error is Conflict where the peer
+// must start once, as a snapshot is ahead of its state or entries between the two
+// are gone.
+func Replay(dir string, st *state.State) error {
+	return offline(dir, func(db *raftboltdb.BoltStore, snaps *snapshots) error {
+		newest, err := snaps.newest()
+		if err != nil {
+			return err
+		}
+		first, err := db.FirstIndex()
+		if err != nil {
+			return err
+		}
+		last, err := db.LastIndex()
+		if err != nil {
+			return err
+		}
+		at := st.Applied()
+		if newest.Applied > at || first > at+1 {
+			return api.Conflict.Errorf("the state is at index %d, behind the log's start at %d or the snapshot at %d: start the peer, which restores it", at, first, newest.Applied)
+		}
+		m := &machine{st: st, listener: nobodyListens{}, snapshots: snaps, fault: newFault(), applied: func(uint64) {}}
+		ended := make(chan error, 1)
+		go func() { ended <- m.replay(db, at+1, last) }() // it never returns from a fault
+		select {
+		case err := <-ended:
+			return err
+		case <-m.fault.done:
+			return m.fault.err
+		}
+	})
+}
+
+func (m *machine) replay(db *raftboltdb.BoltStore, from, to uint64) error {
+	for i := from; i <= to; i++ {
+		var l raft.Log
+		if err := db.GetLog(i, &l); err != nil {
+			return fmt.Errorf("read raft log entry %d: %w", i, err)
+		}
+		m.Apply(&l)
+	}
+	return nil
+}
+
+type nobodyListens struct{}
+
+func (nobodyListens) Track(api.Pin)   {}
+func (nobodyListens) Untrack(api.Pin) {}
+func (nobodyListens) Reload()         {}
 
 // offline opens dir for f.
 func offline(dir string, f func(*raftboltdb.BoltStore, *snapshots) error) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -70,16 +71,35 @@ func (g *globals) export(ctx context.Context, out, notes io.Writer) error {
 		return exportRunning(ctx, c, out, notes)
 	}
 	defer release()
-	s, err := state.Open(d.state(), c.State, log)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	index, err := s.Export(ctx, out)
+	index, err := exportStopped(ctx, d, c, out, log)
 	if err == nil {
 		fmt.Fprintf(notes, "exported the pinset at log index %d\n", index)
 	}
 	return err
+}
+
+// exportStopped writes the pinset from the files of d, and returns its log index. What
+// the peer has acknowledged may be in its log only: that is applied to a copy of the state.
+func exportStopped(ctx context.Context, d directory, c config.Config, out io.Writer, log *slog.Logger) (index uint64, err error) {
+	s, err := state.Open(d.state(), c.State, log)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	dir, err := os.MkdirTemp(string(d), "export-") // here, for hard links
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	all, err := s.Copy(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer all.Close()
+	if err := consensus.Replay(d.raft(), all); err != nil {
+		return 0, err
+	}
+	return all.Export(ctx, out)
 }
 
 func exportRunning(ctx context.Context, c config.Config, out, notes io.Writer) error {
