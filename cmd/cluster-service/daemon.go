@@ -12,7 +12,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
@@ -25,8 +24,6 @@ import (
 	"github.com/pinfold-cluster/pinfold/consensus"
 	"github.com/pinfold-cluster/pinfold/events"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
-	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
-	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
 	"github.com/pinfold-cluster/pinfold/monitor"
 	"github.com/pinfold-cluster/pinfold/p2p"
 	"github.com/pinfold-cluster/pinfold/pinner"
@@ -203,70 +200,6 @@ func (p *Daemon) openHosts(d directory) (err error) {
 	return nil
 }
 
-// openNode opens the IPFS node: an external Kubo daemon where one is named, else the
-// embedded one.
-func (p *Daemon) openNode(d directory) error {
-	if p.external() {
-		node, err := kubo.New(p.c.IPFSConnector.Kubo, p.component("kubo"))
-		if err != nil {
-			return err
-		}
-		p.node = node
-		p.closes(node.Close)
-		p.log.Info("this peer serves no gateway: its node is a Kubo daemon, which has its own")
-		return nil
-	}
-	node, err := embedded.New(p.data, d.ipfs(), p.c.Embedded.Node, p.links, p.component("ipfs"))
-	if err != nil {
-		return err
-	}
-	p.node = node
-	p.closes(node.Close)
-	return p.openGateway(node)
-}
-
-// openGateway opens the door to the embedded node's content, where there is to be one.
-func (p *Daemon) openGateway(node *embedded.Node) (err error) {
-	o := p.c.Embedded.Gateway
-	if o.ListenMultiaddress == gateway.Off {
-		return nil
-	}
-	if p.gateway, err = gateway.New(o, p.c.Embedded.Node.RetrievalTimeout, node, p.component("gateway")); err != nil {
-		return err
-	}
-	p.closes(p.gateway.Close)
-	return nil
-}
-
-// gatewayURL is where the gateway is, "" without one.
-func (p *Daemon) gatewayURL() string {
-	if p.gateway == nil {
-		return ""
-	}
-	return p.gateway.URL()
-}
-
-// runGateway serves the gateway, where there is one, until ctx ends.
-func (p *Daemon) runGateway(ctx context.Context) error {
-	if p.gateway == nil {
-		<-ctx.Done()
-		return nil
-	}
-	return p.gateway.Run(ctx)
-}
-
-// runNode returns once ctx ends, or the embedded node cannot be written any more.
-func (p *Daemon) runNode(ctx context.Context) error {
-	if n, ok := p.node.(*embedded.Node); ok {
-		return n.Run(ctx)
-	}
-	<-ctx.Done()
-	return nil
-}
-
-// external tells whether the IPFS node is a Kubo daemon, which its owner shares with us.
-func (p *Daemon) external() bool { return p.c.IPFSConnector.Kubo.NodeMultiaddress != "" }
-
 // openConsensus opens the log and the parts that decide by it and follow it.
 func (p *Daemon) openConsensus(d directory) (err error) {
 	self := p.ids.cluster.ID
@@ -380,38 +313,6 @@ func (p *Daemon) awaitCurrent(ctx context.Context) {
 
 const catchUpRetry = 50 * time.Millisecond
 
-// runFloors runs all functions; once ctx ends or one of them does, it stops the floors
-// from the last to the first, each when the one above has ended. It returns the first
-// error.
-func runFloors(ctx context.Context, floors [][]func(context.Context) error) error {
-	if len(floors) == 0 {
-		<-ctx.Done()
-		return nil
-	}
-	// The lower floor runs on while the upper ones stop.
-	below, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	g, floor := errgroup.WithContext(below)
-	for _, f := range floors[0] {
-		g.Go(func() error {
-			err := f(floor)
-			if err == nil && floor.Err() == nil {
-				err = errors.New("a part of the peer ended by itself")
-			}
-			return err
-		})
-	}
-	above, stopAbove := context.WithCancel(ctx)
-	defer stopAbove()
-	defer context.AfterFunc(floor, stopAbove)()
-	err := runFloors(above, floors[1:])
-	stop()
-	if own := g.Wait(); own != nil && !errors.Is(own, context.Canceled) {
-		return own
-	}
-	return err
-}
-
 // Close releases everything, in the reverse order of opening.
 func (p *Daemon) Close() error {
 	var errs []error
@@ -465,17 +366,6 @@ func (p *Daemon) listMembers() []api.Member {
 		p.log.Error("members cannot be read", "err", err)
 	}
 	return members
-}
-
-// ipfsID identifies the node without waiting for it.
-func (p *Daemon) ipfsID() api.IPFSID {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	id, err := p.node.ID(ctx)
-	if err != nil {
-		id.Error = err.Error()
-	}
-	return id
 }
 
 // sender opens destinations of adds: this peer's own node, or another's.
