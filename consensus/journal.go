@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,7 +63,7 @@ func journalFile(dir string, i int) string { return filepath.Join(dir, fmt.Sprin
 
 // prolong writes zeros from the end of f up to size, durably.
 func prolong(f *os.File, size int64) error {
-	at, err := f.Seek(0, 2)
+	at, err := f.Seek(0, io.SeekEnd)
 	if err != nil || at >= size {
 		return err
 	}
@@ -102,7 +103,7 @@ func (j *journal) append(body []byte) error {
 	return syncData(f)
 }
 
-// turn begins the next generation. The database has the one before this already.
+// turn begins the next generation. The database has what its file held already.
 func (j *journal) turn() { j.gen, j.at = j.gen+1, 0 }
 
 // An entryRecord is a raft.Log in a record's body.

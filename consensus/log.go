@@ -209,10 +209,7 @@ func (s *logStore) write(logs []*raft.Log) (settled bool, err error) {
 // turn has the journal's present generation settled, and begins the next. The caller
 // holds writing.
 func (s *logStore) turn() {
-	s.settling.Wait()
-	g := generation{s.journal.gen, s.fresh}
-	s.journal.turn()
-	s.fresh = nil
+	g := s.next()
 	s.settling.Go(func() {
 		if err := s.settle(g); err != nil {
 			s.fault.stop(err)
@@ -222,14 +219,21 @@ func (s *logStore) turn() {
 
 // drain settles all that is in the journal. The caller holds writing.
 func (s *logStore) drain() error {
-	s.settling.Wait()
 	if len(s.fresh) == 0 {
+		s.settling.Wait()
 		return nil
 	}
+	return s.settle(s.next())
+}
+
+// next begins the journal's next generation, once the file for it is settled, and gives
+// the one that has ended. The caller holds writing.
+func (s *logStore) next() generation {
+	s.settling.Wait()
 	g := generation{s.journal.gen, s.fresh}
 	s.journal.turn()
 	s.fresh = nil
-	return s.settle(g)
+	return g
 }
 
 // settle puts the entries of g into the database.
