@@ -10,7 +10,7 @@ NODE_NPM := node-linux-$(if $(filter aarch64,$(shell uname -m)),arm64,x64)
 NODE     := $(TOOLS)/node/node_modules/$(NODE_NPM)/bin
 NODE_20  := PATH=$(NODE):$$PATH node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
 
-.PHONY: all build test vet unit sharness clients lint demo bench kubo clean
+.PHONY: all build test vet unit sharness clients lint demo bench kubo incumbent clean
 
 all: build
 
@@ -38,9 +38,9 @@ sharness: build
 	SHARNESS=$(SHARNESS) BIN=$(BIN) sharness/run
 
 # The programs of other people, against a whole cluster. Needs node 20 or later.
-clients: build kubo $(TOOLS)/npm/installed
+clients: build kubo incumbent $(TOOLS)/npm/installed
 	$(GO) vet -tags clients ./clients
-	PATH=$(NODE):$$PATH BIN=$(BIN) TOOLS=$(TOOLS) NODE_MODULES=$(TOOLS)/npm/node_modules $(GO) test -tags clients -count 1 -timeout 20m ./clients
+	PATH=$(NODE):$$PATH BIN=$(BIN) TOOLS=$(TOOLS) NODE_MODULES=$(TOOLS)/npm/node_modules $(GO) test -v -tags clients -count 1 -timeout 20m ./clients
 $(TOOLS)/npm/installed: clients/package.json clients/package-lock.json
 	@command -v npm >/dev/null || { echo "installing Debian's nodejs and npm"; apt-get update -qq && apt-get install -y -qq nodejs npm; } || true
 	@$(NODE_20) || { echo "installing node 20 from npm"; npm --prefix $(TOOLS)/node install --ignore-scripts --no-audit --no-fund $(NODE_NPM)@20.20.2; } || true
@@ -55,6 +55,12 @@ kubo: $(TOOLS)/ipfs
 $(TOOLS)/ipfs: tools/kubo/go.mod
 	@mkdir -p $(TOOLS)
 	$(GO) build -C tools/kubo -o $@ github.com/ipfs/kubo/cmd/ipfs
+
+# The command line of IPFS Cluster, pinned likewise.
+incumbent: $(TOOLS)/ipfs-cluster-ctl
+$(TOOLS)/ipfs-cluster-ctl: tools/incumbent/go.mod
+	@mkdir -p $(TOOLS)
+	$(GO) build -C tools/incumbent -o $@ github.com/ipfs-cluster/ipfs-cluster/cmd/ipfs-cluster-ctl
 
 # The linters and the import rules.
 lint: $(TOOLS)/golangci-lint-$(LINT)
