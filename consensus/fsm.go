@@ -19,6 +19,9 @@ type Listener interface {
 	Track(p api.Pin)   // p is in the pinset as told, with its Revision
 	Untrack(p api.Pin) // p, the record as it was, is not in the pinset any more
 	Reload()           // everything may be different: a snapshot took the state's place
+	// Changed sums up what an entry did, after Track and Untrack of each; the listener
+	// changes nothing in it.
+	Changed(state.Changes)
 }
 
 // A machine applies the log to the state: raft's FSM. Raft calls it from one goroutine.
@@ -79,6 +82,7 @@ type write struct {
 	index uint64 // of the last entry in it; 0 none
 	bytes int
 	tell  []func()
+	cids  []api.Cid       // whose records the entry at hand has changed
 	fresh map[string]bool // credentials in it that nobody had used before
 }
 
@@ -106,6 +110,8 @@ func (m *machine) commit(w *write) *write {
 // apply adds the entry at l.Index, which holds ops, to the write.
 func (w *write) apply(l *raft.Log, ops []api.Op) []api.Outcome {
 	out := make([]api.Outcome, len(ops))
+	before := w.batch.Digest().Pins
+	w.cids = nil
 	for i, op := range ops {
 		o, err := w.op(l.Index, op)
 		if err != nil {
@@ -113,9 +119,34 @@ func (w *write) apply(l *raft.Log, ops []api.Op) []api.Outcome {
 		}
 		out[i] = o
 	}
+	if err := w.sumUp(l.Index, before); err != nil {
+		w.m.fault.stop(fmt.Errorf("apply log entry %d: %w", l.Index, err))
+	}
 	w.index = l.Index
 	w.bytes += len(l.Data)
 	return out
+}
+
+// sumUp notes what the entry at index did to the pinset, whose digest was before.
+func (w *write) sumUp(index uint64, before [32]byte) error {
+	if len(w.cids) == 0 {
+		return nil
+	}
+	c := state.Changes{Index: index, Before: before, After: w.batch.Digest().Pins}
+	seen := make(map[api.Cid]struct{}, len(w.cids))
+	for _, id := range w.cids {
+		if _, again := seen[id]; again {
+			continue
+		}
+		seen[id] = struct{}{}
+		row, err := w.batch.Row(id)
+		if err != nil {
+			return err
+		}
+		c.Rows = append(c.Rows, row)
+	}
+	w.tell = append(w.tell, func() { w.m.listener.Changed(c) })
+	return nil
 }
 
 // op applies one change. What becomes of it follows from the state and op alone.
@@ -183,6 +214,7 @@ func (w *write) pin(index uint64, op api.Op) (api.OpStatus, error) {
 	if err := w.batch.Put(p); err != nil {
 		return 0, err
 	}
+	w.cids = append(w.cids, p.Cid)
 	w.tell = append(w.tell, func() { w.m.listener.Track(p) })
 	return api.OpApplied, nil
 }
@@ -198,6 +230,7 @@ func (w *write) unpin(op api.Op) (api.OpStatus, error) {
 	if err := w.batch.Delete(op.Cid); err != nil {
 		return 0, err
 	}
+	w.cids = append(w.cids, op.Cid)
 	w.tell = append(w.tell, func() { w.m.listener.Untrack(old) })
 	return api.OpApplied, nil
 }

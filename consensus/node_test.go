@@ -49,6 +49,7 @@ type recorder struct {
 	mu      sync.Mutex
 	events  []string
 	reloads int
+	changes []state.Changes
 }
 
 func (r *recorder) Track(p api.Pin)   { r.add(fmt.Sprintf("track %s %d", p.Name, p.Revision)) }
@@ -58,6 +59,12 @@ func (r *recorder) Reload() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reloads++
+}
+
+func (r *recorder) Changed(c state.Changes) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes = append(r.changes, c)
 }
 
 func (r *recorder) add(e string) {

@@ -100,9 +100,10 @@ func (m *machine) replay(db *raftboltdb.BoltStore, from, to uint64) error {
 
 type nobodyListens struct{}
 
-func (nobodyListens) Track(api.Pin)   {}
-func (nobodyListens) Untrack(api.Pin) {}
-func (nobodyListens) Reload()         {}
+func (nobodyListens) Track(api.Pin)         {}
+func (nobodyListens) Untrack(api.Pin)       {}
+func (nobodyListens) Reload()               {}
+func (nobodyListens) Changed(state.Changes) {}
 
 // offline opens dir for f.
 func offline(dir string, f func(*raftboltdb.BoltStore, *snapshots) error) error {

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/pinfold-cluster/pinfold/api"
@@ -81,6 +82,9 @@ func (b *Batch) value(c api.Cid, key []byte) (v []byte, err error) {
 
 var errOver = api.Unavailable.Errorf("the batch is over, or the state closed")
 
+// Digest is that of the state as this batch leaves it, at the index it began on.
+func (b *Batch) Digest() Digest { return b.head.digest() }
+
 // Get returns the pin of c as this batch leaves it, and whether there is one.
 func (b *Batch) Get(c api.Cid) (api.Pin, bool, error) {
 	key := pinKey(c)
@@ -100,6 +104,11 @@ func (b *Batch) Put(p api.Pin) error {
 	if err != nil {
 		return err
 	}
+	return b.put(p, value)
+}
+
+// put makes p, which encodes as value, the record of its CID.
+func (b *Batch) put(p api.Pin, value []byte) error {
 	key := pinKey(p.Cid)
 	old, had, err := b.Get(p.Cid)
 	if err != nil {
@@ -206,12 +215,29 @@ func (b *Batch) Commit(index uint64) error {
 	if b.d == nil {
 		return errOver
 	}
-	defer b.end()
 	before := b.s.mem.head // the one writer may read what only it changes
 	if index <= before.applied {
+		b.end()
 		return api.Conflict.Errorf("commit of log index %d: the state is at %d already", index, before.applied)
 	}
 	b.head.applied = index
+	return b.commit(func() []Digest { return passed(b.s.mem.digests, before, b.head) })
+}
+
+// CommitAt is Commit for a state that is copied from another's and not made from the
+// log: index may be any, and 0 says that it is the state of none, as while a copy is
+// under way. The digests kept are forgotten.
+func (b *Batch) CommitAt(index uint64) error {
+	if b.d == nil {
+		return errOver
+	}
+	b.head.applied = index
+	return b.commit(func() []Digest { return nil })
+}
+
+// commit writes the batch; keep gives the digests kept once all else is in it.
+func (b *Batch) commit(keep func() []Digest) error {
+	defer b.end()
 	err := b.writeSessions()
 	for p, st := range b.held {
 		key := stringKey(heldKind, string(p))
@@ -221,8 +247,8 @@ func (b *Batch) Commit(index uint64) error {
 			err = firstOf(err, b.w.Set(key, st.row(), nil))
 		}
 	}
-	kept := passed(b.s.mem.digests, before, b.head)
-	if len(kept) > 0 && index/DigestEvery != before.applied/DigestEvery {
+	kept := keep()
+	if !slices.Equal(kept, b.s.mem.digests) {
 		err = firstOf(err, b.w.Set(digestsKey, encodeDigests(kept), nil))
 	}
 	err = firstOf(err, b.w.Set(headKey, b.head.encode(), nil))
@@ -230,7 +256,7 @@ func (b *Batch) Commit(index uint64) error {
 		err = b.w.Commit(pebble.NoSync)
 	}
 	if err != nil {
-		return fmt.Errorf("write state at log index %d: %w", index, err)
+		return fmt.Errorf("write state at log index %d: %w", b.head.applied, err)
 	}
 	b.publish(kept)
 	return nil

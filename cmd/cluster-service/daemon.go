@@ -226,7 +226,7 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 	if err != nil {
 		return err
 	}
-	*told = changes{p.tracker, p.pinner, p.events}
+	told.parts = append(told.parts, p.tracker, p.pinner, p.events)
 	return nil
 }
 

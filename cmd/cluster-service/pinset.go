@@ -36,26 +36,35 @@ func (p pinset) Totals() (pins, bytes uint64) {
 }
 
 // changes tells the parts of a peer what the log does to the pinset.
-type changes []interface {
-	Track(api.Pin)
-	Untrack(api.Pin)
-	Reload()
+type changes struct {
+	parts []interface {
+		Track(api.Pin)
+		Untrack(api.Pin)
+		Reload()
+	}
+	changed func(state.Changes) // nil: nobody asks
 }
 
 func (c *changes) Track(p api.Pin) {
-	for _, l := range *c {
+	for _, l := range c.parts {
 		l.Track(p)
 	}
 }
 
 func (c *changes) Untrack(p api.Pin) {
-	for _, l := range *c {
+	for _, l := range c.parts {
 		l.Untrack(p)
 	}
 }
 
 func (c *changes) Reload() {
-	for _, l := range *c {
+	for _, l := range c.parts {
 		l.Reload()
+	}
+}
+
+func (c *changes) Changed(e state.Changes) {
+	if c.changed != nil {
+		c.changed(e)
 	}
 }
