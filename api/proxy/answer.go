@@ -97,17 +97,26 @@ func (a *answer) copy(r io.Reader, mediaType string) error {
 			h.Set("Content-Type", mediaType)
 			a.w.WriteHeader(http.StatusOK)
 		}
-		_ = rc.SetWriteDeadline(time.Now().Add(stalledClient))
-		if _, err := a.w.Write(buf[:n]); err != nil {
-			return errGone
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return errGone
+		if gone := a.writeNow(rc, buf[:n], err != io.EOF); gone != nil || err == io.EOF {
+			return gone
 		}
 	}
+}
+
+// writeNow sends bytes, and sees to it that they do not wait for more where flush is
+// set. A client that takes nothing for a while has gone.
+func (a *answer) writeNow(rc *http.ResponseController, b []byte, flush bool) error {
+	_ = rc.SetWriteDeadline(time.Now().Add(stalledClient)) // a connection without deadlines cannot stall
+	if _, err := a.w.Write(b); err != nil {
+		return errGone
+	}
+	if !flush {
+		return nil
+	}
+	if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return errGone
+	}
+	return nil
 }
 
 // errGone says that nobody takes the answer any more.

@@ -93,7 +93,8 @@ func (c *command) option(name string) (option, bool) {
 var (
 	clusterCommands = [][]*command{pinCommands, addCommands, repoCommands, blockPutCommands, dagPutCommands}
 	nativeCommands  = [][]*command{pinVerifyCommands, nativeRepoCommands, catCommands, lsCommands, refsCommands, resolveCommands,
-		blockCommands, dagCommands, filesCommands, keyCommands, nameCommands, idCommands, swarmCommands, statsCommands, miscCommands}
+		blockCommands, dagCommands, filesCommands, keyCommands, nameCommands, idCommands, swarmCommands, statsCommands, miscCommands,
+		keyFileCommands, nameRecordCommands, routingCommands, logCommands, cidCommands, multibaseCommands, disabledCommands}
 )
 
 // limit is for how long c may run where the request sets no bound; 0 is for ever.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -134,7 +135,34 @@ func (d dropped) Commit(context.Context, api.Cid) error { return d.Abort() }
 func (c *cluster) parts() proxy.Parts {
 	return proxy.Parts{Version: "test", Self: "self", Pins: c, Pinset: c, Tracker: c, GC: c, Room: c, Resolver: c.node,
 		Adder: adder.New("self", c, c, adder.Options{}, quiet), Hasher: adder.New("self", c, dry{c}, adder.Options{}, quiet),
+		Holders: nobody{}, Logs: &journal{levels: map[string]slog.Level{"": slog.LevelInfo, "one": slog.LevelInfo}},
 		PinOptions: rest.PinOptions, Traffic: metrics.NewBandwidthCounter()}
+}
+
+// journal stands for a peer's log: every record is one line.
+type journal struct {
+	mu     sync.Mutex
+	levels map[string]slog.Level
+}
+
+func (j *journal) Levels() map[string]slog.Level {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.levels)
+}
+
+func (j *journal) SetLevel(component string, l slog.Level) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for name := range j.levels {
+		if component == "" || name == component {
+			j.levels[name] = l
+		}
+	}
+}
+
+func (j *journal) Tail(_ context.Context, l slog.Level, f func([]byte) error) error {
+	return f([]byte(`{"level":"` + l.String() + "\"}\n"))
 }
 
 type nobody struct{}

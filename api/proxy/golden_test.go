@@ -23,7 +23,7 @@ type step struct {
 	ask    string   // command and query
 	files  []string // see upload
 	mask   string   // fields, comma-separated, that may differ
-	sorted bool     // lines come in any order
+	sorted bool     // lines, or what is in an array, come in any order
 	// text is set where the answers may differ in an error's words.
 	text bool
 }
@@ -33,6 +33,16 @@ const (
 	dir   = "QmPwsGj9x8K7K3mHDpM21gmvBhrzpwd4C169DcPWqPvrcw" // d: one, sub/two
 	none  = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 	cbor  = "bafyreihltcnuuyqp2jm24aqydpnlj7b6w3ogwrplomrjtg5rifv44mmjey" // {"a":1}
+)
+
+// A key of a test, the name that it signs, and its signature of "hello\n".
+const (
+	pemKey = `-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIC+DIs8xR/C2bR+yaTbdWVBO9yLBXaXVUVGcwmd7R5pl
+-----END PRIVATE KEY-----
+`
+	pemName   = "k51qzi5uqu5diu156dpv9paaysycamnyz1uzdumtojlco0g0d84bqfgi29edey"
+	signature = "uhYaeCrSz4DkmCJ3c9xhFI0vwKO6qxQZ2tzZyfzDedf2ob-nW4du0lroNQ53Y3so9PMiUTWtlOsr71IJDaPTHDw"
 )
 
 var tree = []string{"d/", "", "d/one", "one\n", "d/sub/", "", "d/sub/two", "two\n"}
@@ -281,6 +291,101 @@ var golden = []step{
 	{ask: "bootstrap/list"},
 	{ask: "id?peerid-base=nothing", text: true},
 
+	// CIDs and bases
+	{ask: "cid/bases", sorted: true},
+	{ask: "cid/codecs", sorted: true},
+	{ask: "cid/hashes", sorted: true},
+	{ask: "multibase/list", sorted: true},
+	{ask: "cid/base32?arg=" + hello + "&arg=" + cbor + "&arg=x"},
+	{ask: "cid/base32", files: []string{"args", hello + "\n" + none + "\n"}},
+	{ask: "cid/base32"},
+	{ask: "cid/format?arg=" + hello},
+	{ask: "cid/format?f=%25b-%25v-%25c-%25h-%25L-%25D-%25M-%25P&arg=" + hello + "&arg=" + none},
+	{ask: "cid/format?b=base36&arg=" + hello},
+	{ask: "cid/format?v=0&arg=" + cbor},
+	{ask: "cid/format?v=0&mc=raw&arg=" + hello},
+	{ask: "cid/format?v=2&arg=" + hello},
+	{ask: "cid/format?mc=nothing&arg=" + hello},
+	{ask: "cid/format?f=x&arg=" + hello},
+	{ask: "cid/format?f=%25z&arg=" + hello},
+	{ask: "cid/inspect?arg=" + hello},
+	{ask: "cid/inspect?arg=" + cbor},
+	{ask: "cid/inspect?arg=12D3KooWEqnTdgqHnkkwarSrJjeMP2ZJiADWLYADaNvUb6SQNyPF"},
+	{ask: "cid/inspect?arg=x"},
+	{ask: "multibase/encode", files: []string{"f", "hello\n"}},
+	{ask: "multibase/encode?b=base16", files: []string{"f", "hello\n"}},
+	{ask: "multibase/encode?b=nothing", files: []string{"f", "hello\n"}},
+	{ask: "multibase/decode", files: []string{"f", "uaGVsbG8"}},
+	{ask: "multibase/decode", files: []string{"f", "?"}},
+	{ask: "multibase/transcode?b=base16", files: []string{"f", "uaGVsbG8"}},
+	{ask: "multibase/encode"},
+
+	// keys and names in files
+	{ask: "key/ls", mask: "Id"},
+	{ask: "key/import?arg=imported&format=pem-pkcs8-cleartext", files: []string{"k", pemKey}},
+	{ask: "key/import?arg=imported&format=pem-pkcs8-cleartext", files: []string{"k", pemKey}},
+	{ask: "key/import?arg=other", files: []string{"k", pemKey}},
+	{ask: "key/import?arg=other", files: []string{"k", "nonsense"}, text: true},
+	{ask: "key/import?arg=other&format=pem-pkcs8-cleartext", files: []string{"k", "nonsense"}},
+	{ask: "key/import?arg=other&format=nothing", files: []string{"k", pemKey}},
+	{ask: "key/import?arg=self", files: []string{"k", pemKey}},
+	{ask: "key/import?arg=other"},
+	{ask: "key/sign?key=imported", files: []string{"d", "hello\n"}},
+	{ask: "key/sign?key=none", files: []string{"d", "hello\n"}, text: true},
+	{ask: "key/verify?key=imported&signature=" + signature, files: []string{"d", "hello\n"}},
+	{ask: "key/verify?key=" + pemName + "&signature=" + signature, files: []string{"d", "hello\n"}},
+	{ask: "key/verify?key=imported&signature=" + signature, files: []string{"d", "other\n"}},
+	{ask: "key/verify?key=imported&signature=", files: []string{"d", "hello\n"}},
+	{ask: "key/verify?key=none&signature=" + signature, files: []string{"d", "hello\n"}},
+	{ask: "key/export?arg=imported"},
+	{ask: "name/inspect", files: []string{"r", "nonsense"}, text: true},
+	{ask: "name/get?arg=" + pemName, text: true}, // this Kubo is off line
+	{ask: "name/get?arg=x", text: true},
+	{ask: "name/put?arg=" + pemName + "&allow-offline=true", files: []string{"r", "nonsense"}, text: true},
+	{ask: "name/put?arg=" + pemName + "&allow-offline=true", files: []string{"r", ""}},
+	{ask: "name/put?arg=" + pemName + "&allow-offline=true&allow-delegated=true", files: []string{"r", "x"}},
+	{ask: "name/pubsub/state"},
+	{ask: "name/pubsub/subs"},
+	{ask: "name/pubsub/cancel?arg=x"},
+
+	// what the cluster or nobody does
+	{ask: "routing/findprovs?num-providers=0&arg=" + hello, text: true},
+	{ask: "routing/findprovs?arg=x", text: true},
+	{ask: "routing/findprovs"},
+	{ask: "routing/get?arg=x", text: true},
+	{ask: "routing/get?arg=/ipns/x", text: true},
+	{ask: "log/level"},
+	{ask: "log/level?arg=all&arg=loud"},
+	{ask: "log/level?arg=nobody"},
+	{ask: "log/level?arg=all&arg=error"},
+	{ask: "log/tail?log-level=loud"},
+	{ask: "object/stat?arg=" + hello},
+	{ask: "object/new"},
+	{ask: "object/diff"},
+	{ask: "object"},
+	{ask: "dht/findprovs?arg=" + hello},
+	{ask: "dht/query"},
+	{ask: "filestore/ls"},
+	{ask: "filestore/verify?arg=" + hello},
+	{ask: "pubsub/ls"},
+	{ask: "pubsub/sub?arg=ueA"},
+	{ask: "pubsub/sub"},
+	{ask: "p2p/ls"},
+	{ask: "p2p/listen?arg=/x/a&arg=/ip4/127.0.0.1/tcp/1"},
+	{ask: "pin/remote/ls"},
+	{ask: "pin/remote/ls?service=none"},
+	{ask: "pin/remote/add?service=none&arg=" + hello},
+	{ask: "pin/remote/rm?service=none"},
+	{ask: "pin/remote/service/add"},
+	{ask: "swarm/peering/add"},
+	{ask: "provide/clear"},
+	{ask: "provide/once"},
+	{ask: "diag/healthy"},
+	{ask: "config/replace"},
+	{ask: "bitswap/ledger?arg=x", text: true},
+	{ask: "update/check"},
+	{ask: "mount/x", text: true},
+
 	// what is not a command
 	{ask: "nothing"},
 	{ask: "object/nothing"},
@@ -344,8 +449,14 @@ func normal(body string, s step) string {
 		for field := range strings.SplitSeq(s.mask, ",") {
 			mask(v, field)
 		}
-		line, _ := json.Marshal(v) // it was JSON
-		lines = append(lines, string(line)+"\n")
+		all, ok := v.([]any)
+		if !ok || !s.sorted {
+			all = []any{v}
+		}
+		for _, v := range all {
+			line, _ := json.Marshal(v) // it was JSON
+			lines = append(lines, string(line)+"\n")
+		}
 	}
 	if s.sorted {
 		slices.Sort(lines)

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -14,8 +16,7 @@ var miscCommands = []*command{
 		opt(boolean, "bool"), opt(boolean, "json"), opt(boolean, "expand-auto"),
 	}},
 	{path: "config/show", run: (*call).configShow, options: []option{opt(boolean, "expand-auto")}},
-	{path: "log"},
-	{path: "log/ls", run: (*call).logLs},
+	{path: "version/deps", run: (*call).versionDeps},
 	{path: "pin/remote"},
 	{path: "pin/remote/service"},
 	{path: "pin/remote/service/ls", run: (*call).remoteServices, options: []option{opt(boolean, "stat")}},
@@ -81,7 +82,7 @@ func (c *call) configShow() error { return c.once(c.settings()) }
 // config reads one of the settings. They are changed in the peer's own file.
 func (c *call) config() error {
 	if len(c.args) > 1 {
-		return api.Unsupported.Errorf("settings are not changed here: see the peer's service.json")
+		return errNoSettings
 	}
 	var v any = c.settings()
 	for key := range strings.SplitSeq(c.args[0], ".") {
@@ -97,9 +98,31 @@ func (c *call) config() error {
 	}{c.args[0], v})
 }
 
-func (c *call) logLs() error { return c.once(stringList{[]string{}}) }
-
 // remoteServices are none: the cluster is where pins are.
 func (c *call) remoteServices() error {
 	return c.once(struct{ RemoteServices []string }{[]string{}})
+}
+
+// versionDeps lists the modules that this program is made of.
+func (c *call) versionDeps() error {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("no embedded dependency information")
+	}
+	for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {
+		if err := c.emit(moduleOf(m)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type module struct{ Path, Version, ReplacedBy, Sum string }
+
+func moduleOf(m *debug.Module) module {
+	out := module{Path: m.Path, Version: m.Version, Sum: m.Sum}
+	if m.Replace != nil {
+		out.ReplacedBy = m.Replace.Path + "@" + m.Replace.Version
+	}
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 
+	"github.com/ipfs/boxo/bitswap/server"
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/mfs"
 	blocks "github.com/ipfs/go-block-format"
@@ -42,6 +43,8 @@ type Node interface {
 	// Conflict where something needs it.
 	Delete(ctx context.Context, c cid.Cid) error
 	Exchanged() (api.Exchanged, error)
+	// Ledger tells what was exchanged with one peer; it fails off line.
+	Ledger(id peer.ID) (*server.Receipt, error)
 
 	Host() host.Host // nil off line
 

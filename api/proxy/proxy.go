@@ -21,6 +21,7 @@ import (
 
 	"github.com/ipfs/boxo/files"
 	"github.com/libp2p/go-libp2p/core/metrics"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -65,6 +66,22 @@ type Room interface {
 	RepoStats(ctx context.Context) ([]api.RepoStat, error)
 }
 
+// Holders tells which nodes hold a pin, this one left out.
+type Holders interface {
+	Holders(ctx context.Context, c api.Cid) []peer.AddrInfo
+}
+
+// Logs are what the peer writes down of itself.
+type Logs interface {
+	// Levels gives the level of each component; that of all others is under "".
+	Levels() map[string]slog.Level
+	// SetLevel sets the level of one component, or of all where it is "".
+	SetLevel(component string, l slog.Level)
+	// Tail calls f with what is logged at l or above from now on, as lines of JSON, until
+	// ctx ends or f fails. A line that f is too slow for is left out.
+	Tail(ctx context.Context, l slog.Level, f func([]byte) error) error
+}
+
 // Parts are what the proxy is a door to.
 type Parts struct {
 	Version  string // of this program
@@ -82,6 +99,8 @@ type Parts struct {
 	PinOptions func(url.Values) (api.PinOptions, error)
 	// GatewayAddress is where the HTTP gateway is, as a multiaddress; "" without one.
 	GatewayAddress string
+	Holders        Holders
+	Logs           Logs
 	Node           Node   // the embedded node; nil with a Kubo daemon behind
 	Kubo           string // the daemon's address, as a multiaddress, where Node is nil
 }

@@ -15,6 +15,7 @@ var refsCommands = []*command{
 		opt(integer, "max-depth").or(int64(-1)),
 	}},
 	{path: "refs/local", run: (*call).refsLocal, endless: true},
+	{path: "repo/ls", run: (*call).refsLocal, endless: true},
 }
 
 type refLine struct{ Ref, Err string }

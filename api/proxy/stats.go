@@ -17,6 +17,7 @@ var statsCommands = []*command{
 	{path: "stats/bitswap", run: (*call).statsBitswap, options: bitswapOptions},
 	{path: "bitswap"},
 	{path: "bitswap/stat", run: (*call).statsBitswap, options: bitswapOptions},
+	{path: "bitswap/ledger", run: (*call).ledger, args: []argument{{name: "peer"}}},
 	{path: "bitswap/wantlist", run: (*call).wantlist, options: []option{opt(text, "peer", "p")}},
 }
 
@@ -99,6 +100,19 @@ func (c *call) wantlist() error {
 		return err
 	}
 	return c.once(struct{ Keys []*link }{links(x.Wantlist)})
+}
+
+// ledger tells what was traded with one peer.
+func (c *call) ledger() error {
+	id, err := peer.Decode(c.args[0])
+	if err != nil {
+		return api.Invalid.Errorf("%w", err)
+	}
+	r, err := c.Node.Ledger(id)
+	if err != nil {
+		return err
+	}
+	return c.once(r)
 }
 
 func links(cids []api.Cid) []*link {

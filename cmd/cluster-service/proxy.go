@@ -26,7 +26,7 @@ func (p *Daemon) openProxy() error {
 	parts := proxy.Parts{Version: version, Self: p.ids.cluster.ID, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Adder: p.adder,
 		Hasher: adder.New(p.ids.cluster.ID, nowhere{p.ids.cluster.ID}, nowhere{}, adder.Options{}, p.log), Resolver: p.node, GC: collector{p},
 		Room: room{p}, Traffic: p.data.Traffic, PinOptions: rest.PinOptions, Kubo: cmp.Or(o.NodeMultiaddress, p.c.IPFSConnector.Kubo.NodeMultiaddress),
-		GatewayAddress: p.c.Embedded.Gateway.ListenMultiaddress}
+		GatewayAddress: p.c.Embedded.Gateway.ListenMultiaddress, Holders: p.links, Logs: logsOf(p.log)}
 	if node, ok := p.node.(*embedded.Node); ok {
 		parts.Node = node
 		p.keeper = proxy.NewKeeper(p.ids.cluster.ID, node, pinset{p.state}, p.pinner, p.component("files"))

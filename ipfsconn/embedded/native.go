@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/ipfs/boxo/bitswap/server"
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
@@ -134,4 +136,12 @@ func (n *Node) Exchanged() (api.Exchanged, error) {
 		x.Peers = append(x.Peers, id)
 	}
 	return x, nil
+}
+
+// Ledger tells what bitswap has traded with one peer.
+func (n *Node) Ledger(id peer.ID) (*server.Receipt, error) {
+	if n.bitswap == nil {
+		return nil, api.Unsupported.Errorf("the node is off line")
+	}
+	return n.bitswap.LedgerForPeer(id), nil
 }
