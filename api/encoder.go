@@ -58,6 +58,10 @@ func (e *Encoder) AppendPin(b []byte, p *Pin) ([]byte, error) {
 	out = appendCid(out, p.PinUpdate)
 	out = append(out, `,"origins":`...)
 	out = e.appendAddrs(out, p.Origins)
+	if len(p.Followers) > 0 {
+		out = append(out, `,"followers":`...)
+		out = e.appendPeers(out, p.Followers)
+	}
 	out = append(out, `,"cid":`...)
 	out = appendCid(out, p.Cid)
 	out = append(out, `,"type":"`...)

@@ -220,6 +220,9 @@ func randomPin(t testing.TB, r *rand.Rand, text string) Pin {
 	case 1:
 		p.Origins = addrs(t, "/ip4/1.2.3.4/tcp/4001/p2p/"+p0, "/dns4/a.example/tcp/1/p2p/"+p1)
 	}
+	if r.IntN(3) == 0 {
+		p.Followers = []PeerID{peerID(t, p1), peerID(t, i0)}
+	}
 	return p
 }
 

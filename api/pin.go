@@ -72,6 +72,9 @@ type PinOptions struct {
 	Metadata  map[string]string `json:"metadata" cbor:"8,keyasint,omitempty"`
 	PinUpdate Cid               `json:"pin_update" cbor:"9,keyasint,omitempty"`
 	Origins   []Multiaddr       `json:"origins" cbor:"10,keyasint,omitempty"`
+	// Followers are followers of the cluster that are to hold copies too, beyond those that
+	// the factors ask for; sorted.
+	Followers []PeerID `json:"followers,omitempty" cbor:"20,keyasint,omitempty"`
 }
 
 // A Pin is one record of the pinset: what is kept, how, and by whom.

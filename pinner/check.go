@@ -2,6 +2,7 @@ package pinner
 
 import (
 	"math"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -68,6 +69,12 @@ func checkPin(p api.Pin, now time.Time) error {
 	}
 	if p.Size > math.MaxInt64 {
 		return api.Invalid.Errorf("size %d is too large", p.Size)
+	}
+	if slices.Contains(p.Followers, "") {
+		return api.Invalid.Errorf("a follower allocation is empty")
+	}
+	if len(p.Followers) > maxCopies {
+		return api.Invalid.Errorf("%d follower allocations are too many; at most %d are allowed", len(p.Followers), maxCopies)
 	}
 	for _, r := range p.Requests {
 		if err := checkTexts(r.Name, r.Metadata, r.Origins); err != nil {

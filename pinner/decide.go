@@ -99,6 +99,9 @@ func (p *Pinner) updated(ctx context.Context, r api.Pin, now time.Time) (req, fr
 	if r.Origins == nil {
 		r.Origins = from.Origins
 	}
+	if r.Followers == nil {
+		r.Followers = from.Followers
+	}
 	if r.Mode == api.PinRecursive {
 		r.Mode = from.Mode
 	}

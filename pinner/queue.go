@@ -239,7 +239,7 @@ func has(m map[uint64]struct{}, k uint64) bool { _, ok := m[k]; return ok }
 // approximateSize is close to the bytes of p's record.
 func approximateSize(p api.Pin) int {
 	n := 128 + len(p.Name) + p.Cid.ByteLen() + p.Reference.ByteLen() + p.PinUpdate.ByteLen() +
-		44*(len(p.Allocations)+len(p.Leaving)+len(p.UserAllocations))
+		44*(len(p.Allocations)+len(p.Leaving)+len(p.UserAllocations)+len(p.Followers))
 	for _, o := range p.Origins {
 		n += len(o.Bytes()) + 8
 	}

@@ -51,7 +51,7 @@ func (p *Pinner) addRequest(r, old api.Pin, drop *string, now time.Time) (api.Pi
 	}
 	if old.Cid.Defined() {
 		r.ReplicationFactorMin, r.ReplicationFactorMax = old.ReplicationFactorMin, old.ReplicationFactorMax
-		r.ShardSize, r.PinUpdate, r.Size = old.ShardSize, old.PinUpdate, old.Size
+		r.ShardSize, r.PinUpdate, r.Size, r.Followers = old.ShardSize, old.PinUpdate, old.Size, old.Followers
 	}
 	r.Mode, r.ExpireAt = api.PinRecursive, time.Time{}
 	r.Requests = append(kept, request)

@@ -38,6 +38,7 @@ func TestFormat_IsTheGoldenOne(t *testing.T) {
 	s := openState(t, t.TempDir())
 	p := testPin(3)
 	p.Leaving = []api.PeerID{testPeer(3)}
+	p.Followers = []api.PeerID{testPeer(5)}
 	p.ExpireAt = epoch.Add(time.Hour)
 	p.Name = "a\x00b"
 	p.Origins = []api.Multiaddr{multiaddr.StringCast("/ip4/1.2.3.4/tcp/4001")}
@@ -245,6 +246,7 @@ func FuzzRecord(f *testing.F) {
 	var d decoder
 	full := testPin(1)
 	full.Leaving = []api.PeerID{testPeer(3)}
+	full.Followers = []api.PeerID{testPeer(5), testPeer(6)}
 	full.ExpireAt = epoch
 	full.Origins = []api.Multiaddr{multiaddr.StringCast("/dns4/a.example/tcp/1")}
 	full.PinUpdate, full.Reference, full.ShardSize = testCid(3), testCid(4), 1<<40

@@ -33,7 +33,7 @@ func (d *decoder) encode(p api.Pin) (stored api.Pin, value []byte, err error) {
 		return api.Pin{}, nil, api.TooLarge.Errorf("a CID of %d bytes: at most %d are allowed", n, maxCidSize)
 	}
 	p.UserAllocations, p.Mode = nil, 0
-	p.Allocations, p.Leaving = sortedSet(p.Allocations), sortedSet(p.Leaving)
+	p.Allocations, p.Leaving, p.Followers = sortedSet(p.Allocations), sortedSet(p.Leaving), sortedSet(p.Followers)
 	p.ExpireAt, p.Timestamp = wholeSeconds(p.ExpireAt), wholeSeconds(p.Timestamp)
 	if !p.Expires() {
 		p.ExpireAt = time.Time{}
@@ -110,6 +110,9 @@ func normal(p api.Pin) api.Pin {
 	if len(p.Leaving) == 0 {
 		p.Leaving = nil
 	}
+	if len(p.Followers) == 0 {
+		p.Followers = nil
+	}
 	if p.Expires() {
 		p.ExpireAt = p.ExpireAt.UTC()
 	} else {
@@ -140,6 +143,7 @@ const (
 	fieldTimestamp   = 16
 	fieldLeaving     = 17
 	fieldSize        = 18
+	fieldFollowers   = 20
 )
 
 // pin reads the CBOR of a Pin whose fields are in order and of the types we write.
@@ -189,6 +193,8 @@ func (d *decoder) pin(b []byte) (p api.Pin, ok bool) {
 			p.Leaving = d.peerIDs(&r)
 		case fieldSize:
 			p.Size = r.head(cborUint)
+		case fieldFollowers:
+			p.Followers = d.peerIDs(&r)
 		default:
 			return p, false
 		}

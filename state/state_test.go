@@ -55,6 +55,7 @@ func TestState_GivesBackWhatWasPut(t *testing.T) {
 func TestD01_RecordsInheritNothing(t *testing.T) {
 	s := openState(t, t.TempDir())
 	full := testPin(1)
+	full.Followers = []api.PeerID{testPeer(5)}
 	full.ExpireAt = epoch
 	full.Origins = []api.Multiaddr{multiaddr.StringCast("/dns4/a.example/tcp/1")}
 	full.PinUpdate = testCid(9)

@@ -134,6 +134,7 @@ func optionsQuery(o api.PinOptions) url.Values {
 	set("mode", o.Mode.String(), o.Mode != api.PinRecursive)
 	set("shard-size", strconv.FormatUint(o.ShardSize, 10), o.ShardSize != 0)
 	set("user-allocations", join(o.UserAllocations, api.PeerID.String), len(o.UserAllocations) > 0)
+	set("follower-allocations", join(o.Followers, api.PeerID.String), len(o.Followers) > 0)
 	set("expire-at", o.ExpireAt.Format(time.RFC3339Nano), !o.ExpireAt.IsZero())
 	set("pin-update", o.PinUpdate.String(), o.PinUpdate.Defined())
 	set("origins", join(o.Origins, api.Multiaddr.String), len(o.Origins) > 0)

@@ -149,7 +149,7 @@ func (c *call) pinOptions(q url.Values) (api.PinOptions, error) {
 	own := url.Values{}
 	for key, values := range q {
 		switch key {
-		case "name", "replication", "replication-min", "replication-max", "user-allocations", "expire-at", "expire-in", "origins":
+		case "name", "replication", "replication-min", "replication-max", "user-allocations", "follower-allocations", "expire-at", "expire-in", "origins":
 			own[key] = values
 		default:
 			if strings.HasPrefix(key, "meta-") {

@@ -70,6 +70,7 @@ func TestD05_BadInputIsRefusedBeforeAnythingHappens(t *testing.T) {
 		"mode":                      {"POST", pin + "?mode=shallow", 400},
 		"shard size":                {"POST", pin + "?shard-size=-1", 400},
 		"user allocations":          {"POST", pin + "?user-allocations=" + p0 + ",somebody", 400},
+		"follower allocations":      {"POST", pin + "?follower-allocations=" + p0 + ",somebody", 400},
 		"expire-at":                 {"POST", pin + "?expire-at=tomorrow", 400},
 		"expire-at in the past":     {"POST", pin + "?expire-at=2020-01-01T00:00:00Z", 400},
 		"expire-at too far":         {"POST", pin + "?expire-at=9999-12-31T23:59:59-10:00", 400},
@@ -164,11 +165,12 @@ func TestHandler_BodiesTooLarge(t *testing.T) {
 func TestPinOptions_TooMuchForARecord(t *testing.T) {
 	now := time.Now()
 	for name, q := range map[string]url.Values{
-		"name":     {"name": {strings.Repeat("x", 17<<10)}},
-		"metadata": {"meta-a": {strings.Repeat("x", 9<<10)}, "meta-b": {strings.Repeat("x", 9<<10)}},
-		"key":      {"meta-" + strings.Repeat("x", 17<<10): {""}},
-		"peers":    {"user-allocations": {strings.Repeat(p0+",", 400)}},
-		"origins":  {"origins": {strings.Repeat("/ip4/1.2.3.4/tcp/1/p2p/"+p0+",", 400)}},
+		"name":      {"name": {strings.Repeat("x", 17<<10)}},
+		"metadata":  {"meta-a": {strings.Repeat("x", 9<<10)}, "meta-b": {strings.Repeat("x", 9<<10)}},
+		"key":       {"meta-" + strings.Repeat("x", 17<<10): {""}},
+		"peers":     {"user-allocations": {strings.Repeat(p0+",", 400)}},
+		"followers": {"follower-allocations": {strings.Repeat(p0+",", 400)}},
+		"origins":   {"origins": {strings.Repeat("/ip4/1.2.3.4/tcp/1/p2p/"+p0+",", 400)}},
 	} {
 		if _, err := pinOptions(q, now); api.KindOf(err) != api.TooLarge {
 			t.Errorf("%s: got %v, want a TooLarge error", name, err)
@@ -219,7 +221,7 @@ func FuzzPinOptions(f *testing.F) {
 		if err := api.Decode(record, &back); err != nil {
 			t.Fatalf("what was let in cannot be read back: %v", err)
 		}
-		if back.Name != o.Name || len(back.Metadata) != len(o.Metadata) || len(back.Origins) != len(o.Origins) {
+		if back.Name != o.Name || len(back.Metadata) != len(o.Metadata) || len(back.Origins) != len(o.Origins) || len(back.Followers) != len(o.Followers) {
 			t.Fatalf("got back %+v, want %+v", back.PinOptions, o)
 		}
 		if _, err := new(api.Encoder).AppendPin(nil, &pin); err != nil {

@@ -152,6 +152,14 @@ func pinOptions(q url.Values, now time.Time) (api.PinOptions, error) {
 		}
 		o.UserAllocations = append(o.UserAllocations, id)
 	}
+	for _, s := range p.list("follower-allocations") {
+		id, err := api.ParsePeerID(s)
+		if err != nil {
+			p.fail("parameter follower-allocations invalid: %w", err)
+			break
+		}
+		o.Followers = append(o.Followers, id)
+	}
 	o.ExpireAt = p.expiry(now)
 	for key := range q {
 		if name, ok := strings.CutPrefix(key, "meta-"); ok && name != "" {
@@ -232,7 +240,7 @@ func checkOptions(o api.PinOptions, now time.Time) error {
 			return api.Invalid.Errorf("parameter expire-at invalid: it is after the year %d", maxExpiry)
 		}
 	}
-	size := recordRoom + len(o.Name) + peerBytes*len(o.UserAllocations)
+	size := recordRoom + len(o.Name) + peerBytes*(len(o.UserAllocations)+len(o.Followers))
 	if !utf8.ValidString(o.Name) {
 		return api.Invalid.Errorf("the name is not UTF-8")
 	}
@@ -245,8 +253,8 @@ func checkOptions(o api.PinOptions, now time.Time) error {
 		}
 		size += len(k) + len(v) + 8
 	}
-	if slices.Contains(o.UserAllocations, "") {
-		return api.Invalid.Errorf("a user allocation is empty")
+	if slices.Contains(o.UserAllocations, "") || slices.Contains(o.Followers, "") {
+		return api.Invalid.Errorf("a user or follower allocation is empty")
 	}
 	for _, m := range o.Origins {
 		if _, err := m.ValueForProtocol(multiaddr.P_P2P); err != nil {

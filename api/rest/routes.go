@@ -62,6 +62,7 @@ var (
 		{"replication-max", integer, "the most copies; -1 is one on every peer, 0 the cluster's default"},
 		{"shard-size", integer, "kept with the pin, without effect"},
 		{"user-allocations", list, "peers to be preferred as holders"},
+		{"follower-allocations", list, "followers of the cluster that are to hold copies too, which do not count towards replication"},
 		{"expire-at", text, "when the pin goes, an RFC 3339 time"},
 		{"expire-in", text, "after how long the pin goes, a Go duration of at least a second; without effect beside expire-at"},
 		{"meta-", prefixed, "metadata, a parameter a key"},

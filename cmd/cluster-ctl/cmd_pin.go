@@ -22,7 +22,7 @@ type optionFlags struct {
 	name, mode              string
 	expireIn                time.Duration
 	metadata                []string
-	allocations             []string
+	allocations, followers  []string
 }
 
 func (o *optionFlags) register(cmd *cobra.Command) {
@@ -44,6 +44,7 @@ func (o *optionFlags) registerRest(cmd *cobra.Command) {
 	f.StringArrayVar(&o.metadata, "metadata", nil, "`KEY=VALUE` to keep with the pin; may be given several times")
 	f.StringSliceVar(&o.allocations, "allocations", nil, "IDs of peers that shall hold it first")
 	f.StringSliceVar(&o.allocations, "allocs", nil, "short for --allocations")
+	f.StringSliceVar(&o.followers, "follower-allocations", nil, "IDs of followers that shall hold it too, beyond the copies on peers")
 }
 
 // options reads the flags. What is wrong with them is said before anything is sent.
@@ -81,6 +82,13 @@ func (o *optionFlags) options() (api.PinOptions, error) {
 			return out, fmt.Errorf("reading --allocations: %w", err)
 		}
 		out.UserAllocations = append(out.UserAllocations, id)
+	}
+	for _, s := range o.followers {
+		id, err := api.ParsePeerID(s)
+		if err != nil {
+			return out, fmt.Errorf("reading --follower-allocations: %w", err)
+		}
+		out.Followers = append(out.Followers, id)
 	}
 	return out, nil
 }
