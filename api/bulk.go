@@ -40,8 +40,8 @@ type Count struct {
 // next one gives as cursor. It is there only where more may follow.
 const CursorHeader = "X-Pinfold-Cursor"
 
-// IndexHeader carries, in a write's answer, the log index of the change, and in that of
-// GET /allocations the one of the state listed.
+// IndexHeader carries, in a write's answer, the log index of the change (a streamed add
+// has it as a trailer), and in that of GET /allocations the one of the state listed.
 const IndexHeader = "X-Pinfold-Index"
 
 // StreamErrorTrailer carries, after a streamed answer, what ended it early; it is

@@ -9,6 +9,8 @@ type Token struct {
 	// ID is what it is revoked by; it is in the token, too, as its claim jti.
 	ID      string    `json:"id"`
 	Expires time.Time `json:"expires"`
+	// Scope bounds what it lets the user do; absent: all that the user may.
+	Scope Scope `json:"scope,omitempty"`
 }
 
 // MaxTokenLife is how long a token can be good for.

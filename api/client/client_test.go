@@ -144,11 +144,11 @@ func (p *peer) Peers(context.Context) iter.Seq2[api.Peer, error] {
 func (p *peer) Peer(context.Context, api.PeerID) (api.Peer, error) {
 	return api.Peer{}, api.NotFound.Errorf("none")
 }
-func (p *peer) Remove(_ context.Context, id api.PeerID) error {
+func (p *peer) Remove(_ context.Context, id api.PeerID) (uint64, error) {
 	if id.String() == p1 {
-		return api.NotFound.Errorf("no such peer")
+		return 0, api.NotFound.Errorf("no such peer")
 	}
-	return nil
+	return 45, nil
 }
 func (p *peer) Invite(_ context.Context, ttl time.Duration) (string, error) {
 	return "T" + ttl.String(), nil

@@ -105,15 +105,17 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 		return api.NotFound.Errorf("there is no such path; see /openapi.json")
 	}))
 	r.MethodNotAllowed(web.Handle(log, h.notAllowed))
-	handle := func(method, pattern string, f web.HandlerFunc) { r.Method(method, pattern, web.Handle(log, f)) }
-	handle(http.MethodGet, "/pins", h.list)
-	handle(http.MethodPost, "/pins", h.add)
-	handle(http.MethodGet, "/pins/{requestid}", h.get)
-	handle(http.MethodPost, "/pins/{requestid}", h.replace)
-	handle(http.MethodDelete, "/pins/{requestid}", h.remove)
-	handle(http.MethodPost, "/token", h.token)
-	handle(http.MethodGet, "/health", func(w http.ResponseWriter, _ *http.Request) error { web.NoContent(w); return nil })
-	handle(http.MethodGet, "/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
+	handle := func(scope api.Scope, method, pattern string, f web.HandlerFunc) {
+		r.Method(method, pattern, web.Handle(log, web.Needs(scope, f)))
+	}
+	handle(api.ScopeRead, http.MethodGet, "/pins", h.list)
+	handle(api.ScopeWrite, http.MethodPost, "/pins", h.add)
+	handle(api.ScopeRead, http.MethodGet, "/pins/{requestid}", h.get)
+	handle(api.ScopeWrite, http.MethodPost, "/pins/{requestid}", h.replace)
+	handle(api.ScopeWrite, http.MethodDelete, "/pins/{requestid}", h.remove)
+	handle(api.ScopeRead, http.MethodPost, "/token", h.token)
+	handle(api.ScopeNone, http.MethodGet, "/health", func(w http.ResponseWriter, _ *http.Request) error { web.NoContent(w); return nil })
+	handle(api.ScopeRead, http.MethodGet, "/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
 		web.WriteLine(w, document)
 		return nil
 	})
@@ -186,7 +188,7 @@ func (h *handler) token(w http.ResponseWriter, r *http.Request) error {
 	if !ok || h.Credentials[user] != password {
 		return &api.Error{Code: http.StatusUnauthorized, Message: "unauthorized: a token is given for a user and a password"}
 	}
-	token, err := h.Tokens.New(user, password, web.TokenLife, time.Now())
+	token, err := h.Tokens.New(user, password, api.ScopeNone, web.TokenLife, time.Now())
 	if err != nil {
 		return err
 	}

@@ -191,7 +191,8 @@ func TestList_PagesGiveEverythingOnce(t *testing.T) {
 func TestPins_IDsSurviveARestart(t *testing.T) {
 	c := newCluster(t, web.Options{})
 	is := c.add(1, "a")
-	h := New(Parts{Pins: c.p, Pinset: c.st, Tracker: c, Peers: c}, quiet) // another peer, or a later life
+	// Another peer, or a later life.
+	h := web.Wrap(web.Options{}, New(Parts{Pins: c.p, Pinset: c.st, Tracker: c, Peers: c}, quiet), quiet, nil)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/pins/"+is.RequestID, nil))
 	if got := decode[pinStatus](t, w, 200); fmt.Sprint(got) != fmt.Sprint(is) {
@@ -337,6 +338,28 @@ func TestErrors_AsSpecified(t *testing.T) {
 		var f failure
 		if e := json.Unmarshal(w.Body.Bytes(), &f); e != nil || fmt.Sprint(w.Code, " ", f.Error.Reason) != want || f.Error.Details != "x" {
 			t.Errorf("%s: got %d %s", want, w.Code, w.Body)
+		}
+	}
+}
+
+func TestPins_ScopesOfUsers(t *testing.T) {
+	c := newCluster(t, web.Options{BasicAuthCredentials: map[string]string{"ann": "secret", "bob": "secret"}, BasicAuthScopes: map[string]string{"bob": "read"}})
+	for _, tt := range []struct {
+		user, method, path, body string
+		code                     int
+	}{
+		{"ann", "POST", "/pins", `{"cid":"` + goodCid + `"}`, 202},
+		{"bob", "GET", "/pins", "", 200},
+		{"bob", "POST", "/pins", `{"cid":"` + goodCid + `"}`, 403},
+		{"bob", "POST", "/pins/" + goodCid, `{"cid":"` + goodCid + `"}`, 403},
+		{"bob", "DELETE", "/pins/" + goodCid, "", 403},
+	} {
+		r := httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body))
+		r.SetBasicAuth(tt.user, "secret")
+		w := httptest.NewRecorder()
+		c.h.ServeHTTP(w, r)
+		if w.Code != tt.code || tt.code == 403 && !strings.Contains(w.Body.String(), "scope write") {
+			t.Errorf("%s %s %s: got %d %s, want %d", tt.user, tt.method, tt.path, w.Code, w.Body, tt.code)
 		}
 	}
 }

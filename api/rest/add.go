@@ -65,13 +65,15 @@ func (h *handler) add(w http.ResponseWriter, r *http.Request) error {
 	return h.addBuffered(w, r, up, p, wait)
 }
 
-// addStreamed answers with a line for each thing added. The trailers are there only
-// where the add failed after the first.
+// addStreamed answers with a line for each thing added. The trailers of errors are there
+// only where the add failed after the first; that of the log index is wherever something
+// was pinned.
 func (h *handler) addStreamed(w http.ResponseWriter, r *http.Request, up *web.Upload, p api.AddParams, wait *wait) error {
 	s := web.NewStream(w)
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("X-Chunked-Output", "1")
 	pin, err := h.Adder.Add(r.Context(), up, p, func(out api.AddedOutput) error { return s.Send(out) })
+	setIndexTrailer(w, pin.Revision)
 	if err = up.Blame(err); err != nil {
 		return h.end(r, s, err)
 	}

@@ -220,12 +220,18 @@ func (c *cluster) Peer(_ context.Context, id api.PeerID) (api.Peer, error) {
 	}
 	return api.Peer{}, api.NotFound.Errorf("%s is none", id)
 }
-func (c *cluster) Remove(_ context.Context, p api.PeerID) error {
+func (c *cluster) Remove(_ context.Context, p api.PeerID) (uint64, error) {
 	c.called("remove peer")
-	return c.removePeer(p)
+	if c.removePeer == nil {
+		return 45, nil
+	}
+	return 45, c.removePeer(p)
 }
 func (c *cluster) Invite(_ context.Context, ttl time.Duration) (string, error) {
 	c.called("invite")
+	if c.invite == nil {
+		return "token", nil
+	}
 	return c.invite(ttl)
 }
 
@@ -274,8 +280,8 @@ func (c *cluster) Bandwidth() map[string]api.Bandwidth {
 // tokens gives out tokens that are nobody's.
 type tokens struct{ *cluster }
 
-func (tokens) New(user, _ string, life time.Duration) (api.Token, error) {
-	return api.Token{Token: "of " + user, ID: "ID", Expires: time.Unix(0, 0).Add(life).UTC()}, nil
+func (tokens) New(user, _ string, scope api.Scope, life time.Duration) (api.Token, error) {
+	return api.Token{Token: "of " + user, ID: "ID", Scope: scope, Expires: time.Unix(0, 0).Add(life).UTC()}, nil
 }
 
 func (t tokens) Revoke(_ context.Context, id string) (uint64, error) {
@@ -286,10 +292,12 @@ func (t tokens) Revoke(_ context.Context, id string) (uint64, error) {
 	return 44, nil
 }
 
-func (c *cluster) handler() http.Handler {
+func (c *cluster) handler() http.Handler { return c.handlerWith(web.Options{}) }
+
+func (c *cluster) handlerWith(o web.Options) http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c, Events: c.listen, Metrics: http.NotFoundHandler()}, quiet)
-	return web.Wrap(web.Options{}, h, quiet, nil)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c, Events: c.listen, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}, quiet)
+	return web.Wrap(o, h, quiet, nil)
 }
 
 // listen opens a stream of the cluster's events, of which the test tells.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +22,15 @@ const (
 	maxCursor = 1024
 )
 
+// pageParams are what all lists take.
+var pageParams = []queryParam{
+	{"limit", integer, "how many rows a page has at most, 1 to 10000; X-Pinfold-Cursor is there where more may follow. All rows are in the answer where absent"},
+	{"cursor", text, "goes on from the page that gave it in X-Pinfold-Cursor, with the same other parameters"},
+	{"count", boolean, "answers with the number of rows instead: an object with count"},
+}
+
 // listParams are what all lists of pins take.
-var listParams = append([]queryParam{
+var listParams = slices.Concat([]queryParam{
 	{"name", text, "pins of exactly this name"},
 	{"name-prefix", text, "pins whose name begins so"},
 	{"name-contains", text, "pins whose name has this in it"},
@@ -30,11 +38,8 @@ var listParams = append([]queryParam{
 	{"peer", text, "pins that this peer holds, or is to"},
 	{"since", text, "pins created then or later, an RFC 3339 time"},
 	{"before", text, "pins created before, an RFC 3339 time"},
-	{"limit", integer, "how many rows a page has at most, 1 to 10000; X-Pinfold-Cursor is there where more may follow. All rows are streamed where absent"},
-	{"cursor", text, "goes on from the page that gave it in X-Pinfold-Cursor, with the same other parameters"},
-	{"count", boolean, "answers with the number of rows instead: an object with count"},
 	fieldsParam,
-}, readParams...)
+}, pageParams, readParams)
 
 // listing is what a request for a list asks for.
 type listing struct {
@@ -44,11 +49,9 @@ type listing struct {
 	count  bool
 }
 
-// listing reads it. What is wrong is in p.err.
-func (p *params) listing() listing {
-	l := listing{cursor: p.text("cursor"), count: p.boolean("count", false), filter: api.PinFilter{
-		Name: p.text("name"), NamePrefix: p.text("name-prefix"), NameContains: p.text("name-contains"),
-		Since: p.time("since"), Before: p.time("before")}}
+// paging reads which part of a list is asked for. What is wrong is in p.err.
+func (p *params) paging() listing {
+	l := listing{cursor: p.text("cursor"), count: p.boolean("count", false)}
 	if p.text("limit") != "" {
 		if l.limit = p.integer("limit"); l.limit < 1 || l.limit > maxPage {
 			p.fail("parameter limit invalid: it must be 1 to %d", maxPage)
@@ -60,6 +63,14 @@ func (p *params) listing() listing {
 	if len(l.cursor) > maxCursor {
 		p.fail("parameter cursor invalid: it is over %d bytes", maxCursor)
 	}
+	return l
+}
+
+// listing reads what is asked for of a list of pins. What is wrong is in p.err.
+func (p *params) listing() listing {
+	l := p.paging()
+	l.filter = api.PinFilter{Name: p.text("name"), NamePrefix: p.text("name-prefix"), NameContains: p.text("name-contains"),
+		Since: p.time("since"), Before: p.time("before")}
 	if s := p.text("peer"); s != "" {
 		id, err := api.ParsePeerID(s)
 		if err != nil {

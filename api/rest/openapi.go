@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,7 +74,11 @@ func operation(r route, s schemas) object {
 	for _, p := range r.params {
 		params = append(params, p.object())
 	}
-	op := object{"summary": r.about, "parameters": params, "responses": r.responses(s)}
+	about := "everybody may, also without credentials"
+	if r.scope != api.ScopeNone {
+		about = "needs the scope " + r.scope.String()
+	}
+	op := object{"summary": r.about, "description": about, "x-scope": r.scope, "parameters": params, "responses": r.responses(s)}
 	if r.body != "" {
 		schema := object{"type": "string"}
 		switch r.body {
@@ -111,8 +116,15 @@ func (r route) responses(s schemas) object {
 	}
 	if r.result != nil {
 		schema := s.of(reflect.TypeOf(r.result))
+		forms := []object{schema}
+		if slices.ContainsFunc(r.params, func(p queryParam) bool { return p.name == "count" }) {
+			forms = append(forms, s.of(reflect.TypeFor[api.Count]()))
+		}
 		if r.picks {
-			schema = object{"anyOf": []object{schema, s.of(reflect.TypeFor[api.Count]()), s.part(reflect.TypeOf(r.result))}}
+			forms = append(forms, s.part(reflect.TypeOf(r.result)))
+		}
+		if len(forms) > 1 {
+			schema = object{"anyOf": forms}
 		}
 		answer["content"] = content(cmp.Or(r.media, jsonType), schema)
 	}
@@ -130,6 +142,7 @@ type schemas object
 var texts = map[reflect.Type]object{
 	reflect.TypeFor[api.PeerID]():        {"type": "string"},
 	reflect.TypeFor[api.Multiaddr]():     {"type": "string"},
+	reflect.TypeFor[api.Scope]():         {"type": "string"},
 	reflect.TypeFor[api.Cid]():           {"type": []string{"string", "null"}},
 	reflect.TypeFor[api.PinType]():       {"type": "string"},
 	reflect.TypeFor[api.PinMode]():       {"type": "string"},

@@ -1,13 +1,11 @@
 package rest
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -32,21 +30,35 @@ func (h *handler) version(w http.ResponseWriter, _ *http.Request) error {
 	return web.WriteJSON(w, api.Version{Version: h.Version})
 }
 
+// peers asks all peers who they are. They come as they answer; on pages, by ID.
 func (h *handler) peers(w http.ResponseWriter, r *http.Request) error {
+	l, err := paging(r)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), peersTimeout)
 	defer cancel()
-	s := web.NewStream(w)
-	var failed error
-	for p, err := range h.Parts.Peers.Peers(ctx) {
-		if err == nil {
-			err = s.Send(p)
-		}
+	asked := rows[api.Peer]{items: h.Parts.Peers.Peers(ctx), encode: encodeJSON[api.Peer]}
+	if l.all() {
+		return answer(h, w, r, l, asked)
+	}
+	var peers []api.Peer
+	for p, err := range asked.items {
 		if err != nil {
-			failed = err
+			return err
+		}
+		peers = append(peers, p)
+	}
+	if peers, err = cut(w.Header(), l, peers, func(p api.Peer) string { return p.ID.String() }); err != nil {
+		return err
+	}
+	s := web.NewStream(w)
+	for _, p := range peers {
+		if err = s.Send(p); err != nil {
 			break
 		}
 	}
-	return h.end(r, s, failed)
+	return h.end(r, s, err)
 }
 
 // maxPeerRequest bounds the body that names a peer, in bytes.
@@ -89,7 +101,9 @@ func (h *handler) removePeer(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
 	defer cancel()
-	if err := h.Parts.Peers.Remove(ctx, id); err != nil {
+	index, err := h.Parts.Peers.Remove(ctx, id)
+	setIndex(w, index)
+	if err != nil {
 		return err
 	}
 	web.NoContent(w)
@@ -123,24 +137,6 @@ func (h *handler) invite(w http.ResponseWriter, r *http.Request) error {
 func (h *handler) health(w http.ResponseWriter, _ *http.Request) error {
 	web.NoContent(w)
 	return nil
-}
-
-func (h *handler) alerts(w http.ResponseWriter, _ *http.Request) error {
-	return web.WriteJSON(w, orEmpty(h.Monitor.Alerts()))
-}
-
-func (h *handler) metricNames(w http.ResponseWriter, _ *http.Request) error {
-	return web.WriteJSON(w, orEmpty(h.Monitor.Names()))
-}
-
-func (h *handler) metrics(w http.ResponseWriter, r *http.Request) error {
-	name, err := param(r, "name")
-	if err != nil {
-		return err
-	}
-	metrics := slices.Clone(orEmpty(h.Monitor.Latest(name)))
-	slices.SortFunc(metrics, func(a, b api.Metric) int { return cmp.Compare(a.Peer.String(), b.Peer.String()) })
-	return web.WriteJSON(w, metrics)
 }
 
 // leaderLimit is how long a question that only the leader answers waits for one.

@@ -212,3 +212,11 @@ func setIndex(w http.ResponseWriter, index uint64) {
 		w.Header().Set(api.IndexHeader, strconv.FormatUint(index, 10))
 	}
 }
+
+// setIndexTrailer does what setIndex does for a stream, which has begun or not.
+func setIndexTrailer(w http.ResponseWriter, index uint64) {
+	setIndex(w, index)
+	if index > 0 {
+		w.Header().Set(http.TrailerPrefix+api.IndexHeader, strconv.FormatUint(index, 10))
+	}
+}

@@ -6,8 +6,9 @@
 // 200 with the first line. Lines of a stream may share a flush. A stream that breaks
 // off has, beside the incumbent's trailer X-Stream-Error, the trailer
 // X-Pinfold-Error-Code: the status that the error would have had as an answer of its
-// own. A write's answer carries the log index of the change in X-Pinfold-Index, and that
-// of GET /allocations the one of the state listed. POST /pins takes bulk changes (see
+// own. A write's answer carries the log index of the change in X-Pinfold-Index (that of a
+// streamed add in a trailer of this name), and that of GET /allocations the one of the
+// state listed. Each route needs a scope, which routes.go names, of who asks. POST /pins takes bulk changes (see
 // bulk.go). Routes of our own are in routes.go.
 //
 // Handlers read parameters, call one collaborator and write what it returned. Package
@@ -78,7 +79,8 @@ type Peers interface {
 	Peers(ctx context.Context) iter.Seq2[api.Peer, error]
 	// Peer tells who one peer is, as Peers does. The error is NotFound where it is none.
 	Peer(ctx context.Context, p api.PeerID) (api.Peer, error)
-	Remove(ctx context.Context, p api.PeerID) error
+	// Remove returns the log index from which on p is no peer.
+	Remove(ctx context.Context, p api.PeerID) (uint64, error)
 	// Invite returns a token by which one peer may join within ttl; 0 is the default.
 	Invite(ctx context.Context, ttl time.Duration) (string, error)
 }
@@ -148,11 +150,11 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 	r.MethodNotAllowed(web.Handle(log, func(w http.ResponseWriter, req *http.Request) error { return notAllowed(r, w, req) }))
 
 	for _, rt := range h.routes() {
-		serve := rt.serve
+		serve := readsQuery(rt.serve)
 		if rt.body == "" {
 			serve = ignoresBody(serve)
 		}
-		r.Method(rt.method, rt.pattern(), web.Handle(log, serve))
+		r.Method(rt.method, rt.pattern(), web.Handle(log, web.Needs(rt.scope, serve)))
 	}
 	return r
 }
@@ -162,6 +164,16 @@ func ignoresBody(f web.HandlerFunc) web.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.ContentLength > maxIgnoredBody {
 			return api.TooLarge.Errorf("the body is over %d bytes", maxIgnoredBody)
+		}
+		return f(w, r)
+	}
+}
+
+// readsQuery refuses a query that cannot be read, also where f needs none.
+func readsQuery(f web.HandlerFunc) web.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if _, err := query(r); err != nil {
+			return err
 		}
 		return f(w, r)
 	}

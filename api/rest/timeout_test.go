@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 // noQuorum is a pinset whose changes wait for a majority that does not come.
@@ -29,9 +30,9 @@ func (q noQuorum) PinMany(ctx context.Context, reqs []api.Request) []api.Result 
 	return results
 }
 
-func (q noQuorum) Remove(ctx context.Context, _ api.PeerID) error {
-	_, _, err := q.Pin(ctx, api.Pin{})
-	return err
+func (q noQuorum) Remove(ctx context.Context, _ api.PeerID) (uint64, error) {
+	_, index, err := q.Pin(ctx, api.Pin{})
+	return index, err
 }
 
 func (q noQuorum) Unpin(ctx context.Context, _ api.Cid) (api.Pin, uint64, error) {
@@ -52,7 +53,7 @@ func TestPins_ChangesGiveUpWithoutAQuorum(t *testing.T) {
 	} {
 		t.Run(tc.method+" "+tc.path, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := New(Parts{Pins: noQuorum{&cluster{}}, Peers: noQuorum{&cluster{}}}, quiet)
+				h := web.Wrap(web.Options{}, New(Parts{Pins: noQuorum{&cluster{}}, Peers: noQuorum{&cluster{}}}, quiet), quiet, nil)
 				w := httptest.NewRecorder()
 				began := time.Now()
 				h.ServeHTTP(w, httptest.NewRequest(tc.method, tc.path, strings.NewReader(tc.body)).WithContext(t.Context()))

@@ -20,6 +20,20 @@ const (
 // their length.
 type login [2 * sha256.Size]byte
 
+// Users are those whom a door lets in.
+type Users struct {
+	Passwords map[string]string // nil lets everybody in
+	Scopes    map[string]api.Scope
+}
+
+// Scope is what the user may do: everything where nothing else is said.
+func (u Users) Scope(user string) api.Scope {
+	if s, limited := u.Scopes[user]; limited {
+		return s
+	}
+	return api.ScopeAdmin
+}
+
 func newLogin(user, password string) (l login) {
 	u, p := sha256.Sum256([]byte(user)), sha256.Sum256([]byte(password))
 	copy(l[:], u[:])
@@ -29,12 +43,14 @@ func newLogin(user, password string) (l login) {
 
 // authenticate lets in who knows a password, or has a token signed with one. All may
 // ask OPTIONS and GET /health. It takes the same time whatever is wrong with a password.
-func authenticate(credentials map[string]string, tokens Tokens, next http.Handler) http.Handler {
-	if credentials == nil {
-		return next
+func authenticate(users Users, tokens Tokens, next http.Handler) http.Handler {
+	if users.Passwords == nil {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, withIdentity(r, Identity{Scope: api.ScopeAdmin}))
+		})
 	}
 	var logins []login
-	for user, password := range credentials {
+	for user, password := range users.Passwords {
 		logins = append(logins, newLogin(user, password))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,11 +60,12 @@ func authenticate(credentials map[string]string, tokens Tokens, next http.Handle
 		}
 		header := r.Header.Get("Authorization")
 		if scheme, token, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Bearer") {
-			if _, err := tokens.check(strings.TrimSpace(token), credentials, time.Now()); err != nil {
+			id, err := tokens.check(strings.TrimSpace(token), users, time.Now())
+			if err != nil {
 				refuse(w, "invalid token", invalidChallenge)
 				return
 			}
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, withIdentity(r, id))
 			return
 		}
 		user, password, ok := r.BasicAuth()
@@ -64,7 +81,7 @@ func authenticate(credentials map[string]string, tokens Tokens, next http.Handle
 			refuse(w, "access denied", basicChallenge)
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, withIdentity(r, Identity{user, users.Scope(user)}))
 	})
 }
 

@@ -43,6 +43,9 @@ type Options struct {
 	MaxHeaderBytes int `json:"max_header_bytes"`
 	// BasicAuthCredentials are the passwords of the users let in; none lets everybody in.
 	BasicAuthCredentials map[string]string `json:"basic_auth_credentials"`
+	// BasicAuthScopes say what some of these users may do: "read", "write" (and change the
+	// pinset) or "admin" (everything, which is what the others may). Their tokens may do no more.
+	BasicAuthScopes map[string]string `json:"basic_auth_scopes"`
 	// Tokens are those that their users may come with instead.
 	Tokens Tokens `json:"-"`
 	// HTTPLogFile gets a line a request, in Apache's common format; "" is no file.
@@ -150,5 +153,22 @@ func (o Options) Validate() error {
 			bad("basic_auth_credentials: a user and a password must not be empty")
 		}
 	}
+	for user, scope := range o.BasicAuthScopes {
+		if _, known := o.BasicAuthCredentials[user]; !known {
+			bad("basic_auth_scopes: %q is no user of basic_auth_credentials", user)
+		}
+		if _, err := api.ParseScope(scope); err != nil {
+			bad("basic_auth_scopes: of %q: %w", user, err)
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// Users are those of o, which is valid.
+func (o Options) Users() Users {
+	u := Users{Passwords: o.BasicAuthCredentials, Scopes: map[string]api.Scope{}}
+	for user, name := range o.BasicAuthScopes {
+		u.Scopes[user], _ = api.ParseScope(name) // none, should it be no scope
+	}
+	return u
 }

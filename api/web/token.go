@@ -48,20 +48,22 @@ type tokenHead struct {
 type claims struct {
 	Issuer    string   `json:"iss"`
 	ID        string   `json:"jti,omitempty"`
+	Scope     string   `json:"scope,omitempty"` // the user's where absent; never more than that
 	IssuedAt  *float64 `json:"iat,omitempty"`
 	NotBefore *float64 `json:"nbf,omitempty"`
 	Expires   *float64 `json:"exp,omitempty"`
 }
 
-// New returns a token of the user with that password, good for life from now on.
-func (t Tokens) New(user, password string, life time.Duration, now time.Time) (api.Token, error) {
-	out := api.Token{ID: rand.Text(), Expires: time.Unix(now.Add(life).Unix(), 0).UTC()}
+// New returns a token of the user with that password, good for life from now on, and
+// for what the user may do, up to scope; ScopeNone is all of it.
+func (t Tokens) New(user, password string, scope api.Scope, life time.Duration, now time.Time) (api.Token, error) {
+	out := api.Token{ID: rand.Text(), Scope: scope, Expires: time.Unix(now.Add(life).Unix(), 0).UTC()}
 	issued, expires := float64(now.Unix()), float64(out.Expires.Unix())
 	head, err := json.Marshal(tokenHead{Alg: "HS256", Typ: "JWT"})
 	if err != nil {
 		return out, err
 	}
-	body, err := json.Marshal(claims{Issuer: user, ID: out.ID, IssuedAt: &issued, Expires: &expires})
+	body, err := json.Marshal(claims{Issuer: user, ID: out.ID, Scope: scope.String(), IssuedAt: &issued, Expires: &expires})
 	if err != nil {
 		return out, err
 	}
@@ -89,50 +91,59 @@ func sign(h func() hash.Hash, key []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
-// check returns the user whose token it is. The error is Denied.
-func (t Tokens) check(token string, credentials map[string]string, now time.Time) (string, error) {
+// check returns the user whose token it is, with what that may do. The error is Denied.
+func (t Tokens) check(token string, users Users, now time.Time) (Identity, error) {
+	var nobody Identity
 	bad := api.Denied.Errorf("invalid token")
 	if len(token) > maxToken {
-		return "", bad
+		return nobody, bad
 	}
 	signed, signature, _ := cutLast(token, ".")
 	head, body, ok := strings.Cut(signed, ".")
 	if !ok {
-		return "", bad
+		return nobody, bad
 	}
 	var h tokenHead
 	var c claims
 	if !decodePart(head, &h) || !decodePart(body, &c) {
-		return "", bad
+		return nobody, bad
 	}
 	mac, err := base64.RawURLEncoding.DecodeString(signature)
 	algorithm := algorithms[h.Alg]
-	password, known := credentials[c.Issuer]
+	password, known := users.Passwords[c.Issuer]
 	if err != nil || algorithm == nil {
-		return "", bad
+		return nobody, bad
 	}
 	// For a user that is not known it takes as long.
 	ours, err := t.signedWithKey(mac, algorithm, c.Issuer, password, signed)
 	if err != nil {
-		return "", bad
+		return nobody, bad
 	}
 	theirs := hmac.Equal(mac, sign(algorithm, []byte(password), signed))
 	if !known || !ours && !theirs {
-		return "", bad
+		return nobody, bad
 	}
 	if c.ID != "" && t.Revoked != nil && t.Revoked(c.ID) {
-		return "", bad
+		return nobody, bad
 	}
 	at := float64(now.Unix())
 	for _, notBefore := range []*float64{c.IssuedAt, c.NotBefore} {
 		if notBefore != nil && at < *notBefore {
-			return "", bad
+			return nobody, bad
 		}
 	}
 	if c.Expires != nil && at >= *c.Expires {
-		return "", bad
+		return nobody, bad
 	}
-	return c.Issuer, nil
+	id := Identity{c.Issuer, users.Scope(c.Issuer)}
+	if c.Scope != "" {
+		scope, err := api.ParseScope(c.Scope)
+		if err != nil {
+			return nobody, bad
+		}
+		id.Scope = min(id.Scope, scope)
+	}
+	return id, nil
 }
 
 func (t Tokens) signedWithKey(mac []byte, algorithm func() hash.Hash, user, password, text string) (bool, error) {

@@ -15,7 +15,7 @@ func TestTokens(t *testing.T) {
 	logins := map[string]string{"ann": "secret", "bob": "other"}
 	now := time.Unix(1_800_000_000, 0)
 	mint := func(user, password string, life time.Duration) string {
-		token, err := Tokens{}.New(user, password, life, now)
+		token, err := Tokens{}.New(user, password, api.ScopeNone, life, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,10 +49,37 @@ func TestTokens(t *testing.T) {
 		"an odd claim":      {hand(hs256, `{"iss":"ann","exp":"soon"}`, "secret"), ""},
 		"huge":              {strings.Repeat("a", maxToken+1), ""},
 	} {
-		user, err := Tokens{}.check(tt.token, logins, now)
-		if user != tt.user || (err == nil) != (tt.user != "") {
-			t.Errorf("%s: got %q, %v; want %q", name, user, err, tt.user)
+		id, err := Tokens{}.check(tt.token, Users{Passwords: logins}, now)
+		if user := id.User; user != tt.user || (err == nil) != (tt.user != "") {
+			t.Errorf("%s: got %q, %v; want %q", name, id.User, err, tt.user)
 		}
+	}
+}
+
+// A token lets its user do what both may.
+func TestTokens_Scopes(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	users := Options{BasicAuthCredentials: map[string]string{"ann": "secret", "bob": "secret", "eve": "secret"},
+		BasicAuthScopes: map[string]string{"bob": "write", "eve": "read"}}.Users()
+	for user, want := range map[string][4]api.Scope{ // by the scope asked for: none, read, write, admin
+		"ann": {api.ScopeAdmin, api.ScopeRead, api.ScopeWrite, api.ScopeAdmin},
+		"bob": {api.ScopeWrite, api.ScopeRead, api.ScopeWrite, api.ScopeWrite},
+		"eve": {api.ScopeRead, api.ScopeRead, api.ScopeRead, api.ScopeRead},
+	} {
+		for asked, scope := range want {
+			token, err := Tokens{}.New(user, "secret", api.Scope(asked), time.Hour, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id, err := (Tokens{}).check(token.Token, users, now); err != nil || id != (Identity{user, scope}) {
+				t.Errorf("%s, asked for %q: got %v, %v, want %s", user, api.Scope(asked), id, err, scope)
+			}
+		}
+	}
+	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"ann","scope":"root"}`))
+	forged := signed + "." + base64.RawURLEncoding.EncodeToString(sign(algorithms["HS256"], []byte("secret"), signed))
+	if id, err := (Tokens{}).check(forged, users, now); err == nil {
+		t.Errorf("a scope that is none: got %v", id)
 	}
 }
 
@@ -63,11 +90,11 @@ func TestD14_TokensEndAndCanBeRevoked(t *testing.T) {
 	logins := map[string]string{"ann": "secret", "bob": "secret"}
 	revoked := map[string]bool{}
 	tokens := Tokens{Key: []byte("of the cluster"), Revoked: func(id string) bool { return revoked[id] }}
-	one, err := tokens.New("ann", "secret", TokenLife, now)
+	one, err := tokens.New("ann", "secret", api.ScopeNone, TokenLife, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := tokens.New("ann", "secret", TokenLife, now)
+	two, err := tokens.New("ann", "secret", api.ScopeNone, TokenLife, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +102,7 @@ func TestD14_TokensEndAndCanBeRevoked(t *testing.T) {
 		t.Errorf("got %+v and %+v", one, two)
 	}
 	takes := func(tokens Tokens, token string, at time.Time, logins map[string]string) bool {
-		_, err := tokens.check(token, logins, at)
+		_, err := tokens.check(token, Users{Passwords: logins}, at)
 		return err == nil
 	}
 	another := tokens
@@ -102,7 +129,7 @@ func TestD14_TokensEndAndCanBeRevoked(t *testing.T) {
 func TestAuth_TakesTokens(t *testing.T) {
 	o := Options{BasicAuthCredentials: map[string]string{"ann": "secret"}}
 	h := Wrap(o, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { NoContent(w) }), quiet, nil)
-	made, err := Tokens{}.New("ann", "secret", time.Hour, time.Now())
+	made, err := Tokens{}.New("ann", "secret", api.ScopeNone, time.Hour, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

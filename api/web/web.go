@@ -159,7 +159,7 @@ func Wrap(o Options, h http.Handler, log *slog.Logger, requests *os.File) http.H
 	door, _ := h.(ErrorWriter)
 	h = redirectSlash(h)
 	h = crossOrigin(o, h)
-	h = authenticate(o.BasicAuthCredentials, o.Tokens, h)
+	h = authenticate(o.Users(), o.Tokens, h)
 	h = limitHead(o.MaxHeaderBytes+headRoom, h)
 	h = fixedHeaders(o.Headers, h)
 	return observe(h, door, log, requests)

@@ -111,11 +111,8 @@ func (p *peers) Peer(ctx context.Context, id api.PeerID) (api.Peer, error) {
 	return p.ask(ctx, members[i]), nil
 }
 
-// Remove takes a peer out of the cluster.
-func (p *peers) Remove(ctx context.Context, id api.PeerID) error {
-	_, err := p.remove(ctx, id)
-	return err
-}
+// Remove takes a peer out of the cluster, by the log index that it returns.
+func (p *peers) Remove(ctx context.Context, id api.PeerID) (uint64, error) { return p.remove(ctx, id) }
 
 // Invite makes a token.
 func (p *peers) Invite(_ context.Context, ttl time.Duration) (string, error) { return p.invite(ttl) }

@@ -128,8 +128,11 @@ func exportRunning(ctx context.Context, c config.Config, out, notes io.Writer) e
 // localClient asks the peer of these settings on this machine.
 func localClient(c config.Config) (*client.Client, error) {
 	var o client.Options
-	for user, password := range c.API.REST.BasicAuthCredentials {
-		o.Username, o.Password = user, password
+	users, most := c.API.REST.Users(), api.ScopeNone
+	for user, password := range users.Passwords {
+		if scope := users.Scope(user); scope > most {
+			o.Username, o.Password, most = user, password, scope
+		}
 	}
 	return client.New(c.API.REST.HTTPListenMultiaddress[0], o)
 }

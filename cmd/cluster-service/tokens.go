@@ -36,8 +36,8 @@ func (p *Daemon) revoked(id string) bool {
 }
 
 // New makes a token.
-func (t tokens) New(user, password string, life time.Duration) (api.Token, error) {
-	return t.Tokens.New(user, password, life, time.Now())
+func (t tokens) New(user, password string, scope api.Scope, life time.Duration) (api.Token, error) {
+	return t.Tokens.New(user, password, scope, life, time.Now())
 }
 
 // Revoke uses up the credential that stands for a token, for as long as one with its ID
