@@ -85,6 +85,9 @@ func (g *Global) each(ctx context.Context, c api.Cid,
 				info, err = remote(ctx, m.ID, c)
 			}
 			short := info.PinInfoShort
+			if !unknown && err == nil && (short.Status == api.StatusUnpinned || short.Status == api.StatusRemote) {
+				short.Status = api.StatusPinQueued // it has not heard of the pin yet
+			}
 			if err != nil {
 				short = shortOf(p, m.Name, api.StatusClusterError)
 				short.Error = err.Error()

@@ -186,6 +186,27 @@ func TestGlobal_StatusAsksOnlyHolders(t *testing.T) {
 	}
 }
 
+// A peer that the log has not told of a pin yet will hold it: "unpinned" would say that
+// it does not.
+func TestGlobal_HolderThatHasNotHeardYet(t *testing.T) {
+	g, remote := clusterOf(t, twoOfThree(1)...) // on p0 and p1
+	remote.peers[p1].pins = newFakePins()
+	want := [3]api.TrackerStatus{api.StatusPinned, api.StatusPinQueued, api.StatusRemote}
+	info, err := g.Status(t.Context(), numbered(0))
+	if got := statuses(info); err != nil || got != want {
+		t.Fatalf("status: got %v, %v, want %v", got, err, want)
+	}
+	if got := statuses(collect(t, g, api.StatusUndefined)[0]); got != want {
+		t.Fatalf("list: got %v, want %v", got, want)
+	}
+	elsewhere := pinOf(numbered(0), p2)
+	remote.peers[p1].pins = newFakePins(elsewhere)
+	info, err = g.Status(t.Context(), numbered(0))
+	if got := statuses(info); err != nil || got != want {
+		t.Fatalf("with an older record: got %v, %v, want %v", got, err, want)
+	}
+}
+
 func TestGlobal_StatusOfAnUnknownCid(t *testing.T) {
 	g, _ := clusterOf(t)
 	info, err := g.Status(t.Context(), numbered(0))

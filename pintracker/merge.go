@@ -174,11 +174,14 @@ func (m *merger) of(s *stream, p api.Pin) (api.PinInfoShort, bool) {
 	if short, ok := s.take(p); ok {
 		return short, true
 	}
-	status := expected(p, s.peer)
-	if p.Type == 0 || status == api.StatusUndefined {
-		status = api.StatusUnpinned // it does not know of this pin, not yet or not any more
+	status, untold := expected(p, s.peer), false
+	switch {
+	case p.Type == 0:
+		status, untold = api.StatusUnpinned, true // the others have not heard yet that it is gone
+	case status == api.StatusUndefined:
+		status, untold = api.StatusPinQueued, true // the peer has not heard of the pin yet
 	}
-	if status == api.StatusUnpinned && m.filter != api.StatusUndefined || !status.Match(m.filter) {
+	if untold && m.filter != api.StatusUndefined || !status.Match(m.filter) {
 		return api.PinInfoShort{}, false
 	}
 	short := shortOf(p, s.name, status)
