@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 	"time"
@@ -140,6 +141,7 @@ var rules = map[string]rule{
 	"embedded.connection_manager.grace_period":         lasting(0, year),
 	"embedded.resource_manager.memory_limit_bytes":     whole(16*mib, 1024*tib),
 	"embedded.resource_manager.file_descriptors_limit": whole(16, 1e7),
+	"embedded.max_bandwidth":                           whole(64<<10, tib),
 	"embedded.storage_max":                             whole(mib, 1<<20*tib),
 	"embedded.disk_reserve":                            whole(1, 1<<20*tib),
 	"embedded.gateway_listen_multiaddress":             addressOrOff,
@@ -162,6 +164,17 @@ var rules = map[string]rule{
 	"pin_tracker.stateless.add_mark_age":               lasting(time.Millisecond, year),
 	"monitor.pubsubmon.check_interval":                 lasting(time.Millisecond, time.Hour),
 	"informer.tags.tags":                               labels,
+	"followers.hold":                                   oneOf(HoldAll, HoldAllocated),
+	"followers.max_connections":                        whole(1, 1e6),
+	"followers.max_bandwidth":                          whole(64<<10, tib),
+	"followers.max_admitted":                           whole(1, 1e6),
+	"followers.ask_interval":                           lasting(100*time.Millisecond, year),
+	"followers.challenge_interval":                     lasting(100*time.Millisecond, year),
+	"follow.source":                                    webAddress,
+	"follow.hold":                                      oneOf(HoldAll, HoldAllocated, HoldShare),
+	"follow.capacity":                                  whole(mib, 1<<20*tib),
+	"follow.neighbours":                                whole(1, 64),
+	"follow.gc_interval":                               lasting(time.Second, year),
 }
 
 // checkEach applies the rules to what is set.
@@ -313,6 +326,15 @@ func address(v reflect.Value) error {
 	}
 	if network, _, err := manet.DialArgs(a); err != nil || !strings.HasPrefix(network, "tcp") {
 		return fmt.Errorf("%q is not a TCP address such as /ip4/127.0.0.1/tcp/8080", v.String())
+	}
+	return nil
+}
+
+// webAddress is a URL of HTTP.
+func webAddress(v reflect.Value) error {
+	u, err := url.Parse(v.String())
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%q is not a URL such as https://example.org/follow.json", v.String())
 	}
 	return nil
 }

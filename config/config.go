@@ -44,6 +44,7 @@ type Config struct {
 	PinTracker    PinTracker    `json:"pin_tracker"`
 	Monitor       Monitor       `json:"monitor"`
 	Informer      Informer      `json:"informer"`
+	Followers     Followers     `json:"followers"`
 	Metrics       Metrics       `json:"metrics"`
 }
 
@@ -148,6 +149,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Cluster.Pinner = c.Cluster.Pinner.WithDefaults()
 	c.Consensus.Raft = c.Consensus.Raft.WithDefaults()
 	c.State = c.State.WithDefaults()
+	c.Followers = c.Followers.withDefaults()
 	c.API.REST = c.API.REST.WithDefaults()
 	if len(c.API.PinSvc.HTTPListenMultiaddress) == 0 {
 		c.API.PinSvc.HTTPListenMultiaddress = []string{pinsvc.DefaultAddress}
@@ -186,14 +188,18 @@ func Load(dir string, environ []string) (c Config, warnings []string, err error)
 	if err != nil {
 		return c, warnings, fmt.Errorf("%s: %w", path, err)
 	}
-	for _, door := range []*web.Options{&c.API.REST, &c.API.PinSvc} {
-		for _, name := range []*string{&door.SSLCertFile, &door.SSLKeyFile, &door.HTTPLogFile} {
-			if *name != "" && !filepath.IsAbs(*name) {
-				*name = filepath.Join(dir, *name)
-			}
+	anchor(&c.API.REST, dir)
+	anchor(&c.API.PinSvc, dir)
+	return c, warnings, nil
+}
+
+// anchor makes the files that a door's options name relative to dir.
+func anchor(door *web.Options, dir string) {
+	for _, name := range []*string{&door.SSLCertFile, &door.SSLKeyFile, &door.HTTPLogFile} {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(dir, *name)
 		}
 	}
-	return c, warnings, nil
 }
 
 // FromEnv makes settings from the environment alone, as a new peer starts with.

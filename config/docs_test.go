@@ -88,6 +88,7 @@ func manual(t *testing.T) string {
 	for _, s := range d.order {
 		fmt.Fprintf(&d.b, "\n## %s\n\n%s\n\n| key | default | meaning | variable |\n|---|---|---|---|\n%s", s, d.about[s], strings.Join(d.rows[s], ""))
 	}
+	followerManual(t, &d.b)
 	d.b.WriteString("\n## Without a meaning here\n\n| of IPFS Cluster | instead |\n|---|---|\n")
 	for _, f := range foreigners {
 		fmt.Fprintf(&d.b, "| %s | %s |\n", f.path, f.hint)
@@ -96,6 +97,32 @@ func manual(t *testing.T) string {
 		t.Errorf("%d settings are not in the manual: %v", n, d.defaults)
 	}
 	return d.b.String()
+}
+
+const followerIntro = `
+## Of a follower
+
+A follower's settings (cluster-service follow; see collaborative.md) are the file follower.json in its directory and
+the same environment. Its sections state, embedded and pin_tracker.stateless are those above. In api.restapi,
+http_listen_multiaddress has no default: without it the follower is asked over the Unix socket api-socket in its
+directory alone. These are a follower's own:
+`
+
+// followerManual writes what a follower's settings have that a peer's have not.
+func followerManual(t *testing.T, out *strings.Builder) {
+	d := docs{t: t, defaults: map[string]key{}, structs: map[string]map[string]string{}}
+	f, err := Follower{Cluster: FollowerHost{PeerName: "-"}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys(reflect.ValueOf(&f).Elem(), nil) {
+		d.defaults[k.String()] = k
+	}
+	d.sections(reflect.TypeFor[Follower](), nil)
+	out.WriteString(followerIntro)
+	for _, s := range []string{"follow", "cluster"} {
+		fmt.Fprintf(out, "\n### %s\n\n| key | default | meaning | variable |\n|---|---|---|---|\n%s", s, strings.Join(d.rows[s], ""))
+	}
 }
 
 type docs struct {
@@ -154,6 +181,8 @@ var aboutSections = map[string]string{
 	"pin_tracker.stateless":   "How this peer makes its node hold what it is to hold.",
 	"monitor.pubsubmon":       "How dead peers are noticed; see cluster.monitor_ping_interval too.",
 	"informer.tags":           "What a peer tells of itself.",
+	"followers":               "What this peer does for followers; see collaborative.md.",
+	"follow":                  "What a follower does for its cluster.",
 }
 
 func (d *docs) row(owner reflect.Type, f reflect.StructField, path []string) {

@@ -29,6 +29,8 @@ var prefixes = map[string]string{
 	"pin_tracker.stateless":   "CLUSTER_STATELESS_",
 	"monitor.pubsubmon":       "CLUSTER_PUBSUBMON_",
 	"informer.tags":           "CLUSTER_TAGS_",
+	"followers":               "CLUSTER_FOLLOWERS_",
+	"follow":                  "CLUSTER_FOLLOW_",
 }
 
 // credentials is the variable that cluster-ctl reads.

@@ -55,7 +55,7 @@ func roundTrip(t *testing.T, c Config) {
 	if _, err := c.Show(); err != nil {
 		t.Fatalf("show: %v", err)
 	}
-	text, err := c.brief()
+	text, err := brief(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -202,6 +202,17 @@ func TestTree_EverySettingHasAVariableAndARule(t *testing.T) {
 			t.Errorf("%s has no rule", k)
 		}
 	}
+	var f Follower
+	for _, k := range keys(reflect.ValueOf(&f).Elem(), nil) {
+		if rules[k.String()] == nil && k.field.Kind() != reflect.Bool && k.field.Kind() != reflect.Pointer {
+			t.Errorf("%s of a follower has no rule", k)
+		}
+		if name := envName(k.path); name == "" || seen[name] != "" && seen[name] != k.String() {
+			t.Errorf("%s of a follower has the variable %q, which is that of %s", k, name, seen[name])
+		} else {
+			seen[name] = k.String()
+		}
+	}
 	for path := range rules {
 		if !strings.Contains(" "+strings.Join(mapValues(seen), " ")+" ", " "+path+" ") {
 			t.Errorf("the rule of %s is about no setting", path)

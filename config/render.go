@@ -24,12 +24,19 @@ func isHidden(k key) bool {
 
 // Save writes c to dir, in settings that differ from the defaults only, readable by the
 // owner only. The file must not exist: fs.ErrExist is in the error's chain then.
-func (c Config) Save(dir string) error {
-	text, err := c.brief()
+func (c Config) Save(dir string) error { return save(c, filepath.Join(dir, File)) }
+
+// tree is a settings tree.
+type tree[T any] interface {
+	withDefaults() (T, error)
+}
+
+func save[T tree[T]](c T, file string) error {
+	text, err := brief(c)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, File), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -38,8 +45,8 @@ func (c Config) Save(dir string) error {
 }
 
 // brief gives c as it stands in a file, without what is a default.
-func (c Config) brief() ([]byte, error) {
-	least, err := c.differences()
+func brief[T tree[T]](c T) ([]byte, error) {
+	least, err := differences(c)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +55,7 @@ func (c Config) brief() ([]byte, error) {
 
 // differences gives the settings that make c once defaults are filled in. Some defaults
 // follow from other settings; those are not among them.
-func (c Config) differences() (least Config, err error) {
+func differences[T tree[T]](c T) (least T, err error) {
 	want, set := keys(reflect.ValueOf(&c).Elem(), nil), keys(reflect.ValueOf(&least).Elem(), nil)
 	for changed := true; changed; {
 		changed = false
@@ -71,13 +78,15 @@ func (c Config) differences() (least Config, err error) {
 func equal(a, b reflect.Value) bool { return reflect.DeepEqual(a.Interface(), b.Interface()) }
 
 // Show gives all settings in force as JSON, without secrets and passwords.
-func (c Config) Show() ([]byte, error) {
-	return render(&c, func(key) bool { return true }, isHidden)
+func (c Config) Show() ([]byte, error) { return show(&c) }
+
+func show(c any) ([]byte, error) {
+	return render(c, func(key) bool { return true }, isHidden)
 }
 
-// render gives the settings of c for which keep is true, as indented JSON in the order
-// of the struct.
-func render(c *Config, keep, hide func(k key) bool) ([]byte, error) {
+// render gives the settings of the tree that c points to for which keep is true, as
+// indented JSON in the order of the struct.
+func render(c any, keep, hide func(k key) bool) ([]byte, error) {
 	inner, err := renderFields(reflect.ValueOf(c).Elem(), nil, keep, hide)
 	if err != nil {
 		return nil, err

@@ -80,7 +80,8 @@ type fault struct {
 	text  string
 }
 
-func newReading(c *Config) *reading {
+// newReading fills the settings tree that c points to.
+func newReading(c any) *reading {
 	return &reading{keys: keys(reflect.ValueOf(c).Elem(), nil), variable: map[string]string{}}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/multiformats/go-multiaddr"
@@ -28,6 +29,7 @@ type DataHost struct {
 	base    host.Host
 	listen  []multiaddr.Multiaddr
 	public  bool
+	speed   *bandwidth
 	log     *slog.Logger
 
 	mu       sync.Mutex
@@ -57,7 +59,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d := &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d := &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, log)}
 	d.Host = gate{base, d.admit}
 	return d, nil
@@ -70,6 +72,21 @@ func (d *DataHost) Listen() error {
 		return fmt.Errorf("data host: %w", err)
 	}
 	return nil
+}
+
+// NewStream implements host.Host.
+func (d *DataHost) NewStream(ctx context.Context, id peer.ID, protocols ...protocol.ID) (network.Stream, error) {
+	s, err := d.Host.NewStream(ctx, id, protocols...)
+	if err != nil {
+		return nil, err
+	}
+	return d.speed.limit(s), nil
+}
+
+// Close ends all connections and frees the addresses listened on.
+func (d *DataHost) Close() error {
+	d.speed.stop()
+	return d.Host.Close()
 }
 
 // Admit lets a peer in that is not a member, until Dismiss.
@@ -121,13 +138,13 @@ func (d *DataHost) isGuest(id peer.ID) bool {
 func (d *DataHost) admit(ctx context.Context, s network.Stream) (network.Stream, error) {
 	id := s.Conn().RemotePeer()
 	if d.isGuest(id) {
-		return s, nil
+		return d.speed.limit(s), nil
 	}
 	if err := d.Check(ctx, id); err != nil {
 		d.log.Debug("stream refused", "peer", id, "protocol", s.Protocol(), "err", err)
 		return nil, err
 	}
-	return s, nil
+	return d.speed.limit(s), nil
 }
 
 // Run ends connections with removed members at once, and with peers that have shown

@@ -140,7 +140,10 @@ type DataOptions struct {
 	// Announce are told to others instead of the addresses listened on.
 	Announce []multiaddr.Multiaddr `json:"swarm_announce_multiaddress"`
 	// Public lets anybody connect and fetch blocks, not members only.
-	Public            bool              `json:"public"`
+	Public bool `json:"public"`
+	// MaxBandwidth bounds the blocks that come in, and those that go out, in bytes a
+	// second each; 0 is no bound.
+	MaxBandwidth      uint64            `json:"max_bandwidth"`
 	ConnectionManager ConnectionManager `json:"connection_manager"`
 	ResourceManager   ResourceManager   `json:"resource_manager"`
 	// Dial makes TCP connections instead of the system's dialer, where it is set.
