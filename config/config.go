@@ -48,10 +48,14 @@ type Config struct {
 	Metrics       Metrics       `json:"metrics"`
 }
 
+// DefaultMetricsAddress is where metrics are served unless told otherwise.
+const DefaultMetricsAddress = "/ip4/127.0.0.1/tcp/8888"
+
 // Metrics is the section of the door for Prometheus.
 type Metrics struct {
-	// ListenMultiaddress is where GET /metrics is answered without credentials, such as
-	// /ip4/127.0.0.1/tcp/8888, or off; off. The REST API answers it too.
+	// ListenMultiaddress is where GET /metrics is answered without credentials, or off;
+	// /ip4/127.0.0.1/tcp/8888. A peer that finds the default taken warns, and does without.
+	// The REST API answers it too.
 	ListenMultiaddress string `json:"listen_multiaddress"`
 }
 
@@ -160,7 +164,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Embedded.Data = c.Embedded.Data.WithDefaults()
 	c.Embedded.Node = c.Embedded.Node.WithDefaults()
 	c.Embedded.Gateway = c.Embedded.Gateway.WithDefaults()
-	c.Metrics.ListenMultiaddress = cmp.Or(c.Metrics.ListenMultiaddress, gateway.Off)
+	c.Metrics.ListenMultiaddress = cmp.Or(c.Metrics.ListenMultiaddress, DefaultMetricsAddress)
 	if c.Informer.Tags.Tags == nil {
 		c.Informer.Tags.Tags = map[string]string{"group": "default"}
 	}

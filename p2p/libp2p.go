@@ -74,7 +74,7 @@ func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm Connecti
 		libp2p.ResourceManager(resources),
 		libp2p.UserAgent("pinfold"),
 		libp2p.DisableRelay(),
-		libp2p.DisableMetrics(),
+		libp2p.PrometheusRegisterer(Figures),
 		libp2p.DisableIdentifyAddressDiscovery(),
 		libp2p.ForceReachabilityPublic(),
 	}, nil

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/config"
 )
 
 // ask sends a request to the REST API of p and returns the answer and its body.
@@ -64,10 +66,40 @@ func TestREST_WaitsReadsAndTellsFigures(t *testing.T) {
 	}
 	for _, p := range append(peers, alone) {
 		res, text := ask(t, p, "GET", "/metrics", "")
-		for _, want := range []string{"\ncluster_state_pins 1\n", "\nipfscluster_pins 1\n", "\ncluster_pintracker_pins{status=\"pinned\"} 1\n", "\ncluster_consensus_leader_known 1\n", "\ngo_goroutines "} {
+		for _, want := range []string{"\ncluster_state_pins 1\n", "\nipfscluster_pins 1\n", "\ncluster_pintracker_pins{status=\"pinned\"} 1\n", "\ncluster_consensus_leader_known 1\n", "\ngo_goroutines ",
+			"\nipfscluster_blocks_added 1\n", "\nipfscluster_blocks_added_size 18\n", "\nipfscluster_blocks_put_error 0\n", "\nipfscluster_pins_pin_add ", "\nipfscluster_pins_pin_add_errors ",
+			"\nlibp2p_swarm_"} {
 			if res.StatusCode != http.StatusOK || !strings.Contains(text, want) {
 				t.Errorf("%s: metrics (%d) lack %q", p.name, res.StatusCode, want)
 			}
+		}
+	}
+	for path, want := range map[string]int{"/": 404, "/metrics/x": 404, "/debug/pprof/heap": 404} {
+		var e api.Error
+		if res, text := ask(t, alone, "GET", path, ""); res.StatusCode != want || json.Unmarshal([]byte(text), &e) != nil || e.Code != want {
+			t.Errorf("%s: %d %s", path, res.StatusCode, text)
+		}
+	}
+	if res, text := ask(t, alone, "POST", "/metrics", ""); res.StatusCode != 405 || res.Header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST: %d %s", res.StatusCode, text)
+	}
+}
+
+// The default port for metrics may be taken: peers of one machine start all the same.
+// Another address that is set, and taken, ends the start as ever.
+func TestMetrics_TakenPorts(t *testing.T) {
+	for address, starts := range map[string]bool{config.DefaultMetricsAddress: true, fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", testPort(t)): false} {
+		args := strings.Split(address, "/")
+		if taken, err := net.Listen("tcp", "127.0.0.1:"+args[len(args)-1]); err == nil {
+			defer taken.Close()
+		} else if !starts {
+			t.Fatal(err)
+		} // else somebody else has it, which serves as well
+		var c config.Config
+		c.Metrics.ListenMultiaddress = address
+		p := &Daemon{log: quiet, c: c, traded: traded{}}
+		if err := p.openMetrics(); (err == nil) != starts || p.figures != nil {
+			t.Errorf("%s: %v", address, err)
 		}
 	}
 }

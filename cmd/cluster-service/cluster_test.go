@@ -140,6 +140,9 @@ func (p *testPeer) move() {
 	p.settings["EMBEDDED_GATEWAYLISTENMULTIADDRESS"] = tcp(gateway)
 	p.settings["PINSVCAPI_HTTPLISTENMULTIADDRESS"] = tcp(0)
 	p.settings["IPFSPROXY_LISTENMULTIADDRESS"] = tcp(0)
+	if p.settings["METRICS_LISTENMULTIADDRESS"] == "" {
+		p.settings["METRICS_LISTENMULTIADDRESS"] = "off"
+	}
 	p.url = fmt.Sprintf("http://127.0.0.1:%d", rest)
 	p.gateway = fmt.Sprintf("http://127.0.0.1:%d", gateway)
 	if p.http != nil {

@@ -95,6 +95,7 @@ type Daemon struct {
 	data    *p2p.DataHost
 	links   *links
 	node    ipfsconn.Connector
+	traded  traded           // with the node
 	gateway *gateway.Gateway // nil: none
 	calls   *rpc.Client
 	cons    *consensus.Consensus
@@ -211,7 +212,7 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 	o := p.c.PinTracker.Stateless
 	o.Exclusive = !p.external()
 	id := pintracker.Self{ID: self, Name: p.c.Cluster.PeerName, IPFS: p.ipfsID}
-	if p.tracker, err = pintracker.New(id, p.node, pinset{p.state}, p.current, d.tracker(), o, p.component("tracker")); err != nil {
+	if p.tracker, err = pintracker.New(id, p.counted(), pinset{p.state}, p.current, d.tracker(), o, p.component("tracker")); err != nil {
 		return err
 	}
 	p.closes(p.tracker.Close)
@@ -232,7 +233,7 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 
 // openDoors opens what others reach the peer by: streams of blocks, calls, HTTP.
 func (p *Daemon) openDoors() (err error) {
-	p.blocks = transfer.NewServer(p.data, p.node, p.data.Check, transfer.Options{}, p.log)
+	p.blocks = transfer.NewServer(p.data, p.counted(), p.data.Check, transfer.Options{}, p.log)
 	p.adder = adder.New(p.ids.cluster.ID, p.pinner, sender{p, transfer.NewClient(p.data)}, adder.Options{}, p.log)
 	p.members = &membership{ids: p.ids, cluster: p.cluster, c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
 		calls: p.calls, log: p.component("members")}
@@ -376,7 +377,7 @@ type sender struct {
 
 func (s sender) Send(ctx context.Context, id api.PeerID, size uint64) (adder.Destination, error) {
 	if id == s.p.ids.cluster.ID {
-		return s.p.node.OpenAdd(ctx, size)
+		return s.p.counted().OpenAdd(ctx, size)
 	}
 	members, err := s.p.state.Members()
 	if err != nil {

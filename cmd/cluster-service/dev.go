@@ -36,10 +36,12 @@ type devPeer struct {
 	Gateway string   `json:"gateway"` // URL of the HTTP gateway
 	PinSvc  string   `json:"pinsvc"`  // URL of the Pinning Service API
 	Proxy   string   `json:"proxy"`   // URL of the IPFS proxy
+	Metrics string   `json:"metrics"` // URL for Prometheus
 	api     string   // multiaddr
 	gateway string   // multiaddr
 	pinsvc  string   // multiaddr
 	proxy   string   // multiaddr
+	metrics string   // multiaddr
 	listen  []string // settings of a new peer's addresses
 	cmd     *exec.Cmd
 	stdin   io.Reader     // what the process reads, nil for nothing
@@ -164,19 +166,20 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 			return nil, err
 		}
 		p.api, p.gateway, p.pinsvc = c.API.REST.HTTPListenMultiaddress[0], c.Embedded.Gateway.ListenMultiaddress, c.API.PinSvc.HTTPListenMultiaddress[0]
-		p.proxy = c.API.Proxy.ListenMultiaddress[0]
+		p.proxy, p.metrics = c.API.Proxy.ListenMultiaddress[0], c.Metrics.ListenMultiaddress
 	} else {
-		ports, err := freePorts(6)
+		ports, err := freePorts(7)
 		if err != nil {
 			return nil, err
 		}
 		tcp := func(port int) string { return fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port) }
-		p.api, p.gateway, p.pinsvc, p.proxy = tcp(ports[0]), tcp(ports[1]), tcp(ports[4]), tcp(ports[5])
+		p.api, p.gateway, p.pinsvc, p.proxy, p.metrics = tcp(ports[0]), tcp(ports[1]), tcp(ports[4]), tcp(ports[5]), tcp(ports[6])
 		p.listen = []string{
 			"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS=" + p.api,
 			"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS=" + p.gateway,
 			"CLUSTER_PINSVCAPI_HTTPLISTENMULTIADDRESS=" + p.pinsvc,
 			"CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=" + p.proxy,
+			"CLUSTER_METRICS_LISTENMULTIADDRESS=" + p.metrics,
 			"CLUSTER_LISTENMULTIADDRESS=" + tcp(ports[2]),
 			"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS=" + tcp(ports[3]),
 		}
@@ -190,6 +193,10 @@ func newDevPeer(dir string, i int) (*devPeer, error) {
 	if p.Proxy, err = loopbackURL(p.proxy); err != nil {
 		return nil, err
 	}
+	if p.Metrics, err = loopbackURL(p.metrics); err != nil {
+		return nil, err
+	}
+	p.Metrics += "/metrics"
 	p.Gateway, err = loopbackURL(p.gateway)
 	return p, err
 }

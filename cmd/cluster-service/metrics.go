@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -11,25 +15,49 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/gateway"
 	"github.com/pinfold-cluster/pinfold/api/web"
+	"github.com/pinfold-cluster/pinfold/config"
+	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
 // scrapesAtOnce bounds the requests for metrics that are answered at the same time.
 const scrapesAtOnce = 4
 
-// openMetrics opens the door for Prometheus alone, where there is to be one.
+// openMetrics opens the door for Prometheus alone, where there is to be one. Where
+// another peer of this machine has the default address, this one does without: the REST
+// API has the same figures.
 func (p *Daemon) openMetrics() (err error) {
 	address := p.c.Metrics.ListenMultiaddress
 	if address == gateway.Off {
 		return nil
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", p.metrics())
-	o := web.Options{HTTPListenMultiaddress: []string{address}}
-	if p.figures, err = web.New(o, mux, p.component("metrics")); err != nil {
+	log := p.component("metrics")
+	p.figures, err = web.New(web.Options{HTTPListenMultiaddress: []string{address}}, metricsDoor(p.metrics(), log), log)
+	if address == config.DefaultMetricsAddress && errors.Is(err, syscall.EADDRINUSE) {
+		p.figures = nil
+		log.Warn("another process has the default port for metrics: this peer serves them at its REST API alone; "+
+			"set metrics.listen_multiaddress to another address, or to off", "address", address)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	p.closes(p.figures.Close)
 	return nil
+}
+
+// metricsDoor answers GET /metrics, and all else with an error as the other doors do.
+func metricsDoor(metrics http.Handler, log *slog.Logger) http.Handler {
+	return web.Handle(log, func(w http.ResponseWriter, r *http.Request) error {
+		if r.URL.Path != "/metrics" {
+			return api.NotFound.Errorf("not found: this door has /metrics alone")
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			return &api.Error{Code: http.StatusMethodNotAllowed, Message: "the method is not allowed here; these are: GET, HEAD"}
+		}
+		metrics.ServeHTTP(w, r)
+		return nil
+	})
 }
 
 // serveMetrics answers Prometheus until ctx ends.
@@ -41,12 +69,12 @@ func (p *Daemon) serveMetrics(ctx context.Context) error {
 	return p.figures.Run(ctx)
 }
 
-// metrics answers Prometheus: this peer's figures, those of the gateway and of the
-// process.
+// metrics answers Prometheus: this peer's figures, those of the gateway, of libp2p and
+// of the process.
 func (p *Daemon) metrics() http.Handler {
 	own := prometheus.NewRegistry()
 	own.MustRegister(figures{p}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	all := prometheus.Gatherers{own}
+	all := prometheus.Gatherers{own, p2p.Figures}
 	if p.gateway != nil {
 		all = append(all, p.gateway.Metrics())
 	}
@@ -75,9 +103,16 @@ var (
 	oldPinError  = figure("ipfscluster_pins_pin_error", "Pins of this peer that failed.")
 	oldIPFSPins  = figure("ipfscluster_pins_ipfs_pins", "Pins on this peer's node.")
 	oldFreeSpace = figure("ipfscluster_informer_disk", "Bytes free on this peer's node.")
+	oldPinAdds   = figure("ipfscluster_pins_pin_add", "Pins that this peer has asked its node for.")
+	oldPinFaults = figure("ipfscluster_pins_pin_add_errors", "Those of them that failed.")
+	oldPuts      = figure("ipfscluster_blocks_put", "Requests to this peer's node to store an add's blocks.")
+	oldPutFaults = figure("ipfscluster_blocks_put_error", "Those of them that failed.")
+	oldBlocks    = figure("ipfscluster_blocks_added", "Blocks of adds that this peer's node has stored.")
+	oldBytes     = figure("ipfscluster_blocks_added_size", "Bytes of these blocks.")
 )
 
-// figures are gauges, read as they are asked for. All of them are kept, none computed.
+// figures are gauges and counters, read as they are asked for. All of them are kept, none
+// computed.
 type figures struct{ p *Daemon }
 
 // Describe implements prometheus.Collector: what Collect gives is known when it does.
@@ -113,6 +148,10 @@ func (f figures) Collect(out chan<- prometheus.Metric) {
 	gauge(oldQueued, float64(counts[api.StatusPinQueued]))
 	gauge(oldPinning, float64(counts[api.StatusPinning]))
 	gauge(oldPinError, float64(counts[api.StatusPinError]))
+	for d, v := range map[*prometheus.Desc]*atomic.Uint64{oldPinAdds: &p.traded.pins, oldPinFaults: &p.traded.pinErrors, oldPuts: &p.traded.puts,
+		oldPutFaults: &p.traded.putErrors, oldBlocks: &p.traded.blocksAdded, oldBytes: &p.traded.bytesOfAdds} {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v.Load()))
+	}
 	alive, dead := 0, 0
 	for _, h := range p.monitor.Health() {
 		if h.Alive {

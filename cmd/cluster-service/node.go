@@ -32,6 +32,9 @@ func (p *Daemon) openNode(d directory) error {
 	return p.openGateway(node)
 }
 
+// counted is the node, whose pins and adds count.
+func (p *Daemon) counted() counted { return counted{p.node, &p.traded} }
+
 // openGateway opens the door to the embedded node's content, where there is to be one.
 func (p *Daemon) openGateway(node *embedded.Node) (err error) {
 	o := p.c.Embedded.Gateway
