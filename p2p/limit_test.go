@@ -23,7 +23,7 @@ func TestDataHost_BoundsItsBandwidth(t *testing.T) {
 	}
 	began, done := time.Now(), make(chan error)
 	for range streams {
-		go func() { done <- echo(ctx, bounded, other.ID(), each) }()
+		go func() { done <- carry(ctx, bounded, other.ID(), each) }()
 	}
 	for range streams {
 		if err := <-done; err != nil {
@@ -36,8 +36,8 @@ func TestDataHost_BoundsItsBandwidth(t *testing.T) {
 	}
 }
 
-// echo sends n bytes to a peer and reads them back.
-func echo(ctx context.Context, from *DataHost, to peer.ID, n int) error {
+// carry sends n bytes to a peer and reads them back.
+func carry(ctx context.Context, from *DataHost, to peer.ID, n int) error {
 	s, err := from.NewStream(ctx, to, echoProtocol)
 	if err != nil {
 		return err
