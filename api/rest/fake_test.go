@@ -57,6 +57,8 @@ type cluster struct {
 	collected  api.GlobalRepoGC
 	events     *events.Hub
 	told       func(api.PinInfo)
+	followers  []api.Follower
+	link       error // of making a follow link
 	behind     error // of bringing the copy of the pinset up to date
 	await      func(ctx context.Context, c api.Cid) (api.GlobalPinInfo, bool, error)
 
@@ -296,7 +298,7 @@ func (c *cluster) handler() http.Handler { return c.handlerWith(web.Options{}) }
 
 func (c *cluster) handlerWith(o web.Options) http.Handler {
 	h := New(Parts{Version: "9.9.9", Pins: c, Pinset: c, Tracker: tracker{c, false}, Local: tracker{c, true}, Adder: c,
-		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Network: c, Guarded: true, Feed: c, Log: c, Events: c.listen, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}, quiet)
+		Peers: c, Monitor: c, Resolver: c, GC: c, Repairs: c, Tokens: tokens{c}, Followers: followers{c}, Network: c, Guarded: true, Feed: c, Log: c, Events: c.listen, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}, quiet)
 	return web.Wrap(o, h, quiet, nil)
 }
 

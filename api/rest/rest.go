@@ -109,23 +109,24 @@ type Repairs interface {
 
 // Parts are what the API is a door to. All are needed.
 type Parts struct {
-	Version  string // of this program
-	Pins     Pins
-	Pinset   Pinset
-	Tracker  Tracker // asks all peers
-	Local    Tracker // asks this one
-	Adder    Adder
-	Peers    Peers
-	Monitor  Monitor
-	Resolver Resolver
-	GC       Collector
-	Repairs  Repairs
-	Tokens   Tokens
-	Network  Network
-	Guarded  bool // users need a password or a token
-	Feed     Feed
-	Log      Log
-	Metrics  http.Handler // of Prometheus
+	Version   string // of this program
+	Pins      Pins
+	Pinset    Pinset
+	Tracker   Tracker // asks all peers
+	Local     Tracker // asks this one
+	Adder     Adder
+	Peers     Peers
+	Monitor   Monitor
+	Resolver  Resolver
+	GC        Collector
+	Repairs   Repairs
+	Tokens    Tokens
+	Network   Network
+	Followers Followers
+	Guarded   bool // users need a password or a token
+	Feed      Feed
+	Log       Log
+	Metrics   http.Handler // of Prometheus
 	// Events opens a stream of events, with resume from the log index after. The error is
 	// Unavailable where there are too many.
 	Events func(after uint64, resume bool) (EventStream, error)

@@ -106,6 +106,9 @@ func (h *handler) routes() []route {
 			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 24h"}}, result: api.Invitation{}, serve: h.invite},
 		{method: "DELETE", scope: api.ScopeAdmin, path: "/peers/{peer}", about: "removes a peer from the cluster", status: http.StatusNoContent, serve: h.removePeer},
 
+		{method: "GET", scope: api.ScopeRead, path: "/followers", about: "the followers connected with the contacted peer, as they tell and prove", lines: true, result: api.Follower{}, serve: h.followers},
+		{method: "POST", scope: api.ScopeAdmin, path: "/followers/link", about: "makes a link with which any number of peers can follow the cluster", result: api.FollowLink{}, serve: h.followLink},
+
 		{method: "POST", scope: api.ScopeWrite, path: "/add", about: "adds the files of the body and pins their root; with stream-channels=false the answer is one array of its lines",
 			params: addParams, body: multipartType, lines: true, result: api.AddedOutput{}, serve: h.add},
 		{method: "GET", scope: api.ScopeRead, path: "/allocations", about: "the pinset: what shall be kept, and where; as it was at the log index in X-Pinfold-Index",

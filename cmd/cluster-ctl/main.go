@@ -159,7 +159,7 @@ func newRoot(c *ctl) *cobra.Command {
 	root.Flags().Lookup("force-http-short").Hidden = true
 	root.Flags().BoolVarP(&c.https, "https-short", "s", false, "use https")
 	root.Flags().Lookup("https-short").Hidden = true
-	root.AddCommand(newID(c), newVersion(c), newPeers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newEvents(c), newMetrics(c), newIPFS(c), newToken(c), newCommands())
+	root.AddCommand(newID(c), newVersion(c), newPeers(c), newFollowLink(c), newFollowers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newEvents(c), newMetrics(c), newIPFS(c), newToken(c), newCommands())
 	return root
 }
 

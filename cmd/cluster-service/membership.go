@@ -51,20 +51,30 @@ func (m *membership) invite(ttl time.Duration) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	addresses, err := m.addresses()
+	if err != nil {
+		return "", err
+	}
+	return p2p.Token{
+		Name: m.cluster.Name, Secret: m.c.Cluster.Host.Secret, Key: m.cluster.Key, Incarnation: m.cluster.Incarnation,
+		Addresses: addresses, Credential: credential, Expires: expires,
+	}.Encode()
+}
+
+// addresses are where members can be reached, this peer's first, as many as go into a
+// token or link.
+func (m *membership) addresses() ([]api.Multiaddr, error) {
 	addresses := m.host.Addrs()
 	members, err := m.pins.Members()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	for _, other := range members {
 		if other.ID != m.ids.cluster.ID {
 			addresses = append(addresses, withPeer(other)...)
 		}
 	}
-	return p2p.Token{
-		Name: m.cluster.Name, Secret: m.c.Cluster.Host.Secret, Key: m.cluster.Key, Incarnation: m.cluster.Incarnation,
-		Addresses: addresses[:min(len(addresses), tokenAddresses)], Credential: credential, Expires: expires,
-	}.Encode()
+	return addresses[:min(len(addresses), tokenAddresses)], nil
 }
 
 func withPeer(member api.Member) []api.Multiaddr {
@@ -150,7 +160,13 @@ func (m *membership) mayComeWithout(id api.PeerID) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(members, func(o api.Member) bool { return o.ID == id }) || m.c.Cluster.JoinPolicy == config.JoinBySecret {
+	if slices.ContainsFunc(members, func(o api.Member) bool { return o.ID == id }) {
+		return nil
+	}
+	if m.c.Cluster.JoinPolicy == config.JoinBySecret {
+		if m.linkMade() {
+			return api.Denied.Errorf("a follow link of this cluster was made, and the swarm's secret is in it: joining takes a token, whatever cluster.join_policy says; make one with 'cluster-ctl peers invite'")
+		}
 		return nil
 	}
 	return api.Denied.Errorf("joining takes a token: make one with 'cluster-ctl peers invite' (or set cluster.join_policy to %q)", config.JoinBySecret)

@@ -1,0 +1,66 @@
+package api
+
+import "time"
+
+// FollowLink is what makes followers, in two forms.
+type FollowLink struct {
+	Link string `json:"link"` // one word
+	// Document says the same in JSON; it may be served over HTTP.
+	Document any `json:"document"`
+}
+
+// FollowerStatus is what a follower tells of itself. Nothing in it is proven.
+type FollowerStatus struct {
+	ID      PeerID `json:"id" cbor:"1,keyasint"`
+	Name    string `json:"peername" cbor:"2,keyasint,omitempty"`
+	Version string `json:"version" cbor:"3,keyasint,omitempty"`
+	// Index is the log index that its pinset stands at, 0 while it is fetched, and Digest
+	// that of the pinset there, in hexadecimal.
+	Index  uint64 `json:"index" cbor:"4,keyasint,omitempty"`
+	Digest string `json:"digest,omitempty" cbor:"5,keyasint,omitempty"`
+	// Latest is the highest index that it has heard a member sign, at Heard.
+	Latest uint64    `json:"latest" cbor:"6,keyasint,omitempty"`
+	Heard  time.Time `json:"heard,omitzero" cbor:"7,keyasint,omitzero"`
+	// Stopped says why it goes no further, "" where it does.
+	Stopped string `json:"stopped,omitempty" cbor:"8,keyasint,omitempty"`
+	// Neighbours is how many others it is connected with.
+	Neighbours int `json:"neighbours" cbor:"9,keyasint,omitempty"`
+
+	Hold     string `json:"hold" cbor:"10,keyasint,omitempty"` // all, allocated or share
+	Capacity uint64 `json:"capacity,omitempty" cbor:"11,keyasint,omitempty"`
+	// Known counts the pins of its pinset, Wanted those that it is to hold, Pinned those of
+	// them that it has whole, and Failed those that it could not get so far.
+	Known  uint64 `json:"known" cbor:"12,keyasint,omitempty"`
+	Wanted uint64 `json:"wanted" cbor:"13,keyasint,omitempty"`
+	Pinned uint64 `json:"pinned" cbor:"14,keyasint,omitempty"`
+	Failed uint64 `json:"failed" cbor:"15,keyasint,omitempty"`
+	// Bytes is what its node holds, Free what it may still take.
+	Bytes uint64 `json:"bytes" cbor:"16,keyasint,omitempty"`
+	Free  uint64 `json:"free" cbor:"17,keyasint,omitempty"`
+	// Rate is how many bytes of content arrive in a second now.
+	Rate uint64 `json:"rate" cbor:"18,keyasint,omitempty"`
+	// Claim has a bit set for each range of pins that it holds whole; see package feed.
+	Claim []byte `json:"-" cbor:"19,keyasint,omitempty"`
+	// Trouble is the cause of what failed, the most frequent one.
+	Trouble Cause `json:"trouble,omitempty" cbor:"20,keyasint,omitempty"`
+}
+
+// Follower is a follower as a full peer sees it.
+type Follower struct {
+	FollowerStatus
+	Addresses []Multiaddr `json:"addresses"`
+	// Agrees tells whether its digest is that of this peer's pinset at its index; nil where
+	// this peer cannot tell.
+	Agrees *bool `json:"agrees,omitempty"`
+	// Proven, Lied and Unanswered count the challenges to show blocks of a pin that it says
+	// it has.
+	Proven     uint64 `json:"proven"`
+	Lied       uint64 `json:"lied"`
+	Unanswered uint64 `json:"unanswered"`
+	// Admitted tells whether it may fetch content from this peer.
+	Admitted bool `json:"admitted"`
+	// Asked is when it last answered.
+	Asked time.Time `json:"asked,omitzero"`
+	// Error is why it did not answer the last question.
+	Error string `json:"error,omitempty"`
+}

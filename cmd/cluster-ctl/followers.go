@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func newFollowLink(c *ctl) *cobra.Command {
+	var serve string
+	var document bool
+	cmd := &cobra.Command{Use: "follow-link", Short: "Print a link with which anybody can follow the cluster",
+		Long: "Print a link with which anybody can follow the cluster: 'cluster-service follow NAME LINK'. Followers read the\n" +
+			"pinset and hold content; they change nothing. The link holds the swarm's secret, so it lets who has it connect,\n" +
+			"and from the first link on that secret alone makes nobody a member. With --serve the link is served as a JSON\n" +
+			"document at ADDRESS until interrupted, made anew for each request: followers are given its URL and stay up to date.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			link, err := cl.FollowLink(cmd.Context())
+			switch {
+			case err != nil:
+				return err
+			case serve != "":
+				return c.serveLink(cmd, serve)
+			case document:
+				text, err := json.MarshalIndent(link.Document, "", "  ")
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(c.out, "%s\n", text)
+				return err
+			case c.enc() == encJSON:
+				return newPrinter(c.out, encJSON).json(link)
+			}
+			_, err = fmt.Fprintln(c.out, link.Link)
+			return err
+		}}
+	cmd.Flags().StringVar(&serve, "serve", "", "serve the document at `ADDRESS`, host:port, until interrupted; without a host it is this machine's loopback")
+	cmd.Flags().BoolVar(&document, "document", false, "print the JSON document, to be put on a web server")
+	return cmd
+}
+
+// serveLink serves the link's document until the command's context ends.
+func (c *ctl) serveLink(cmd *cobra.Command, address string) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(address, ":") {
+		address = "127.0.0.1" + address
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("serving the link: %w", err)
+	}
+	if _, err := fmt.Fprintf(c.errw, "serving http://%s/follow.json until interrupted; whoever reads it can follow the cluster\n", l.Addr()); err != nil {
+		return err
+	}
+	return serveDocument(cmd.Context(), l, cl.FollowLink)
+}
+
+func newFollowers(c *ctl) *cobra.Command {
+	return parent("followers", "List followers", newFollowersLs(c))
+}
+
+func newFollowersLs(c *ctl) *cobra.Command {
+	return &cobra.Command{Use: "ls", Short: "List the followers connected with the peer that answers",
+		Long: "List the followers connected with the peer that answers: what they tell of themselves, and what they proved when\n" +
+			"they were asked for blocks of what they say they hold. Others are connected with other peers, or with followers only.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			return c.show(func(p *printer) error {
+				for f, err := range cl.Followers(cmd.Context()) {
+					if err != nil {
+						return err
+					}
+					if err := p.follower(f); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}}
+}
