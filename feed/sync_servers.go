@@ -1,0 +1,126 @@
+package feed
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// GetPage asks one server for a page. It ends with its context, reads no more than
+// MaxPage+1 bytes, and is called from several goroutines.
+type GetPage func(ctx context.Context, h Hash) ([]byte, error)
+
+const (
+	serverSlots = 4                // pages asked of one server at once
+	pageTimeout = 10 * time.Second // for one
+)
+
+// servers share the pages to be fetched: each gets the next one as it is done with
+// another, so the quick ones give most. One that fails is not asked again.
+type servers struct {
+	free chan *server  // one entry for each page that may be asked for
+	none chan struct{} // closed when all have failed
+
+	mu   sync.Mutex
+	left int
+	errs []error
+}
+
+type server struct {
+	get    GetPage
+	failed bool // guarded by servers.mu
+}
+
+func newServers(get []GetPage) *servers {
+	s := &servers{free: make(chan *server, serverSlots*len(get)), none: make(chan struct{}), left: len(get)}
+	all := make([]*server, len(get))
+	for i := range get {
+		all[i] = &server{get: get[i]}
+	}
+	for range serverSlots {
+		for _, v := range all {
+			s.free <- v
+		}
+	}
+	if len(get) == 0 {
+		close(s.none)
+	}
+	return s
+}
+
+// page gets a page, its hash checked, from whoever has it. The error is Unavailable when
+// no server is left, or the context's.
+func (s *servers) page(ctx context.Context, h Hash) ([]byte, error) {
+	for {
+		v, err := s.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		b, err := v.page(ctx, h)
+		if err == nil {
+			s.free <- v
+			return b, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		s.drop(v, err)
+	}
+}
+
+// take returns a server that may be asked.
+func (s *servers) take(ctx context.Context) (*server, error) {
+	for {
+		select {
+		case v := <-s.free:
+			if s.good(v) {
+				return v, nil
+			}
+		case <-s.none:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return nil, api.Unavailable.Errorf("no server of pages is left: %v", errors.Join(s.errs...))
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (s *servers) good(v *server) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !v.failed
+}
+
+func (s *servers) drop(v *server, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.failed {
+		return
+	}
+	v.failed = true
+	s.errs = append(s.errs, err)
+	if s.left--; s.left == 0 {
+		close(s.none)
+	}
+}
+
+func (v *server) page(ctx context.Context, h Hash) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	b, err := v.get(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > MaxPage {
+		return nil, api.TooLarge.Errorf("page %s is larger than %d bytes", h, MaxPage)
+	}
+	if got := Hash(sha256.Sum256(b)); got != h {
+		return nil, api.Invalid.Errorf("page %s came for %s", got, h)
+	}
+	return b, nil
+}
