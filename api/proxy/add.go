@@ -188,14 +188,14 @@ var linkMode = "0" + strconv.FormatUint(uint64(os.ModeSymlink|0o777), 8)
 // intoFiles puts an added node into the tree of files, at to or, where that is a
 // directory, into it.
 func (c *call) intoFiles(to, name string, o api.AddedOutput) error {
-	if c.Node == nil {
-		return api.Unsupported.Errorf("to-files: this peer's IPFS node is a Kubo daemon: use files/cp")
-	}
 	if name == "" {
 		return api.Invalid.Errorf("to-files: cannot add unnamed files to MFS")
 	}
 	if strings.HasSuffix(to, "/") {
 		to += path.Base(name)
+	}
+	if c.Node == nil {
+		return c.intoDaemon(to, o)
 	}
 	node, err := c.session().Get(c.ctx, o.Cid.Cid)
 	if err != nil {

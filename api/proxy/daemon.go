@@ -113,12 +113,29 @@ func (d *daemon) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // admit answers requests that are not to be served, as the function of that name does.
-// Which other origins' pages are let in is the daemon's to say.
 func (d *daemon) admit(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodPost {
 		refuseMethod(w)
 		return false
 	}
+	told, ok := d.judge(r)
+	for name, values := range told {
+		w.Header()[name] = values
+	}
+	if !ok {
+		http.Error(w, "403 - Forbidden", http.StatusForbidden)
+		return false
+	}
+	if r.Header.Get("Origin") != "" || r.Referer() != "" || len(d.o.ExtractHeadersExtra) > 0 {
+		d.takeOver(r.Context(), w.Header())
+	}
+	w.Header().Set("Server", "pinfold")
+	return true
+}
+
+// judge tells whether a request is to be served, and what to tell the page that it comes
+// from. Which other origins' pages are let in is the daemon's to say.
+func (d *daemon) judge(r *http.Request) (told http.Header, ok bool) {
 	origins := ownOrigins(r)
 	origin := r.Header.Get("Origin")
 	if origin == "" && r.Referer() != "" {
@@ -129,39 +146,34 @@ func (d *daemon) admit(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case origin == "":
 	case slices.Contains(origins, origin):
-		w.Header().Set("Access-Control-Allow-Origin", origin)
-	case d.allows(w, r, origin):
-		origins = append(origins, origin)
+		told = http.Header{"Access-Control-Allow-Origin": {origin}}
+	default:
+		if told = d.allows(r, origin); told != nil {
+			origins = append(origins, origin)
+		}
 	}
-	if suspicious(r, origins) {
-		http.Error(w, "403 - Forbidden", http.StatusForbidden)
-		return false
-	}
-	if origin != "" || len(d.o.ExtractHeadersExtra) > 0 {
-		d.takeOver(r.Context(), w.Header())
-	}
-	w.Header().Set("Server", "pinfold")
-	return true
+	return told, !suspicious(r, origins)
 }
 
-// allows asks the daemon whether pages of origin may ask this, and takes over what it
-// says to them.
-func (d *daemon) allows(w http.ResponseWriter, r *http.Request, origin string) bool {
+// allows asks the daemon whether pages of origin may ask this, and gives what it says to
+// them; nil where they may not.
+func (d *daemon) allows(r *http.Request, origin string) http.Header {
 	res, err := d.ask(r.Context(), http.MethodOptions, r.URL.Path, http.Header{"Origin": {origin}, "Access-Control-Request-Method": {http.MethodPost}})
 	if err != nil {
 		d.log.Warn("the Kubo daemon does not tell which origins it allows", "err", err)
-		return false
+		return nil
 	}
 	allowed := res.Get("Access-Control-Allow-Origin")
 	if allowed != "*" && allowed != origin {
-		return false
+		return nil
 	}
+	told := http.Header{}
 	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"} {
 		if values := res.Values(name); len(values) > 0 {
-			w.Header()[name] = values
+			told[name] = values
 		}
 	}
-	return true
+	return told
 }
 
 // ask sends a request without a body and returns the headers of its answer.

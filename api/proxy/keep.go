@@ -10,13 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ipfs/boxo/blockservice"
-	"github.com/ipfs/boxo/ipld/merkledag"
-	uio "github.com/ipfs/boxo/ipld/unixfs/io"
-	"github.com/ipfs/boxo/mfs"
-	"github.com/ipfs/go-cid"
-	format "github.com/ipfs/go-ipld-format"
-
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
@@ -34,16 +27,17 @@ const (
 	keepBatch = 256
 )
 
-// Tree is the tree of files of the node in this process.
+// Tree is the node's tree of files, as far as it is the cluster's business.
 type Tree interface {
-	ViewFiles(ctx context.Context, f func(*mfs.Root) error) error
+	// Top lists what is at its top, names with CIDs; its root alone, under no name, where
+	// that is over most.
+	Top(ctx context.Context, most int) (map[string]api.Cid, error)
 	// FilesChanged gets a value after a change, unless one is waiting there.
 	FilesChanged() <-chan struct{}
-	Patient() blockservice.BlockService
 	// KeptFiles and SetKeptFiles remember, durably, what of the tree is pinned in the
 	// cluster: its name, without a slash, and its CID.
-	KeptFiles() (map[string]api.Cid, error)
-	SetKeptFiles(map[string]api.Cid) error
+	KeptFiles(context.Context) (map[string]api.Cid, error)
+	SetKeptFiles(context.Context, map[string]api.Cid) error
 }
 
 // Requests changes the pinset by requests, several of which a CID may have.
@@ -110,11 +104,11 @@ func (k *Keeper) settle(ctx context.Context) {
 // sync changes requests until those for the tree are as it is. New ones come first, so
 // that nothing is let go in between.
 func (k *Keeper) sync(ctx context.Context) error {
-	want, err := k.top(ctx)
+	want, err := k.tree.Top(ctx, maxKept)
 	if err != nil {
 		return err
 	}
-	kept, err := k.tree.KeptFiles()
+	kept, err := k.tree.KeptFiles(ctx)
 	if err != nil {
 		return err
 	}
@@ -156,7 +150,7 @@ func (k *Keeper) sync(ctx context.Context) error {
 		}
 	}
 	if !maps.EqualFunc(now, kept, func(a, b api.Cid) bool { return a.Cid.Equals(b.Cid) }) {
-		errs = append(errs, k.tree.SetKeptFiles(now))
+		errs = append(errs, k.tree.SetKeptFiles(ctx, now))
 	}
 	return errors.Join(errs...)
 }
@@ -220,34 +214,4 @@ func (k *Keeper) drop(ctx context.Context, batch []change) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-var errTop = errors.New("too many entries")
-
-// top lists what is at the top of the tree; all of it under no name if that is too much.
-func (k *Keeper) top(ctx context.Context) (map[string]api.Cid, error) {
-	all := map[string]api.Cid{}
-	var root cid.Cid
-	err := k.tree.ViewFiles(ctx, func(r *mfs.Root) error {
-		n, err := r.GetDirectory().GetNode()
-		if err != nil {
-			return err
-		}
-		root = n.Cid()
-		dir, err := uio.NewDirectoryFromNode(merkledag.NewDAGService(k.tree.Patient()), n)
-		if err != nil {
-			return err
-		}
-		return dir.ForEachLink(ctx, func(l *format.Link) error {
-			if len(all) == maxKept {
-				return errTop
-			}
-			all[l.Name] = api.Cid{Cid: l.Cid}
-			return nil
-		})
-	})
-	if errors.Is(err, errTop) {
-		return map[string]api.Cid{"": {Cid: root}}, nil
-	}
-	return all, err
 }

@@ -124,13 +124,13 @@ func TestKeeper_PinsWhatIsAtTheTop(t *testing.T) {
 		}
 	}
 	// What is noted may be older than what was done.
-	if err := node.SetKeptFiles(map[string]api.Cid{}); err != nil {
+	if err := node.SetKeptFiles(t.Context(), map[string]api.Cid{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	kept, err := node.KeptFiles()
+	kept, err := node.KeptFiles(t.Context())
 	if err != nil || !slices.Equal(slices.Collect(maps.Keys(kept)), []string{"c"}) {
 		t.Errorf("got %v, %v", kept, err)
 	}

@@ -103,6 +103,7 @@ type Parts struct {
 	Logs           Logs
 	Node           Node   // the embedded node; nil with a Kubo daemon behind
 	Kubo           string // the daemon's address, as a multiaddress, where Node is nil
+	Files          Files  // the daemon's files, of which the cluster keeps some; nil with the embedded node
 }
 
 // prefix is that of all commands' paths.
@@ -142,7 +143,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, rest, ok := h.find(r)
 	if h.daemon != nil {
 		if !ok || r.Method == http.MethodOptions || r.Method == http.MethodHead {
-			h.daemon.pass(w, r)
+			h.passNoted(w, r)
 			return
 		}
 		if !h.daemon.admit(w, r) {

@@ -24,6 +24,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/consensus"
 	"github.com/pinfold-cluster/pinfold/events"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
 	"github.com/pinfold-cluster/pinfold/monitor"
 	"github.com/pinfold-cluster/pinfold/p2p"
 	"github.com/pinfold-cluster/pinfold/pinner"
@@ -115,7 +116,8 @@ type Daemon struct {
 	pinsvc  *web.Server
 	figures *web.Server   // for Prometheus alone; nil: none
 	proxy   *web.Server   // nil: none
-	keeper  *proxy.Keeper // of the files; nil with a Kubo daemon as the node
+	keeper  *proxy.Keeper // of the files; nil without a proxy
+	files   *kubo.Files   // nil with the embedded node, or without a proxy
 
 	closers []func() error // in the order of opening
 }

@@ -67,8 +67,11 @@ func (p *Daemon) runGateway(ctx context.Context) error {
 
 // runNode returns once ctx ends, or the embedded node cannot be written any more.
 func (p *Daemon) runNode(ctx context.Context) error {
-	if n, ok := p.node.(*embedded.Node); ok {
+	switch n := p.node.(type) {
+	case *embedded.Node:
 		return n.Run(ctx)
+	case *kubo.Node:
+		return p.connectSwarm(ctx, n)
 	}
 	<-ctx.Done()
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/api/rest"
 	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
 )
 
 // openProxy opens the door that speaks Kubo's RPC API, where there is to be one.
@@ -27,10 +28,15 @@ func (p *Daemon) openProxy() error {
 		Hasher: adder.New(p.ids.cluster.ID, nowhere{p.ids.cluster.ID}, nowhere{}, adder.Options{}, p.log), Resolver: p.node, GC: collector{p},
 		Room: room{p}, Traffic: p.data.Traffic, PinOptions: rest.PinOptions, Kubo: cmp.Or(o.NodeMultiaddress, p.c.IPFSConnector.Kubo.NodeMultiaddress),
 		GatewayAddress: p.c.Embedded.Gateway.ListenMultiaddress, Holders: p.links, Logs: logsOf(p.log)}
-	if node, ok := p.node.(*embedded.Node); ok {
-		parts.Node = node
-		p.keeper = proxy.NewKeeper(p.ids.cluster.ID, node, pinset{p.state}, p.pinner, p.component("files"))
+	var tree proxy.Tree
+	switch node := p.node.(type) {
+	case *embedded.Node:
+		parts.Node, tree = node, node
+	case *kubo.Node:
+		p.files = node.Files()
+		parts.Files, tree = p.files, p.files
 	}
+	p.keeper = proxy.NewKeeper(p.ids.cluster.ID, tree, pinset{p.state}, p.pinner, p.component("files"))
 	h, err := proxy.New(parts, o, p.component("proxy"))
 	if err != nil {
 		return err
@@ -51,8 +57,9 @@ func (p *Daemon) serveProxy(ctx context.Context) error {
 	p.awaitCurrent(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.proxy.Run(ctx) })
-	if p.keeper != nil {
-		g.Go(func() error { return p.keeper.Run(ctx) })
+	g.Go(func() error { return p.keeper.Run(ctx) })
+	if p.files != nil {
+		g.Go(func() error { return p.files.Run(ctx) })
 	}
 	return g.Wait()
 }

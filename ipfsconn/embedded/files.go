@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
+	uio "github.com/ipfs/boxo/ipld/unixfs/io"
 	"github.com/ipfs/boxo/mfs"
 	block "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -126,8 +127,39 @@ func (n *Node) ChangeFiles(ctx context.Context, f func(*mfs.Root) error) error {
 // FilesChanged gets a value after the tree has changed, unless one is waiting there.
 func (n *Node) FilesChanged() <-chan struct{} { return n.files.changed }
 
+var errTop = errors.New("too many entries")
+
+// Top lists what is at the top of the tree, names with CIDs; its root alone, under no
+// name, where that is over most.
+func (n *Node) Top(ctx context.Context, most int) (map[string]api.Cid, error) {
+	all := map[string]api.Cid{}
+	var root cid.Cid
+	err := n.ViewFiles(ctx, func(r *mfs.Root) error {
+		node, err := r.GetDirectory().GetNode()
+		if err != nil {
+			return err
+		}
+		root = node.Cid()
+		dir, err := uio.NewDirectoryFromNode(merkledag.NewDAGService(n.bounded), node)
+		if err != nil {
+			return err
+		}
+		return dir.ForEachLink(ctx, func(l *format.Link) error {
+			if len(all) == most {
+				return errTop
+			}
+			all[l.Name] = api.Cid{Cid: l.Cid}
+			return nil
+		})
+	})
+	if errors.Is(err, errTop) {
+		return map[string]api.Cid{"": {Cid: root}}, nil
+	}
+	return all, err
+}
+
 // KeptFiles gives what SetKeptFiles keeps.
-func (n *Node) KeptFiles() (map[string]api.Cid, error) {
+func (n *Node) KeptFiles(context.Context) (map[string]api.Cid, error) {
 	if err := n.use.begin(); err != nil {
 		return nil, err
 	}
@@ -147,7 +179,7 @@ func (n *Node) KeptFiles() (map[string]api.Cid, error) {
 }
 
 // SetKeptFiles notes, durably, which entries of the tree the cluster was asked to keep.
-func (n *Node) SetKeptFiles(kept map[string]api.Cid) error {
+func (n *Node) SetKeptFiles(_ context.Context, kept map[string]api.Cid) error {
 	if err := n.use.begin(); err != nil {
 		return err
 	}

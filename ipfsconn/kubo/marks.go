@@ -1,13 +1,11 @@
 package kubo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"mime/multipart"
 	"net/url"
 	"slices"
 	"strings"
@@ -28,20 +26,7 @@ func (n *Node) mark(ctx context.Context, m api.Mark) error {
 	if m.Before {
 		text += wasPinned
 	}
-	var buf bytes.Buffer
-	w := multipart.NewWriter(&buf)
-	part, err := w.CreateFormFile("data", "data")
-	if err == nil {
-		_, err = io.WriteString(part, text)
-	}
-	if err := errors.Join(err, w.Close()); err != nil {
-		return err
-	}
-	args := markPath(m.Cid)
-	args.Set("create", "true")
-	args.Set("parents", "true")
-	args.Set("truncate", "true")
-	if err := n.send(ctx, nil, "files/write", args, &upload{&buf, w.FormDataContentType()}); err != nil {
+	if err := n.writeFile(ctx, marksDir+"/"+m.Cid.String(), text); err != nil {
 		return fmt.Errorf("mark %s: %w", m.Cid, err)
 	}
 	return nil

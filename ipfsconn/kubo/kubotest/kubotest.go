@@ -19,6 +19,18 @@ import (
 // its RPC's address.
 func Daemon(t testing.TB) string {
 	t.Helper()
+	return start(t, "--offline")
+}
+
+// Online is Daemon for one that exchanges blocks with those that it is connected with,
+// on loopback. It knows nobody at its start.
+func Online(t testing.TB) string {
+	t.Helper()
+	return start(t)
+}
+
+func start(t testing.TB, flags ...string) string {
+	t.Helper()
 	bin := Find(t)
 	repo := t.TempDir()
 	env := append(os.Environ(), "IPFS_PATH="+repo, "IPFS_TELEMETRY=off")
@@ -32,7 +44,7 @@ func Daemon(t testing.TB) string {
 	run("init", "--profile=test")
 	run("config", "Addresses.API", "/ip4/127.0.0.1/tcp/0")
 	run("config", "Addresses.Gateway", "/ip4/127.0.0.1/tcp/0")
-	cmd := exec.Command(bin, "daemon", "--offline")
+	cmd := exec.Command(bin, append([]string{"daemon"}, flags...)...)
 	cmd.Env = env
 	out, err := cmd.StdoutPipe()
 	if err != nil {
