@@ -54,7 +54,7 @@ func VerifyCertificate(b []byte, pub ed25519.PublicKey, incarnation uint64) (Cer
 	}
 	if body.Incarnation != incarnation {
 		return Certificate{}, fmt.Errorf("certificate of %s is of incarnation %x, this is %x: %w",
-			id, body.Incarnation, incarnation, ErrDenied)
+			id, body.Incarnation, incarnation, ErrIncarnation)
 	}
 	return Certificate{Cluster: pub, Incarnation: incarnation, ID: id, DataID: dataID}, nil
 }

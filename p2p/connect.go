@@ -145,6 +145,9 @@ func (c *connector) certify(ctx context.Context, id peer.ID, now time.Time) {
 		c.book.learn(peer.AddrInfo{ID: id, Addrs: addrs})
 		return
 	}
+	if c.guests.has(id) {
+		return
+	}
 	s := c.ask[id]
 	if s == nil {
 		s = &schedule{}

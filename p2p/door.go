@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/gostream"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
@@ -23,6 +24,7 @@ const HTTPProtocol = "/libp2p-http"
 // ListenClients is ListenOpen for clients, whose streams may be long: who knows the
 // secret gets in, members or not.
 func (h *Host) ListenClients(proto string) (net.Listener, error) {
+	h.openTo(protocol.ID(proto))
 	return h.listen(proto, func(ctx context.Context, s network.Stream) (network.Stream, error) {
 		s, err := h.admitAny(ctx, s)
 		if guest, ok := s.(*strangerStream); ok {

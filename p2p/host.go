@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
@@ -34,9 +35,16 @@ type Host struct {
 	book      *book
 	roster    Roster
 	strangers *strangers
+	askers    *strangers // those on the streams of the feed
+	guests    *guests
+	follows   bool           // it is a follower's
 	pubsub    *pubsub.PubSub // nil where this peer is not a member
+	feed      *Feed          // nil where this peer takes no part in it
 	stop      context.CancelFunc
 	log       *slog.Logger
+
+	openMu sync.Mutex
+	open   map[protocol.ID]bool // protocols whose streams strangers may open
 }
 
 // NewHost returns a host that listens, but seeks nobody until Run. Where the cluster
@@ -44,6 +52,20 @@ type Host struct {
 // introduce itself and to join, and nothing else. A new one is made once it has
 // joined. The caller closes it.
 func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*Host, error) {
+	return newHost(id, c, r, o, false, log)
+}
+
+// NewFollowerHost returns the host of a follower: of a peer without a certificate that
+// takes part in the feed, and has up to Options.Guests others call. It connects to those
+// that it is told to, and Run seeks nobody. Of c it needs the key and the incarnation.
+func NewFollowerHost(id Identity, c *Cluster, o Options, log *slog.Logger) (*Host, error) {
+	if len(c.Certificate) > 0 {
+		return nil, errors.New("cluster host: a member is no follower")
+	}
+	return newHost(id, c, Roster{}, o, true, log)
+}
+
+func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *slog.Logger) (*Host, error) {
 	o = o.WithDefaults()
 	if len(o.Secret) != SecretSize {
 		return nil, fmt.Errorf("cluster host: the secret has %d bytes, not %d", len(o.Secret), SecretSize)
@@ -61,8 +83,10 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
 	traffic := metrics.NewBandwidthCounter()
+	door := &doorkeeper{}
 	opts = append(opts,
 		libp2p.BandwidthReporter(traffic),
+		libp2p.ConnectionGater(door),
 		libp2p.PrivateNetwork(pnet.PSK(o.Secret)),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.WithDialTimeout(o.DialPeerTimeout))
@@ -72,8 +96,10 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 	}
 
 	ctx, stop := context.WithCancel(context.Background())
-	h := &Host{Traffic: traffic, o: o, h: lh, roster: r, strangers: newStrangers(), stop: stop, log: log,
+	h := &Host{Traffic: traffic, o: o, h: lh, roster: r, strangers: newStrangers(), askers: newStrangers(),
+		guests: newGuests(o.Guests), follows: follows, stop: stop, log: log, open: map[protocol.ID]bool{},
 		Members: newMembers(lh, false, c, r, log)}
+	door.h = h
 	if h.book, err = openBook(o.PeerstoreFile); err != nil {
 		log.Warn("some known addresses are left out", "err", err)
 	}
@@ -85,6 +111,12 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 			return nil, errors.Join(fmt.Errorf("pubsub: %w", err), h.Close())
 		}
 	}
+	if follows || len(c.Certificate) > 0 && o.Guests > 0 {
+		if h.feed, err = NewFeed(ctx, gate{lh, h.admitFeed}, log); err != nil {
+			return nil, errors.Join(err, h.Close())
+		}
+		h.feed.Bad = h.exile
+	}
 	// Not before: a peer that connects and is refused a pubsub stream seeks none again.
 	if err := lh.Network().Listen(listen...); err != nil {
 		return nil, errors.Join(fmt.Errorf("cluster host: %w", err), h.Close())
@@ -92,9 +124,14 @@ func NewHost(id Identity, c *Cluster, r Roster, o Options, log *slog.Logger) (*H
 	return h, nil
 }
 
-// Run keeps the host connected with all known members until ctx ends.
+// Run keeps the host connected with all known members until ctx ends, or a follower's
+// with those that it called; and sees out who has no business here.
 func (h *Host) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.watchGuests(ctx) })
+	if h.follows {
+		return g.Wait()
+	}
 	g.Go(func() error { return h.stayConnected(ctx) })
 	if h.o.MDNSInterval > 0 {
 		g.Go(func() error { return h.discover(ctx) })
@@ -159,7 +196,27 @@ func (h *Host) Listen(proto string) (net.Listener, error) { return h.listen(prot
 // ListenOpen is Listen for streams of anybody who knows the secret. Those of
 // strangers are few at once and at a time, and short-lived. What a stranger may ask
 // is the caller's to check, with Check.
-func (h *Host) ListenOpen(proto string) (net.Listener, error) { return h.listen(proto, h.admitAny) }
+func (h *Host) ListenOpen(proto string) (net.Listener, error) {
+	h.openTo(protocol.ID(proto))
+	return h.listen(proto, h.admitAny)
+}
+
+// ListenFeed is ListenOpen for questions about the feed: streams of members and guests
+// are not counted here.
+func (h *Host) ListenFeed(proto string) (net.Listener, error) {
+	h.openTo(protocol.ID(proto))
+	return h.listen(proto, h.admitAsker)
+}
+
+func (h *Host) admitAsker(_ context.Context, s network.Stream) (network.Stream, error) {
+	if id := s.Conn().RemotePeer(); h.isMember(id) || h.guests.has(id) {
+		return s, nil
+	}
+	return h.askers.admit(s)
+}
+
+// Feed is this peer's part in the feed, nil where it has none.
+func (h *Host) Feed() *Feed { return h.feed }
 
 func (h *Host) listen(proto string, admit func(context.Context, network.Stream) (network.Stream, error)) (net.Listener, error) {
 	id := protocol.ID(proto)

@@ -28,6 +28,9 @@ type Options struct {
 	ResourceManager   ResourceManager   `json:"resource_manager"`
 	PubSub            PubSub            `json:"pubsub"`
 
+	// Guests are how many peers that are no members may stay connected; none, and no feed.
+	Guests int `json:"-"`
+
 	// DialPeerTimeout bounds one attempt to connect to a peer; 3s.
 	DialPeerTimeout time.Duration `json:"dial_peer_timeout"`
 	// Dial makes TCP connections instead of the system's dialer, where it is set.

@@ -1,0 +1,330 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multiaddr"
+	"golang.org/x/time/rate"
+)
+
+// Whoever knows the cluster's secret, and a link tells it to everybody, can connect. A
+// member stays. A guest has a place for as long as it is connected. All others are
+// visitors: they say what they want, or go.
+const (
+	visitTime       = 10 * time.Second // for which a visitor may be idle
+	visitLimit      = 30 * time.Second // for one of which it is not known that it is no member
+	maxVisitors     = 128              // connected at once, of all
+	visitorsEach    = 64               // of one address
+	guestTag        = "guest"
+	exileTime       = 10 * time.Minute // for which a guest that misbehaved is kept out
+	maxExiles       = 1024             // remembered
+	guestReadRate   = 2 << 20          // bytes a second of gossip that is read of a guest
+	guestReadBurst  = 4 << 20          // bytes
+	waitingForPlace = 128              // streams of gossip of visitors that wait to be guests
+)
+
+// guests are the peers that are no members and have a place.
+type guests struct {
+	max int
+
+	mu      sync.Mutex
+	in      map[peer.ID]bool // whether it counts: those that this peer called do not
+	exiles  map[peer.ID]time.Time
+	waiting int
+	changed chan struct{} // closed and made anew when one comes
+}
+
+func newGuests(max int) *guests {
+	return &guests{max: max, in: map[peer.ID]bool{}, exiles: map[peer.ID]time.Time{}, changed: make(chan struct{})}
+}
+
+// welcome gives the peer a place, if it can.
+func (g *guests) welcome(id peer.ID, called bool, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.in[id]; ok {
+		return true
+	}
+	if now.Before(g.exiles[id]) || !called && g.room() <= 0 {
+		return false
+	}
+	g.in[id] = !called
+	close(g.changed)
+	g.changed = make(chan struct{})
+	return true
+}
+
+// room tells how many more may come. The caller holds mu.
+func (g *guests) room() int {
+	n := g.max
+	for _, counts := range g.in {
+		if counts {
+			n--
+		}
+	}
+	return n
+}
+
+func (g *guests) has(id peer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.in[id]
+	return ok
+}
+
+func (g *guests) leave(id peer.ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.in, id)
+}
+
+func (g *guests) exile(id peer.ID, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.exiles) >= maxExiles {
+		clear(g.exiles)
+	}
+	g.exiles[id] = now.Add(exileTime)
+	delete(g.in, id)
+}
+
+func (g *guests) exiled(id peer.ID, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Before(g.exiles[id])
+}
+
+// wait returns once the peer is a guest.
+func (g *guests) wait(ctx context.Context, id peer.ID) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting >= waitingForPlace {
+		return fmt.Errorf("too many streams wait for a place")
+	}
+	g.waiting++
+	defer func() { g.waiting-- }()
+	for {
+		if _, ok := g.in[id]; ok {
+			return nil
+		}
+		changed := g.changed
+		g.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		g.mu.Lock()
+		if ctx.Err() != nil {
+			return fmt.Errorf("peer %s is no guest: %w", id, ErrDenied)
+		}
+	}
+}
+
+// Welcome lets a connected peer that is no member stay, and take part in the feed, until
+// it is not connected any more. False: all places are taken, or it has misbehaved. A
+// peer that this one called takes no place.
+func (h *Host) Welcome(id peer.ID) bool {
+	conns := h.h.Network().ConnsToPeer(id)
+	if len(conns) == 0 {
+		return false
+	}
+	called := slices.ContainsFunc(conns, func(c network.Conn) bool { return c.Stat().Direction == network.DirOutbound })
+	if !h.guests.welcome(id, called, time.Now()) {
+		return false
+	}
+	h.h.ConnManager().Protect(id, guestTag)
+	if h.h.Network().Connectedness(id) != network.Connected { // meanwhile
+		h.left(id)
+	}
+	return true
+}
+
+// Dismiss ends the connections with a peer.
+func (h *Host) Dismiss(id peer.ID) {
+	h.left(id)
+	if err := h.h.Network().ClosePeer(id); err != nil {
+		h.log.Debug("close connections", "peer", id, "err", err)
+	}
+}
+
+// Guests lists who has been welcomed and is connected.
+func (h *Host) Guests() []peer.ID {
+	h.guests.mu.Lock()
+	defer h.guests.mu.Unlock()
+	ids := make([]peer.ID, 0, len(h.guests.in))
+	for id := range h.guests.in {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Room tells how many more guests may come.
+func (h *Host) Room() int {
+	h.guests.mu.Lock()
+	defer h.guests.mu.Unlock()
+	return max(0, h.guests.room())
+}
+
+func (h *Host) left(id peer.ID) {
+	h.guests.leave(id)
+	h.h.ConnManager().Unprotect(id, guestTag)
+}
+
+// exile ends the connections with a peer that misbehaved, unless it is a member.
+func (h *Host) exile(id peer.ID) {
+	if h.isMember(id) {
+		return
+	}
+	h.log.Info("peer is sent away: it misbehaves", "peer", id)
+	h.guests.exile(id, time.Now())
+	h.Dismiss(id)
+}
+
+// admitFeed lets gossip of members and guests through. A visitor's waits for the place
+// that it may be about to get: a peer whose gossip is refused does not try soon again.
+func (h *Host) admitFeed(ctx context.Context, s network.Stream) (network.Stream, error) {
+	id := s.Conn().RemotePeer()
+	if h.isMember(id) {
+		return s, nil
+	}
+	if !h.guests.has(id) {
+		if h.Check(ctx, id) == nil {
+			return s, nil
+		}
+		if err := h.guests.wait(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	return &throttled{Stream: s, limit: rate.NewLimiter(guestReadRate, guestReadBurst)}, nil
+}
+
+// throttled is a stream that is read no faster than its limit: who writes has to wait.
+type throttled struct {
+	network.Stream
+	limit *rate.Limiter
+}
+
+// Read implements network.Stream.
+func (t *throttled) Read(b []byte) (int, error) {
+	n, err := t.Stream.Read(b[:min(len(b), guestReadBurst)])
+	if n > 0 {
+		time.Sleep(t.limit.ReserveN(time.Now(), n).Delay())
+	}
+	return n, err
+}
+
+// watchGuests ends the connections of idle visitors, until ctx ends.
+func (h *Host) watchGuests(ctx context.Context) error {
+	events := &network.NotifyBundle{DisconnectedF: func(_ network.Network, c network.Conn) {
+		if id := c.RemotePeer(); h.h.Network().Connectedness(id) != network.Connected {
+			h.left(id)
+		}
+	}}
+	h.h.Network().Notify(events)
+	defer h.h.Network().StopNotify(events)
+	tick := time.NewTicker(connectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			h.seeOut(time.Now())
+		}
+	}
+}
+
+// seeOut ends the connections of visitors whose time is over.
+func (h *Host) seeOut(now time.Time) {
+	for _, c := range h.h.Network().Conns() {
+		id := c.RemotePeer()
+		if !h.isVisitor(c) || h.asks(c) {
+			continue
+		}
+		age := now.Sub(c.Stat().Opened)
+		if age < visitTime || age < visitLimit && !h.isStranger(id) {
+			continue
+		}
+		h.log.Debug("visit ended", "peer", id)
+		if err := h.h.Network().ClosePeer(id); err != nil {
+			h.log.Debug("close connections", "peer", id, "err", err)
+		}
+	}
+}
+
+// isVisitor tells whether a connection is that of neither a member nor a guest, and the
+// other's idea.
+func (h *Host) isVisitor(c network.Conn) bool {
+	id := c.RemotePeer()
+	return c.Stat().Direction == network.DirInbound && !h.isMember(id) && !h.guests.has(id) && !h.isAdmitted(id)
+}
+
+// asks tells whether the peer has a request under way: a stream of what is open to all.
+func (h *Host) asks(c network.Conn) bool {
+	h.openMu.Lock()
+	defer h.openMu.Unlock()
+	return slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return h.open[s.Protocol()] })
+}
+
+// isStranger tells whether the peer is sure not to be a member: it shows no certificate.
+func (h *Host) isStranger(id peer.ID) bool {
+	spoken, err := h.h.Peerstore().GetProtocols(id)
+	return err == nil && len(spoken) > 0 && !slices.Contains(spoken, certificateProtocol)
+}
+
+// A doorkeeper bounds how many visitors connect at once: libp2p's own bounds count
+// members too, which strangers could then keep out.
+type doorkeeper struct{ h *Host }
+
+var _ connmgr.ConnectionGater = (*doorkeeper)(nil)
+
+func (*doorkeeper) InterceptPeerDial(peer.ID) bool                      { return true }
+func (*doorkeeper) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
+func (*doorkeeper) InterceptAccept(network.ConnMultiaddrs) bool         { return true }
+func (*doorkeeper) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
+	return true, 0
+}
+
+// InterceptSecured implements connmgr.ConnectionGater.
+func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
+	h := d.h
+	if dir != network.DirInbound || h.isMember(id) || h.guests.has(id) || h.isAdmitted(id) {
+		return true
+	}
+	if h.guests.exiled(id, time.Now()) {
+		return false
+	}
+	all, near, key := 0, 0, addressKey(addrs.RemoteMultiaddr())
+	for _, c := range h.h.Network().Conns() {
+		if h.isVisitor(c) {
+			all++
+			if addressKey(c.RemoteMultiaddr()) == key {
+				near++
+			}
+		}
+	}
+	return all < maxVisitors && near < visitorsEach
+}
+
+// isAdmitted tells whether the log has the peer as a member, though it has not shown its
+// certificate yet.
+func (h *Host) isAdmitted(id peer.ID) bool {
+	return slices.ContainsFunc(h.roster.members(), func(m peer.AddrInfo) bool { return m.ID == id })
+}
+
+// openTo notes that streams of the protocol are open to all.
+func (h *Host) openTo(id protocol.ID) {
+	h.openMu.Lock()
+	defer h.openMu.Unlock()
+	h.open[id] = true
+}
