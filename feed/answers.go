@@ -1,0 +1,102 @@
+package feed
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+var _ source = (*Publisher)(nil)
+
+// Followers lists the followers that are connected with this peer.
+func (p *Publisher) Followers() []Peer {
+	return p.met.of(p.net.Guests())
+}
+
+// hello implements source. Who finds no place is told whom else to ask.
+func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello, error) {
+	member := p.net.Check(ctx, from) == nil
+	who := h.peer(from, member)
+	own := introduction(p.net, p.o.Name, p.o.Version, p.o.Data)
+	own.Admitted = member || p.net.Welcome(from)
+	own.Neighbours = p.met.some(from)
+	if !member {
+		p.met.add(who)
+		p.o.Met(who)
+	}
+	return own, nil
+}
+
+// leadsOn tells whether this peer knows all that came after a pinset at index.
+func (p *Publisher) leadsOn(index uint64, digest [32]byte) bool {
+	if e, ok := p.ring.first(index); ok {
+		return e.before == digest
+	}
+	return p.st.Digest().Pins == digest
+}
+
+// since implements source: the batches past index, and a beacon once there are no more.
+func (p *Publisher) since(ctx context.Context, index uint64, digest [32]byte, send func([]byte) error) error {
+	if index < p.st.Applied() {
+		// The state may be ahead of the ring by a moment.
+		for waited := settleStep; !p.leadsOn(index, digest); waited += settleStep {
+			if waited > settleTime {
+				return api.NotFound.Errorf("what came after index %d is not here any more", index)
+			}
+			if err := sleep(ctx, settleStep); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		news := p.ring.after(index, messageBytes)
+		if len(news) == 0 {
+			break
+		}
+		index = news[len(news)-1].index
+		m, err := p.sign(kindBatches, batchesBody(encodings(news)))
+		if err != nil {
+			return err
+		}
+		if err := send(m); err != nil {
+			return ignoreEnough(err)
+		}
+	}
+	body, err := p.beacon()
+	if err != nil {
+		return err
+	}
+	m, err := p.sign(kindBeacon, body)
+	if err != nil {
+		return err
+	}
+	return ignoreEnough(send(m))
+}
+
+// ignoreEnough takes an answer that is as long as may be for one that is complete: the
+// asker asks for the rest.
+func ignoreEnough(err error) error {
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+func (p *Publisher) root(ctx context.Context) ([]byte, error) { return p.trees.root(ctx) }
+
+func (p *Publisher) page(ctx context.Context, hash []byte) ([]byte, error) {
+	return p.trees.page(ctx, hash)
+}
+
+func (p *Publisher) coverage(context.Context) ([]byte, error) {
+	body, ok := p.o.Coverage()
+	if !ok {
+		return nil, api.NotFound.Errorf("there is no table of coverage")
+	}
+	return p.sign(kindCoverage, body)
+}
+
+func (p *Publisher) member(context.Context, request) ([]byte, error) {
+	return nil, api.Unsupported.Errorf("this is no follower")
+}

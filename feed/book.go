@@ -1,0 +1,140 @@
+package feed
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/p2p"
+)
+
+const (
+	// bookFile is where a follower keeps the addresses of others.
+	bookFile = "neighbours"
+	maxBook  = 256
+	// When one that could not be reached, or had no room, is tried again.
+	tryMin = 5 * time.Second
+	tryMax = 30 * time.Minute
+	// Members are few and everybody knows them: a follower that has enough neighbours
+	// asks whether there is room now ever more rarely.
+	visitMax = 4 * time.Hour
+)
+
+// A book is the peers that a follower knows of. It belongs to one goroutine.
+type book struct {
+	file  string
+	log   *slog.Logger
+	by    map[api.PeerID]*contact
+	saved []byte
+}
+
+type contact struct {
+	peer.AddrInfo
+	member bool // it is told of by the link, or has shown its certificate
+	retry  backoff
+	met    bool // it has answered
+}
+
+func openBook(file string, members []peer.AddrInfo, log *slog.Logger) (*book, error) {
+	b := &book{file: file, log: log, by: map[api.PeerID]*contact{}}
+	for _, m := range members {
+		b.learn(m).member = true
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	known, err := p2p.ReadAddresses(bytes.NewReader(data))
+	if err != nil {
+		log.Warn("some known addresses are left out", "err", err)
+	}
+	for _, info := range known {
+		b.learn(info)
+	}
+	return b, nil
+}
+
+// learn adds addresses. Where the book is full, another that never answered goes.
+func (b *book) learn(info peer.AddrInfo) *contact {
+	p := b.by[info.ID]
+	if p == nil {
+		if len(b.by) >= maxBook {
+			b.forgetOne()
+		}
+		p = &contact{AddrInfo: peer.AddrInfo{ID: info.ID}}
+		b.by[info.ID] = p
+	}
+	for _, a := range info.Addrs {
+		if !slices.ContainsFunc(p.Addrs, a.Equal) {
+			p.Addrs = append([]api.Multiaddr{a}, p.Addrs...)
+		}
+	}
+	p.Addrs = p.Addrs[:min(len(p.Addrs), 2*maxAddresses)]
+	return p
+}
+
+func (b *book) forgetOne() {
+	var worst *contact
+	for _, p := range b.by {
+		if p.member {
+			continue
+		}
+		if worst == nil || worst.met && !p.met || worst.met == p.met && p.retry.wait > worst.retry.wait {
+			worst = p
+		}
+	}
+	if worst != nil {
+		delete(b.by, worst.ID)
+	}
+}
+
+// due lists who may be tried now, in no order.
+func (b *book) due(now time.Time) (members, others []*contact) {
+	for _, p := range b.by {
+		if len(p.Addrs) == 0 || now.Before(p.retry.next) {
+			continue
+		}
+		if p.member {
+			members = append(members, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	for _, list := range [][]*contact{members, others} {
+		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	return members, others
+}
+
+// save writes the file if anything that it holds has changed.
+func (b *book) save() {
+	var infos []peer.AddrInfo
+	for _, p := range b.by {
+		infos = append(infos, p.AddrInfo)
+	}
+	slices.SortFunc(infos, func(x, y peer.AddrInfo) int { return bytes.Compare([]byte(x.ID), []byte(y.ID)) })
+	var buf bytes.Buffer
+	err := p2p.WriteAddresses(&buf, infos)
+	if err == nil && bytes.Equal(buf.Bytes(), b.saved) {
+		return
+	}
+	if err == nil {
+		err = writeFile(b.file, buf.Bytes())
+	}
+	if err != nil {
+		b.log.Error("known addresses are not kept", "err", err)
+		return
+	}
+	b.saved = buf.Bytes()
+}

@@ -1,0 +1,199 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+const (
+	reorderTime = 300 * time.Millisecond // for which what is missing may be on its way
+	catchUpTick = time.Second
+	retryMin    = time.Second
+	retryMax    = 15 * time.Second
+	askedAtOnce = 4 // neighbours, one after the other, for what is missing
+)
+
+// A need is what a follower lacks.
+type need int
+
+const (
+	nothing need = iota
+	batches      // those past where it stands
+	pages        // the whole pinset: batches do not lead on
+	tree         // of pages, for others
+)
+
+// catchUp asks neighbours for what gossip did not bring, until ctx ends. The error is of
+// this machine.
+func (f *Follower) catchUp(ctx context.Context) error {
+	tick := time.NewTicker(catchUpTick)
+	defer tick.Stop()
+	var retry backoff
+	var asked time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.wake:
+		case <-tick.C:
+		}
+		if time.Now().Before(retry.next) {
+			continue
+		}
+		need := f.need(asked)
+		if need == batches && sleep(ctx, reorderTime) == nil {
+			need = f.need(asked)
+		}
+		if need == nothing {
+			retry = backoff{}
+			continue
+		}
+		asked = time.Now()
+		ok, err := f.fetch(ctx, need)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if ok {
+			retry = backoff{}
+			f.nudge()
+		} else {
+			retry.failed(retryMin, retryMax)
+		}
+	}
+}
+
+// need tells what is lacking, where a neighbour was asked last at the given time.
+func (f *Follower) need(asked time.Time) need {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	own := f.st.Applied()
+	switch {
+	case f.evidence != nil || len(f.neighbours) == 0:
+		return nothing
+	case own == 0 || f.gone:
+		return pages
+	case f.latest > own:
+		return batches
+	case time.Since(f.heard) > f.o.Patience && time.Since(asked) > f.o.Patience:
+		return batches
+	case f.wanted:
+		return tree
+	}
+	return nothing
+}
+
+// fetch tells whether it got something.
+func (f *Follower) fetch(ctx context.Context, n need) (bool, error) {
+	switch n {
+	case batches:
+		return f.fetchBatches(ctx)
+	case pages:
+		return f.copyPages(ctx)
+	}
+	return false, f.growTree(ctx)
+}
+
+// fetchBatches asks neighbours for the batches past where the state stands, until one has
+// some.
+func (f *Follower) fetchBatches(ctx context.Context) (bool, error) {
+	gone, members := 0, 0
+	list := f.some(askedAtOnce)
+	for _, p := range list {
+		own := f.st.Digest()
+		var broken error // of this machine
+		req := request{Op: opSince, Index: own.Index, Digest: own.Pins[:]}
+		err := f.client.ask(ctx, p.ID, req, askTime, func(raw []byte) error {
+			m, err := open(f.judge.verifier, raw)
+			if err != nil {
+				return err
+			}
+			broken = f.take(m)
+			return broken
+		})
+		if broken != nil {
+			return false, broken
+		}
+		if api.KindOf(err) == api.NotFound {
+			gone++
+			if p.Member {
+				members++
+			}
+		} else if err != nil {
+			f.blame(ctx, p, err)
+		}
+		if f.st.Applied() > own.Index {
+			return true, nil
+		}
+	}
+	// A follower keeps less than members do: only members, where there are any, can say
+	// that batches do not lead on.
+	if members > 0 || gone > 0 && gone == len(list) && !list[0].Member {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.gone = true
+		return true, nil
+	}
+	return false, nil
+}
+
+// some picks neighbours at random, one of them a member, if there is one.
+func (f *Follower) some(n int) []Peer {
+	f.mu.Lock()
+	var list []Peer
+	for _, p := range f.neighbours {
+		list = append(list, p)
+	}
+	f.mu.Unlock()
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	n = min(n, len(list))
+	for i := n; i < len(list); i++ {
+		if list[i].Member && !hasMember(list[:n]) {
+			list[n-1] = list[i]
+		}
+	}
+	return list[:n]
+}
+
+func hasMember(list []Peer) bool {
+	for _, p := range list {
+		if p.Member {
+			return true
+		}
+	}
+	return false
+}
+
+// A backoff says when something may be tried again.
+type backoff struct {
+	next time.Time
+	wait time.Duration
+}
+
+// failed sets the next try, with jitter: many fail at the same moment.
+func (b *backoff) failed(least, most time.Duration) {
+	b.wait = min(max(2*b.wait, least), most)
+	b.next = time.Now().Add(b.wait*3/4 + rand.N(b.wait/2))
+}
+
+// blame notes that a neighbour did not answer as it should. One that lies goes.
+func (f *Follower) blame(ctx context.Context, p Peer, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	f.log.Debug("a neighbour did not answer", "peer", p.ID, "err", err)
+	if lies(err) {
+		f.part(p.ID, true)
+	}
+}
+
+// lies tells whether an honest peer would not have given cause for err.
+func lies(err error) bool {
+	return api.KindOf(err) == api.Invalid || errors.Is(err, errPoisoned)
+}

@@ -1,0 +1,170 @@
+package feed
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/state"
+)
+
+const (
+	rootTime = 30 * time.Second // for a root: the other may have to grow a tree first
+	pageTime = 10 * time.Second
+)
+
+// errPoisoned is in the chain of errors about pages that are not what they were asked for.
+var errPoisoned = fmt.Errorf("not the page asked for: %w", api.Invalid)
+
+func decodeRoot(body []byte) (r Root, err error) {
+	if err := api.Decode(body, &r); err != nil {
+		return r, err
+	}
+	if r.Index == 0 {
+		return r, api.Invalid.Errorf("a root of no index")
+	}
+	return r, nil
+}
+
+// An offer is a root, and the neighbours that have its pages.
+type offer struct {
+	message
+	from []Peer
+}
+
+// copyPages makes the state the pinset of a signed root. It tells whether it got there;
+// where it did not, it goes on from what it has the next time.
+func (f *Follower) copyPages(ctx context.Context) (bool, error) {
+	offers := f.roots(ctx)
+	if len(offers) == 0 || !f.beginCopy() {
+		return false, nil
+	}
+	best := offers[0]
+	for _, o := range offers {
+		if o.root.Index > best.root.Index || o.root.Index == best.root.Index && len(o.from) > len(best.from) {
+			best = o
+		}
+	}
+	f.log.Info("the pinset is copied", "index", best.root.Index, "pins", best.root.Pins, "from", len(best.from))
+	err := Sync(ctx, f.st, best.root, f.getters(best, offers)...)
+	return f.endCopy(ctx, best, err)
+}
+
+// roots asks neighbours for theirs.
+func (f *Follower) roots(ctx context.Context) (offers []offer) {
+	for _, p := range f.some(askedAtOnce) {
+		m, err := f.askRoot(ctx, p)
+		if err != nil {
+			if api.KindOf(err) != api.NotFound {
+				f.blame(ctx, p, err)
+			}
+			continue
+		}
+		known := false
+		for i := range offers {
+			if offers[i].root == m.root {
+				offers[i].from, known = append(offers[i].from, p), true
+			}
+		}
+		if !known {
+			offers = append(offers, offer{m, []Peer{p}})
+		}
+	}
+	return offers
+}
+
+func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
+	raw, err := f.client.one(ctx, p.ID, request{Op: opRoot}, rootTime)
+	if err != nil {
+		return message{}, err
+	}
+	m, err := open(f.judge.verifier, raw)
+	if err == nil && m.kind != kindRoot {
+		err = api.Invalid.Errorf("no root")
+	}
+	return m, err
+}
+
+// getters gives, for each neighbour that has best's pages, what gets one: where others
+// have another root, of which most pages are the same, from one of them if it can.
+func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
+	var others []Peer
+	for _, o := range offers {
+		if o.root != best.root {
+			others = append(others, o.from...)
+		}
+	}
+	for _, p := range best.from {
+		gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
+			if len(others) > 0 && p.Member { // spare members
+				if b, err := f.getPage(ctx, others[rand.IntN(len(others))], h); err == nil {
+					return b, nil
+				}
+			}
+			return f.getPage(ctx, p, h)
+		})
+	}
+	return gets
+}
+
+func (f *Follower) getPage(ctx context.Context, p Peer, h Hash) ([]byte, error) {
+	b, err := f.client.one(ctx, p.ID, request{Op: opPage, Hash: h[:]}, pageTime)
+	if err == nil && sha256.Sum256(b) != h {
+		err = fmt.Errorf("peer %s: %w", p.ID, errPoisoned)
+	}
+	if err != nil && api.KindOf(err) != api.NotFound {
+		f.blame(ctx, p, err)
+	}
+	return b, err
+}
+
+func (f *Follower) beginCopy() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.copying = f.evidence == nil
+	return f.copying
+}
+
+func (f *Follower) endCopy(ctx context.Context, o offer, err error) (bool, error) {
+	frozen, ok, err := f.finishCopy(o, err)
+	if !ok || err != nil {
+		return false, err
+	}
+	f.listener.Reload()
+	return true, f.plant(ctx, frozen, o.message)
+}
+
+// finishCopy takes over what Sync ended with. Where the copy is whole, it gives the state
+// as it is then, and applies what came meanwhile.
+func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.copying = false
+	switch api.KindOf(err) {
+	case "":
+	case api.Unavailable:
+		f.log.Info("the copy of the pinset is not whole yet", "err", err)
+		return nil, false, nil
+	case api.Invalid:
+		return nil, false, f.stop(message{}, o.message, fmt.Sprintf("the pages under the root for index %d are no pinset of its digest: %v", o.root.Index, err))
+	default:
+		return nil, false, fmt.Errorf("copy the pinset: %w", err)
+	}
+	f.gone = false
+	f.past = newPast(f.o.KeptBytes)
+	f.past.add(o.message, o.root.Index, o.root.Digest, [32]byte{})
+	f.latest = max(f.latest, o.root.Index)
+	select {
+	case <-f.settled:
+	default:
+		close(f.settled)
+	}
+	frozen, err := f.st.Freeze()
+	if err != nil {
+		return nil, false, err
+	}
+	return frozen, true, f.advance()
+}

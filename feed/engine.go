@@ -1,0 +1,152 @@
+package feed
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// take uses what a member says. Each batch is applied once the state stands where it
+// begins. The error is of this machine.
+func (f *Follower) take(m message) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.evidence != nil {
+		return nil
+	}
+	f.note(m)
+	switch m.kind {
+	case kindBatches:
+		for _, b := range m.batches {
+			if err := f.hold(m, b); err != nil || f.evidence != nil {
+				return err
+			}
+		}
+	case kindBeacon:
+		if err := f.compare(m, m.beacon.index, m.beacon.digest); err != nil || f.evidence != nil {
+			return err
+		}
+	case kindRoot:
+		if err := f.compare(m, m.root.Index, m.root.Digest); err != nil || f.evidence != nil {
+			return err
+		}
+	}
+	err := f.advance()
+	if f.latest > f.st.Applied() {
+		f.nudge()
+	}
+	return err
+}
+
+// note remembers how far the members are. The caller holds mu.
+func (f *Follower) note(m message) {
+	if last := m.last(); last > f.latest {
+		f.latest, f.heard = last, time.Now()
+	}
+	if m.kind == kindBeacon && m.beacon.index >= f.latest && m.beacon.time.After(f.beacon.beacon.time) {
+		f.beacon, f.heard = m, time.Now()
+	}
+}
+
+// hold keeps b until its turn, unless it was here before. The caller holds mu.
+func (f *Follower) hold(m message, b batch) error {
+	hash, err := b.hash()
+	if err != nil {
+		return err
+	}
+	if p, ok := f.past.points[b.index]; ok {
+		if p.hash != hash && p.hash != [32]byte{} || p.digest != b.after {
+			return f.stop(p.from, m, fmt.Sprintf("two different batches are signed for index %d", b.index))
+		}
+		return nil
+	}
+	if e, ok := f.held.by[b.index]; ok {
+		if e.hash32 != hash {
+			return f.stop(e.from, m, fmt.Sprintf("two different batches are signed for index %d", b.index))
+		}
+		return nil
+	}
+	if b.index > f.st.Applied() || f.copying {
+		f.held.add(heldBatch{batch: b, hash32: hash, from: m})
+	}
+	return nil
+}
+
+// compare looks whether what m says of index is what is known. The caller holds mu.
+func (f *Follower) compare(m message, index uint64, digest [32]byte) error {
+	known, ok := f.past.points[index]
+	if !ok {
+		own := f.st.Digest()
+		if f.copying || index == 0 || own.Index != index {
+			return nil
+		}
+		known = point{digest: own.Pins}
+	}
+	if known.digest != digest {
+		return f.stop(known.from, m, fmt.Sprintf("at index %d one says that the pinset has digest %s, another %s", index, short(known.digest), short(digest)))
+	}
+	return nil
+}
+
+// advance applies what leads on from where the state stands. The caller holds mu.
+func (f *Follower) advance() error {
+	for !f.copying && f.evidence == nil && f.st.Applied() > 0 {
+		own := f.st.Digest()
+		b, ok := f.held.next(own.Index)
+		if ok && b.before == own.Pins {
+			if err := f.apply(b); err != nil {
+				return err
+			}
+			continue
+		}
+		said := f.beacon.beacon
+		if said.index <= own.Index || said.digest != own.Pins || ok && b.index <= said.index {
+			return nil
+		}
+		// Nothing of the pinset has changed up to there.
+		if err := f.st.NewBatch().Commit(said.index); err != nil {
+			return err
+		}
+		f.past.add(f.beacon, said.index, said.digest, [32]byte{})
+	}
+	return nil
+}
+
+// apply makes b part of the state, and tells. The caller holds mu.
+func (f *Follower) apply(b heldBatch) error {
+	f.held.remove(b.index)
+	w := f.st.NewBatch()
+	var tell []func()
+	for _, r := range b.rows {
+		old, had, err := w.Get(r.Cid)
+		if err != nil {
+			return err
+		}
+		if err := w.PutRow(r); api.KindOf(err) == api.Invalid {
+			return f.stop(message{}, b.from, fmt.Sprintf("the batch for index %d has a record that nobody can have stored: %v", b.index, err))
+		} else if err != nil {
+			return err
+		}
+		p, has, err := w.Get(r.Cid)
+		switch {
+		case err != nil:
+			return err
+		case has:
+			tell = append(tell, func() { f.listener.Track(p) })
+		case had:
+			tell = append(tell, func() { f.listener.Untrack(old) })
+		}
+	}
+	if got := w.Digest().Pins; got != b.after {
+		return f.stop(message{}, b.from, fmt.Sprintf("the batch for index %d gives digest %s, but says %s", b.index, short(got), short(b.after)))
+	}
+	if err := w.Commit(b.index); err != nil {
+		return err
+	}
+	f.past.add(b.from, b.index, b.after, b.hash32)
+	for _, t := range tell {
+		t()
+	}
+	return nil
+}
