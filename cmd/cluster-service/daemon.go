@@ -23,6 +23,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/config"
 	"github.com/pinfold-cluster/pinfold/consensus"
 	"github.com/pinfold-cluster/pinfold/events"
+	"github.com/pinfold-cluster/pinfold/feed"
 	"github.com/pinfold-cluster/pinfold/ipfsconn"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
 	"github.com/pinfold-cluster/pinfold/monitor"
@@ -100,6 +101,9 @@ type Daemon struct {
 	gateway *gateway.Gateway // nil: none
 	calls   *rpc.Client
 	cons    *consensus.Consensus
+
+	publisher *feed.Publisher // for followers; nil: it serves none
+
 	monitor *monitor.Monitor
 	tracker *pintracker.Tracker
 	global  *pintracker.Global
@@ -188,7 +192,7 @@ func (p *Daemon) openState(d directory) (err error) {
 func (p *Daemon) openHosts(d directory) (err error) {
 	who := roster(p.state, p.log)
 	o := p.c.Cluster.Host
-	o.PeerstoreFile = d.path("peerstore")
+	o.PeerstoreFile, o.Guests = d.path("peerstore"), p.guests()
 	if p.host, err = p2p.NewHost(p.ids.cluster, p.cluster, who, o, p.component("p2p")); err != nil {
 		return err
 	}
@@ -230,6 +234,9 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 		return err
 	}
 	told.parts = append(told.parts, p.tracker, p.pinner, p.events)
+	if p.openPublisher(); p.publisher != nil {
+		told.changed = p.publisher.Changed
+	}
 	return nil
 }
 
@@ -271,7 +278,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
 		{p.host.Run, p.data.Run, p.links.run, p.state.Run, p.runNode, p.cons.Run},
-		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord},
+		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish},
 		{p.rpc.Run, p.blocks.Run, p.feed.Run},
 		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy, p.serveMetrics},
 	}

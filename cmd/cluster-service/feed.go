@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pinfold-cluster/pinfold/feed"
+	"github.com/pinfold-cluster/pinfold/p2p"
+)
+
+// guests is how many followers may stay connected with this peer.
+func (p *Daemon) guests() int {
+	if p.c.Followers.Disable {
+		return 0
+	}
+	return p.c.Followers.MaxConnections
+}
+
+// openPublisher makes this peer's part in the feed that followers read.
+func (p *Daemon) openPublisher() {
+	if p.guests() == 0 {
+		return
+	}
+	o := feed.PublisherOptions{
+		Name:      p.c.Cluster.PeerName,
+		Version:   version,
+		Data:      func() peer.AddrInfo { return peer.AddrInfo{ID: p.ids.data.ID, Addrs: p.data.Addrs()} },
+		Leads:     p.leads,
+		Removed:   p.state.Removed,
+		Bandwidth: p.c.Followers.MaxBandwidth,
+	}
+	v := p2p.NewVerifier(p.cluster.Key, p.cluster.Incarnation)
+	p.publisher = feed.NewPublisher(feed.Over(p.host), v, p.sign, p.state, o, p.component("feed"))
+}
+
+func (p *Daemon) leads() bool {
+	leader, ok := p.cons.Leader()
+	return ok && leader == p.ids.cluster.ID
+}
+
+// sign makes a statement of this member, for followers.
+func (p *Daemon) sign(kind string, body []byte) ([]byte, error) {
+	return p2p.SignStatement(p.ids.cluster, p.cluster.Certificate, kind, body)
+}
+
+// publish runs the publisher, where there is one, until ctx ends.
+func (p *Daemon) publish(ctx context.Context) error {
+	if p.publisher == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return p.publisher.Run(ctx)
+}
