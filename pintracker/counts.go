@@ -11,9 +11,9 @@ func (t *Tracker) Counts() map[api.TrackerStatus]int {
 	queued, running := s.ready.Len()+s.found.Len(), s.finding+len(s.fetching)
 	unpins := s.byCid.Len() - s.pins
 	return map[api.TrackerStatus]int{
-		api.StatusPinQueued:   queued,
+		api.StatusPinQueued:   queued + t.backlog.count.queued,
 		api.StatusPinning:     running,
-		api.StatusPinError:    max(0, s.pins-queued-running),
+		api.StatusPinError:    max(0, s.pins-queued-running) + t.backlog.count.failed,
 		api.StatusUnpinQueued: s.unpins.Len(),
 		api.StatusUnpinning:   s.unpinning,
 		api.StatusUnpinError:  max(0, unpins-s.unpins.Len()-s.unpinning),

@@ -28,13 +28,19 @@ const (
 // errReplaced ends an operation that the state no longer asks for.
 var errReplaced = errors.New("no longer asked for")
 
-// want makes k what is to be done about c, at once if it was parked. Under mu.
-func (t *Tracker) want(c api.Cid, k kind, size uint64) {
+// want makes k what is to be done about c, at once if it was parked. It returns nil where
+// there is no room: the backlog has it then. Under mu.
+func (t *Tracker) want(c api.Cid, k kind, size uint64) *op {
 	now := time.Now()
 	o := t.ops.get(c)
 	isNew := o == nil
+	if isNew && t.full() {
+		t.leave(c, k, size)
+		return nil
+	}
 	if isNew {
 		o = t.ops.add(c, k)
+		o.rowed = t.backlog.open // there may be a row from when it was left
 	}
 	changed := o.kind != k
 	t.ops.setKind(o, k)
@@ -54,6 +60,7 @@ func (t *Tracker) want(c api.Cid, k kind, size uint64) {
 		t.ops.enqueue(o, queued, now)
 		signal(t.wake)
 	}
+	return o
 }
 
 // dispatch starts operations as their turn comes. They run in g.
@@ -92,6 +99,11 @@ func (t *Tracker) start(ctx context.Context, hands *crew) (next time.Time) {
 	}
 	if o := s.parked.head(); o != nil {
 		soonest(time.Unix(0, o.next))
+	}
+	if at := t.bringAt(); at.After(now) {
+		soonest(at)
+	} else if !at.IsZero() {
+		signal(t.room)
 	}
 	if now.Before(t.hold) {
 		soonest(t.hold)
@@ -281,6 +293,9 @@ func (t *Tracker) park(o *op, err error, arrived uint64, now time.Time) {
 	t.tellOf(o)
 	t.log.Debug("pin operation failed", "cid", o.cid, "status", o.status().String(), "cause", string(cause),
 		"attempts", o.attempts, "err", err)
+	if t.backlog.open && o.kind == pinOp {
+		t.evict(o)
+	}
 }
 
 // maxRank bounds rank: by then patience and backoff have long reached their limits.

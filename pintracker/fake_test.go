@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
 
@@ -313,9 +314,9 @@ func (r *rig) open() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	tr.journal.db.NoSync = true // no test takes the power away
+	tr.journal.sync = pebble.NoSync // no test takes the power away
 	r.Tracker = tr
-	r.stop = func() { r.check(tr.Close()) }
+	r.stop = sync.OnceFunc(func() { r.check(tr.Close()) })
 	r.t.Cleanup(func() { r.stop() })
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
@@ -116,7 +118,7 @@ func clusterOf(t testing.TB, pins ...api.Pin) (*Global, *fakeRemote) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr.journal.db.NoSync = true
+		tr.journal.sync = pebble.NoSync
 		t.Cleanup(func() {
 			if err := tr.Close(); err != nil {
 				t.Error(err)

@@ -1,34 +1,33 @@
 package pintracker
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/ipfs/go-cid"
-	"go.etcd.io/bbolt"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/disk"
 )
 
 const (
-	journalFile = "tracker.db"
+	journalDir = "journal"
 	// flushEvery is how much of the journal a crash may lose, in time.
 	flushEvery = time.Second
-	// flushRows bounds a transaction.
-	flushRows = 4096
 	// maxText bounds a stored error, in bytes.
 	maxText = 512
 )
-
-var rowsBucket = []byte("rows")
 
 // row is what the journal keeps of a CID: an operation that failed, or, with Kind 0,
 // that a pin on a shared node is ours. Times are Unix nanoseconds.
@@ -56,10 +55,14 @@ func (t *Tracker) restore(c api.Cid, r row) {
 	if r.Kind != pinOp && r.Kind != unpinOp {
 		return
 	}
+	if r.Kind == pinOp && t.ops.byCid.Len() >= t.o.Window {
+		t.noteLeft(true, r.Size, time.Unix(0, r.Next))
+		return
+	}
 	o := t.ops.add(c, r.Kind)
 	t.ops.setSize(o, r.Size)
-	o.attempts, o.rank, o.next, o.surplus, o.rowed = r.Attempts, r.Rank, r.Next, r.Surplus, true
-	o.fail = &failure{cause: r.Cause, text: r.Error, bytes: r.Bytes}
+	o.recall(r)
+	o.next, o.surplus = r.Next, r.Surplus
 	o.asked = r.At
 	t.ops.enqueue(o, parked, time.Unix(0, r.At))
 }
@@ -67,48 +70,83 @@ func (t *Tracker) restore(c api.Cid, r row) {
 // journal keeps rows on disk, by CID bytes. Writes gather for flushEvery: what a crash
 // loses of them is found again by the comparison of node and state.
 type journal struct {
-	db  *bbolt.DB
-	log *slog.Logger
+	db    *disk.DB
+	fault *disk.Fault
+	sync  *pebble.WriteOptions
+	log   *slog.Logger
 
 	mu      sync.Mutex
 	pending map[api.Cid]*row // not yet written; nil deletes
 	writing map[api.Cid]*row // being written
 }
 
+// What a journal keeps in memory, in bytes: it is read little, and written in batches.
+const (
+	journalCache    = 1 << 20
+	journalMemTable = 2 << 20
+)
+
 func openJournal(dir string, log *slog.Logger) (*journal, error) {
+	dir = filepath.Join(dir, journalDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open tracker journal: %w", err)
 	}
-	file := filepath.Join(dir, journalFile)
-	db, err := bbolt.Open(file, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return nil, fmt.Errorf("open tracker journal %s: %w", file, err)
+	fault := disk.NewFault("tracker journal")
+	cache := pebble.NewCache(journalCache)
+	defer cache.Unref()
+	o := &pebble.Options{
+		Cache:                       cache,
+		FormatMajorVersion:          pebble.FormatTableFormatV6,
+		MemTableSize:                journalMemTable,
+		MemTableStopWritesThreshold: 3,
+		L0StopWritesThreshold:       24,
+		MaxOpenFiles:                64,
+		Logger:                      journalLog{fault, log},
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(rowsBucket)
-		return err
-	})
-	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open tracker journal %s: %w", file, err)
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	return &journal{db: db, log: log, pending: map[api.Cid]*row{}}, nil
+	db, err := disk.Open(dir, o, fault)
+	if err != nil {
+		return nil, fmt.Errorf("open tracker journal %s: %w", dir, err)
+	}
+	return &journal{db: db, fault: fault, sync: pebble.Sync, log: log, pending: map[api.Cid]*row{}}, nil
+}
+
+// journalLog gives Pebble's talk to the debug log.
+type journalLog struct {
+	*disk.Fault
+	log *slog.Logger
+}
+
+func (l journalLog) Infof(format string, args ...any)  { l.debug(format, args) }
+func (l journalLog) Errorf(format string, args ...any) { l.debug(format, args) }
+
+func (l journalLog) debug(format string, args []any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug("tracker journal", "event", fmt.Sprintf(format, args...))
+	}
 }
 
 // load hands every row to each. One that cannot be read is dropped: it is only memory
 // of failures.
 func (j *journal) load(each func(api.Cid, row)) error {
-	return j.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(rowsBucket).ForEach(func(k, v []byte) error {
-			c, r, err := decodeRow(k, v)
-			if err != nil {
-				j.log.Warn("unreadable row of the tracker journal", "err", err)
-				return nil
-			}
-			each(c, r)
-			return nil
-		})
-	})
+	rows, err := j.db.NewIter(nil)
+	if err != nil {
+		return fmt.Errorf("read tracker journal: %w", err)
+	}
+	for rows.First(); rows.Valid(); rows.Next() {
+		c, r, err := decodeRow(rows.Key(), rows.Value())
+		if err != nil {
+			j.log.Warn("unreadable row of the tracker journal", "err", err)
+			continue
+		}
+		each(c, r)
+	}
+	if err := rows.Close(); err != nil {
+		return fmt.Errorf("read tracker journal: %w", err)
+	}
+	return nil
 }
 
 func decodeRow(k, v []byte) (api.Cid, row, error) {
@@ -131,21 +169,72 @@ func (j *journal) put(c api.Cid, r *row) {
 }
 
 // has tells whether c has a row.
-func (j *journal) has(c api.Cid) (ok bool, err error) {
-	j.mu.Lock()
-	for _, rows := range []map[api.Cid]*row{j.pending, j.writing} {
-		if r, ok := rows[c]; ok {
-			j.mu.Unlock()
-			return r != nil, nil
-		}
-	}
-	j.mu.Unlock()
-	err = j.db.View(func(tx *bbolt.Tx) error {
-		ok = tx.Bucket(rowsBucket).Get([]byte(c.KeyString())) != nil
-		return nil
-	})
-	return ok, err
+func (j *journal) has(c api.Cid) (bool, error) {
+	r, err := j.get(c)
+	return r != nil, err
 }
+
+// get gives the row of c, nil for none. One that cannot be read is as one that says
+// nothing.
+func (j *journal) get(c api.Cid) (r *row, err error) {
+	if r, ok := j.unwritten(c); ok {
+		return r, nil
+	}
+	v, done, err := j.db.Get([]byte(c.KeyString()))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read tracker journal: %w", err)
+	}
+	r = known(c, v)
+	return r, done.Close()
+}
+
+// unwritten gives the row of c that is not on disk yet, if there is one.
+func (j *journal) unwritten(c api.Cid) (r *row, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if r, ok = j.pending[c]; !ok {
+		r, ok = j.writing[c]
+	}
+	return r, ok
+}
+
+func known(c api.Cid, v []byte) *row {
+	_, r, err := decodeRow([]byte(c.KeyString()), v)
+	if err != nil {
+		return &row{}
+	}
+	return &r
+}
+
+// readAlong gives rows as get does, to who asks for them in order. Close it.
+func (j *journal) readAlong() (*rowCursor, error) {
+	rows, err := j.db.NewIter(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read tracker journal: %w", err)
+	}
+	return &rowCursor{j, rows}, nil
+}
+
+type rowCursor struct {
+	j    *journal
+	rows *pebble.Iterator
+}
+
+func (r *rowCursor) get(c api.Cid) (*row, error) {
+	if newer, ok := r.j.unwritten(c); ok {
+		return newer, nil
+	}
+	key := []byte(c.KeyString())
+	if !r.rows.SeekGE(key) || !bytes.Equal(r.rows.Key(), key) {
+		return nil, r.rows.Error()
+	}
+	return known(c, r.rows.Value()), nil
+}
+
+func (r *rowCursor) Close() error { return r.rows.Close() }
 
 // run writes what gathers, until ctx ends.
 func (j *journal) run(ctx context.Context) error {
@@ -186,44 +275,30 @@ func (j *journal) flush() error {
 	return err
 }
 
-func (j *journal) write(batch map[api.Cid]*row) error {
-	keys := make([]api.Cid, 0, len(batch))
-	for c := range batch {
-		keys = append(keys, c)
-	}
-	slices.SortFunc(keys, compare)
-	for len(keys) > 0 {
-		n := min(len(keys), flushRows)
-		err := j.db.Update(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(rowsBucket)
-			for _, c := range keys[:n] {
-				if err := writeRow(b, c, batch[c]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+func (j *journal) write(rows map[api.Cid]*row) error {
+	batch := j.db.NewBatch()
+	defer batch.Close()
+	for c, r := range rows {
+		if err := writeRow(batch.Batch, c, r); err != nil {
 			return err
 		}
-		keys = keys[n:]
 	}
-	return nil
+	return batch.Commit(j.sync)
 }
 
-func writeRow(b *bbolt.Bucket, c api.Cid, r *row) error {
+func writeRow(b *pebble.Batch, c api.Cid, r *row) error {
 	key := []byte(c.KeyString())
 	switch {
 	case r == nil:
-		return b.Delete(key)
+		return b.Delete(key, nil)
 	case r.Kind == 0:
-		return b.Put(key, []byte{})
+		return b.Set(key, nil, nil)
 	}
 	v, err := api.Encode(r)
 	if err != nil {
 		return err
 	}
-	return b.Put(key, v)
+	return b.Set(key, v, nil)
 }
 
 func (j *journal) close() error {

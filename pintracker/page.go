@@ -31,7 +31,10 @@ func (t *Tracker) StatusPage(ctx context.Context, q api.StatusQuery) (api.Status
 		b.page.From = b.who
 	}
 	build := b.merge
-	if q.Filter != api.StatusUndefined && q.Filter&^opStatuses == 0 {
+	t.mu.Lock()
+	remembered := !t.backlog.open
+	t.mu.Unlock()
+	if remembered && q.Filter != api.StatusUndefined && q.Filter&^opStatuses == 0 {
 		build = b.fromOps
 	}
 	err := build(ctx)

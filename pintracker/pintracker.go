@@ -3,7 +3,8 @@
 //
 // The state is the truth. A Tracker remembers only what differs from it: one small
 // operation for each CID whose pin or unpin is not done yet, which is looked up in the
-// state again when its turn comes. The consensus state machine tells a Tracker of every
+// state again when its turn comes. Where these are too many, most are not remembered but
+// found again (see backlog). The consensus state machine tells a Tracker of every
 // change by Track, Untrack and Reload, which never block; whatever was missed while the
 // peer was down comes up in the comparison of state and node.
 //
@@ -82,6 +83,9 @@ type Options struct {
 	// Sync is between comparisons of node and state; 12m. In a file it is
 	// pin_recover_interval in the section cluster.
 	Sync time.Duration `json:"-"`
+	// Window is how many operations are in memory, some 250 bytes each; 30,000. The others
+	// are found again by comparing node and state.
+	Window int `json:"-"`
 	// Exclusive tells that all pins of the node are the cluster's (the embedded node).
 	// On a node shared with others, only what this peer was once allotted is unpinned.
 	Exclusive bool `json:"-"`
@@ -99,6 +103,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Finders <= 0 {
 		o.Finders = 1000
+	}
+	if o.Window <= 0 {
+		o.Window = 30_000
 	}
 	set(&o.Patience, 500*time.Millisecond)
 	set(&o.MaxPatience, time.Minute)
@@ -125,12 +132,14 @@ type Tracker struct {
 
 	wake  chan struct{} // an operation may be ready to start
 	sync  chan struct{} // compare node and state now
+	room  chan struct{} // there is room for what the backlog has
 	heard chan struct{} // peers were added to back
 	// seen is the log index up to which changes have been told to Track and Untrack.
 	seen atomic.Uint64
 
 	mu      sync.Mutex
 	ops     ops
+	backlog backlog
 	leaving map[api.Cid]struct{} // pins of which self is a leaving holder
 	back    map[api.PeerID]struct{}
 	downs   int       // steps in a row that found the node down
@@ -149,7 +158,7 @@ func New(self Self, node Node, pins Pinset, current func(context.Context) error,
 	}
 	t := &Tracker{
 		self: self, node: node, pins: pins, current: current, o: o.WithDefaults(), log: log, journal: j, news: newNews(),
-		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1), heard: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1), room: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 		ops: newOps(), leaving: map[api.Cid]struct{}{}, back: map[api.PeerID]struct{}{},
 	}
 	t.seen.Store(pins.Applied())
@@ -159,7 +168,8 @@ func New(self Self, node Node, pins Pinset, current func(context.Context) error,
 	return t, nil
 }
 
-// Run pins and unpins until ctx ends and what is in progress has stopped.
+// Run pins and unpins until ctx ends and what is in progress has stopped. The error is
+// Full where the journal's disk is.
 func (t *Tracker) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.dispatch(ctx, g) })
@@ -167,6 +177,7 @@ func (t *Tracker) Run(ctx context.Context) error {
 	g.Go(func() error { return t.reconcileLoop(ctx) })
 	g.Go(func() error { return t.hear(ctx) })
 	g.Go(func() error { return t.journal.run(ctx) })
+	g.Go(func() error { return t.journal.fault.Run(ctx) })
 	return g.Wait()
 }
 
@@ -212,8 +223,9 @@ func (t *Tracker) Untrack(p api.Pin) {
 // c was added again, and that add's pin is on its way into the state. Under mu.
 func (t *Tracker) drop(c api.Cid) {
 	settled := t.ops.get(c) == nil
-	t.want(c, unpinOp, 0)
-	t.ops.get(c).surplus = settled
+	if o := t.want(c, unpinOp, 0); o != nil {
+		o.surplus = settled
+	}
 }
 
 // Reload tells that the state was replaced as a whole. It does not block.
@@ -246,7 +258,8 @@ func (t *Tracker) noteLeaving(p api.Pin) {
 func (t *Tracker) Pending() (pins int, bytes uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ops.pins, t.ops.missing()
+	left := t.backlog.count
+	return t.ops.pins + left.queued + left.failed, t.ops.missing() + left.bytes
 }
 
 // signal makes the reader of c run once more.

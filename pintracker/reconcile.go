@@ -26,11 +26,19 @@ func (t *Tracker) reconcileLoop(ctx context.Context) error {
 		} else {
 			failures = 0
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.sync:
-		case <-time.After(wait):
+		for due, again := time.After(wait), false; !again; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-t.room:
+				if err := t.bringIn(ctx); err != nil && ctx.Err() == nil {
+					t.log.Warn("bring in what waits", "err", err)
+				}
+			case <-t.sync:
+				again = true
+			case <-due:
+				again = true
+			}
 		}
 	}
 }
@@ -39,10 +47,25 @@ func (t *Tracker) reconcileLoop(ctx context.Context) error {
 // sorted reads, so it takes little memory. Each operation looks again at its turn:
 // what happens meanwhile does no harm.
 func (t *Tracker) reconcile(ctx context.Context) error {
-	onNode, stop := iter.Pull2(t.node.Pinned(ctx, api.CidUndef))
+	if err := t.compare(ctx, api.CidUndef, false); err != nil {
+		return err
+	}
+	return t.sweepMarks(ctx)
+}
+
+// compare does what reconcile does for CIDs past after. With upToRoom it ends where there
+// is no room for more operations.
+func (t *Tracker) compare(ctx context.Context, after api.Cid, upToRoom bool) error {
+	m, err := t.newComparison(after)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	onNode, stop := iter.Pull2(t.node.Pinned(ctx, after))
 	defer stop()
 	have, err, more := onNode()
-	for p, perr := range t.pins.Allocated(ctx, t.self.ID, api.CidUndef) {
+	last := after
+	for p, perr := range t.pins.Allocated(ctx, t.self.ID, after) {
 		if perr != nil {
 			return fmt.Errorf("read pinset: %w", perr)
 		}
@@ -56,11 +79,24 @@ func (t *Tracker) reconcile(ctx context.Context) error {
 		switch {
 		case p.Type == api.PinMeta:
 		case more && have.Cid == p.Cid:
-			t.present(p, have.Mode)
+			same := have.Mode == p.Mode
 			have, err, more = onNode()
+			if same {
+				t.present(p)
+				break
+			}
+			fallthrough
 		default:
-			t.absent(p)
+			room, err := m.absent(p)
+			if err != nil {
+				return err
+			}
+			if !room && upToRoom {
+				m.end(last, true)
+				return nil
+			}
 		}
+		last = p.Cid
 	}
 	for ; more; have, err, more = onNode() {
 		if err != nil {
@@ -68,25 +104,12 @@ func (t *Tracker) reconcile(ctx context.Context) error {
 		}
 		t.excess(have.Cid)
 	}
-	return t.sweepMarks(ctx)
+	m.end(last, false)
+	return nil
 }
 
-// absent is for a pin that the node lacks.
-func (t *Tracker) absent(p api.Pin) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.noteLeaving(p)
-	if o := t.ops.get(p.Cid); o == nil || o.kind != pinOp {
-		t.want(p.Cid, pinOp, p.Size)
-	}
-}
-
-// present is for a pin that the node has, in whatever mode.
-func (t *Tracker) present(p api.Pin, mode api.PinMode) {
-	if mode != p.Mode {
-		t.absent(p)
-		return
-	}
+// present is for a pin that the node has.
+func (t *Tracker) present(p api.Pin) {
 	t.mu.Lock()
 	t.noteLeaving(p)
 	t.mu.Unlock()
@@ -120,9 +143,11 @@ func (t *Tracker) excess(c api.Cid) {
 // wantGone queues an unpin that the state did not ask for, unless something is already
 // to be done about c. Under mu.
 func (t *Tracker) wantGone(c api.Cid) {
-	if t.ops.get(c) == nil {
-		t.want(c, unpinOp, 0)
-		t.ops.get(c).surplus = true
+	if t.ops.get(c) != nil {
+		return
+	}
+	if o := t.want(c, unpinOp, 0); o != nil {
+		o.surplus = true
 	}
 }
 
@@ -226,6 +251,7 @@ func (t *Tracker) hear(ctx context.Context) error {
 				waiting = append(waiting, o.cid)
 			}
 		}
+		t.hurry()
 		t.mu.Unlock()
 		for _, c := range waiting {
 			if ctx.Err() != nil {

@@ -75,6 +75,9 @@ func (t *Tracker) missingInfo(p api.Pin) api.PinInfo {
 	if p.Revision > t.seen.Load() { // in the state, about to be tracked
 		return t.info(p, api.StatusPinQueued)
 	}
+	if info, left := t.leftInfo(p); left {
+		return info
+	}
 	info := t.info(p, api.StatusUnexpectedlyUnpinned)
 	info.Error = unexpected
 	return info
@@ -188,11 +191,21 @@ func (t *Tracker) Recover(ctx context.Context, c api.Cid) (api.PinInfo, error) {
 	if err != nil {
 		return info, err
 	}
+	r, err := t.failed(c)
+	if err != nil {
+		return info, err
+	}
 	t.mu.Lock()
 	if o := t.ops.get(c); o != nil {
 		t.hasten(o)
 	} else if held {
-		t.want(c, pinOp, p.Size)
+		switch o := t.want(c, pinOp, p.Size); {
+		case o == nil:
+			t.hurry()
+		case r != nil:
+			o.recall(*r)
+			o.rank = 0
+		}
 	}
 	t.mu.Unlock()
 	return t.Status(ctx, c), nil

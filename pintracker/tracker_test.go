@@ -50,18 +50,23 @@ func TestD17_PinsOfOthersCostTheNodeNothing(t *testing.T) {
 }
 
 func TestTracker_GoodPinsDoNotWaitBehindUnreachable(t *testing.T) {
-	const unreachable, good = 5000, 500
+	const good = 500
 	tests := []struct {
-		name   string
-		before time.Duration // how long the unreachable ones have been tried
+		name        string
+		before      time.Duration // how long the unreachable ones have been tried
+		window      int
+		unreachable int
 	}{
-		{"all new", 0},
-		{"unreachable failing for minutes", 200 * time.Second},
+		{"all new", 0, 0, 5000},
+		{"unreachable failing for minutes", 200 * time.Second, 0, 5000},
+		{"all new, and more than are in memory", 0, 300, 1000},
+		{"failing, and more than are in memory", 200 * time.Second, 300, 1000},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, Options{})
+				unreachable := tt.unreachable
+				r := newRig(t, Options{Window: tt.window})
 				for i := range unreachable {
 					r.node.offer(numbered(i), content{missing: true})
 				}
@@ -317,10 +322,14 @@ func TestTracker_DeadNodeIsTriedGently(t *testing.T) {
 // Whatever the order of pins, unpins, moves, failures and restarts, node and state
 // agree in the end.
 func TestTracker_Converges(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(8) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
-			r := newRig(t, Options{Exclusive: seed%2 == 0, Workers: 3, Finders: 5})
+			o := Options{Exclusive: seed%2 == 0, Workers: 3, Finders: 5}
+			if seed >= 4 {
+				o.Window = 2 + int(seed%3) // less than there is to do
+			}
+			r := newRig(t, o)
 			r.start()
 			for range 300 {
 				c := numbered(rng.IntN(20))
@@ -365,6 +374,9 @@ func TestTracker_Converges(t *testing.T) {
 			}
 			if n := r.ops.byCid.Len(); n != 0 || r.ops.pins != 0 || r.ops.bytes != 0 || r.ops.busy != 0 || r.ops.finding != 0 || r.ops.retrying != 0 {
 				t.Errorf("seed %d: %d operations left: %+v", seed, n, r.ops)
+			}
+			if r.backlog.open || r.backlog.count != (tally{}) {
+				t.Errorf("seed %d: left: %+v", seed, r.backlog)
 			}
 			r.stop()
 		})
