@@ -22,9 +22,15 @@ import (
 //
 // An error of dir's own (a file that cannot be read) ends the add and is yielded.
 func (c *Client) Add(ctx context.Context, dir files.Directory, p api.AddParams) iter.Seq2[api.AddedOutput, error] {
+	return c.AddTelling(ctx, dir, p, func(int) {})
+}
+
+// AddTelling is Add, and has sent called with the bytes that are on their way, each time
+// some are, from another goroutine. In the end they are a little more than the files'.
+func (c *Client) AddTelling(ctx context.Context, dir files.Directory, p api.AddParams, sent func(n int)) iter.Seq2[api.AddedOutput, error] {
 	return func(yield func(api.AddedOutput, error) bool) {
 		multi := files.NewMultiFileReader(dir, true, false)
-		body := &upload{r: multi}
+		body := &upload{r: multi, sent: sent}
 		lines := list[api.AddedOutput](ctx, c, request{
 			method: http.MethodPost, path: "/add", query: addQuery(p), body: body,
 			contentType: "multipart/form-data; boundary=" + multi.Boundary(),
@@ -45,7 +51,8 @@ func (c *Client) Add(ctx context.Context, dir files.Directory, p api.AddParams) 
 
 // upload is a request's body that remembers why it could not be read.
 type upload struct {
-	r *files.MultiFileReader
+	r    *files.MultiFileReader
+	sent func(n int)
 
 	mu  sync.Mutex
 	err error
@@ -53,6 +60,7 @@ type upload struct {
 
 func (u *upload) Read(p []byte) (int, error) {
 	n, err := u.r.Read(p)
+	u.sent(n)
 	if err != nil && !errors.Is(err, io.EOF) {
 		u.mu.Lock()
 		u.err = err

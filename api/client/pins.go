@@ -81,6 +81,15 @@ func (c *Client) Status(ctx context.Context, id api.Cid, local bool) (api.Global
 	return info, err
 }
 
+// AwaitPinned waits until all holders have id pinned, or limit, at most an hour, is up,
+// and tells its status then. IPFS Cluster tells it at once.
+func (c *Client) AwaitPinned(ctx context.Context, id api.Cid, limit time.Duration) (api.GlobalPinInfo, error) {
+	var info api.GlobalPinInfo
+	q := url.Values{"wait": {"pinned"}, "timeout": {limit.String()}}
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/pins/" + id.String(), query: q}, &info)
+	return info, err
+}
+
 // StatusList chooses what Statuses lists; the zero value is all of all peers.
 type StatusList struct {
 	Filter api.TrackerStatus // items with one of these on any peer; StatusUndefined is all

@@ -122,7 +122,7 @@ func (h *handler) routes() []route {
 			lines: true, result: api.BulkResult{}, serve: h.bulk},
 		{method: "POST", scope: api.ScopeWrite, path: "/pins/recover", about: "tries again what has failed", params: []queryParam{localParam}, lines: true, result: api.GlobalPinInfo{}, serve: h.recoverAll},
 		{method: "GET", scope: api.ScopeRead, path: "/pins/{cid}", about: "how far along one pin is; one that is not in the pinset is unpinned everywhere",
-			params: append([]queryParam{localParam}, readParams...), result: api.GlobalPinInfo{}, serve: h.fresh(h.status)},
+			params: slices.Concat([]queryParam{localParam}, statusWaitParams, readParams), result: api.GlobalPinInfo{}, serve: h.fresh(h.status)},
 		{method: "POST", scope: api.ScopeWrite, path: "/pins/{cid}", about: "pins a CID", params: pinParams, result: api.WaitedPin{}, serve: h.pin},
 		{method: "DELETE", scope: api.ScopeWrite, path: "/pins/{cid}", about: "unpins a CID", result: api.Pin{}, serve: h.unpin},
 		{method: "POST", scope: api.ScopeWrite, path: "/pins/{cid}/recover", about: "tries one pin again", params: []queryParam{localParam}, result: api.GlobalPinInfo{}, serve: h.recover},

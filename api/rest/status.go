@@ -31,7 +31,27 @@ func (h *handler) tracker(r *http.Request) (Tracker, *params, error) {
 }
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
-	return h.one(w, r, Tracker.Status)
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	wait, err := h.waitParam(q)
+	if err != nil {
+		return err
+	}
+	if wait == nil {
+		return h.one(w, r, Tracker.Status)
+	}
+	defer wait.done()
+	if p := (params{q: q}); p.local() {
+		return api.Invalid.Errorf("parameter wait invalid: all holders are waited for, and local=true asks one peer")
+	}
+	return h.one(w, r, func(_ Tracker, ctx context.Context, c api.Cid) (api.GlobalPinInfo, error) {
+		ctx, cancel := context.WithTimeout(ctx, wait.timeout)
+		defer cancel()
+		info, _, err := wait.feed.AwaitPinned(ctx, c)
+		return info, err
+	})
 }
 
 func (h *handler) recover(w http.ResponseWriter, r *http.Request) error {

@@ -23,6 +23,11 @@ var waitParams = []queryParam{
 	{"timeout", text, "how long to wait at most, a Go duration; 1m. The answer then tells how far along the pin is"},
 }
 
+var statusWaitParams = []queryParam{
+	{"wait", text, "pinned: the answer comes once all holders have the pin"},
+	{"timeout", text, "how long to wait at most, a Go duration; 1m. The answer then tells how far along the pin is"},
+}
+
 // Feed tells when pins are there.
 type Feed interface {
 	// AwaitPinned returns once c is pinned on all its holders, or ctx ends, with its status
@@ -30,7 +35,7 @@ type Feed interface {
 	AwaitPinned(ctx context.Context, c api.Cid) (info api.GlobalPinInfo, pinned bool, err error)
 }
 
-// A wait is what a pin or an add asks for with wait=pinned: the answer comes once all
+// A wait is what a pin, an add or a look at a pin asks for with wait=pinned: the answer comes once all
 // holders have the pin, or after timeout= (a Go duration) with how far along it is. nil
 // waits for nothing.
 type wait struct {

@@ -36,6 +36,23 @@ func TestWait_TellsWhatCameOfIt(t *testing.T) {
 	}
 }
 
+func TestWait_OfAStatus(t *testing.T) {
+	c := &cluster{}
+	c.await = func(_ context.Context, id api.Cid) (api.GlobalPinInfo, bool, error) {
+		return api.GlobalPinInfo{Cid: id, Name: "waited for", PeerMap: map[string]api.PinInfoShort{p0: {Status: api.StatusPinned}}}, true, nil
+	}
+	url := c.serve(t)
+	res, body := do(t, "GET", url+"/pins/"+cid0+"?wait=pinned&timeout=1m", nil)
+	if res.StatusCode != http.StatusOK || !strings.Contains(body, "waited for") {
+		t.Errorf("got %d %s", res.StatusCode, body)
+	}
+	for _, q := range []string{"wait=forever", "wait=pinned&timeout=0s", "timeout=1s", "wait=pinned&local=true"} {
+		if res, body := do(t, "GET", url+"/pins/"+cid0+"?"+q, nil); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s", q, res.StatusCode, body)
+		}
+	}
+}
+
 func TestWait_OfAnAddIsItsLastLine(t *testing.T) {
 	c := &cluster{}
 	root := numberedCid(t, 1)
