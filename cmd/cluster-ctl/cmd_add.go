@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,9 +24,9 @@ type addFlags struct {
 
 func newAdd(c *ctl) *cobra.Command {
 	a := addFlags{p: api.DefaultAddParams(), progress: true}
-	cmd := &cobra.Command{Use: "add PATH...", Short: "Add files and directories and keep copies of them",
-		Long: "Add files and directories and keep copies of them. It returns once the fewest copies asked for\n" +
-			"are on disk. Several paths are wrapped in a directory.",
+	cmd := &cobra.Command{Use: "add PATH-OR-URL...", Short: "Add files, directories and URLs and keep copies of them",
+		Long: "Add files and directories, and what http:// and https:// URLs give, and keep copies of them. It returns\n" +
+			"once the fewest copies asked for are on disk. Several paths are wrapped in a directory.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.run(cmd, c, args) }}
 	f := cmd.Flags()
@@ -41,7 +39,7 @@ func newAdd(c *ctl) *cobra.Command {
 	f.IntVar(&a.replication, "replication", 0, "number of copies; -1 is one on every peer, 0 the cluster's default")
 	a.registerRest(cmd)
 	f.BoolVar(&a.p.NoPin, "no-pin", false, "store the blocks without pinning them")
-	f.BoolVar(&a.wait, "wait", false, "return once it is pinned")
+	f.BoolVar(&a.wait, "wait", false, "return once it is pinned, or has failed on a peer")
 	f.DurationVar(&a.timeout, "wait-timeout", 0, "with --wait: give up after this time; 0 never")
 	f.DurationVar(&a.timeout, "wt", 0, "short for --wait-timeout")
 	f.BoolVarP(&a.p.Wrap, "wrap-with-directory", "w", false, "wrap the files in a directory")
@@ -51,6 +49,7 @@ func newAdd(c *ctl) *cobra.Command {
 	f.StringVarP(&a.p.Chunker, "chunker", "s", a.p.Chunker, "size-BYTES, rabin, rabin-AVG, rabin-MIN-AVG-MAX or buzhash")
 	f.BoolVar(&a.p.RawLeaves, "raw-leaves", false, "leaves are plain blocks")
 	f.IntVar(&a.p.CidVersion, "cid-version", 0, "0 or 1; 1 has raw leaves")
+	f.BoolVar(&a.p.NoCopy, "nocopy", false, "of a URL: keep where it is instead of a copy; peers that always copy refuse it")
 	f.StringVar(&a.p.HashFun, "hash", a.p.HashFun, "hash function; another than sha2-256 makes CIDs version 1")
 	return cmd
 }
@@ -68,7 +67,7 @@ func (a *addFlags) run(cmd *cobra.Command, c *ctl, paths []string) error {
 		a.p.CidVersion = 1
 	}
 	if !cmd.Flags().Changed("raw-leaves") {
-		a.p.RawLeaves = a.p.CidVersion > 0
+		a.p.RawLeaves = a.p.CidVersion > 0 || a.p.NoCopy
 	}
 	if len(paths) > 1 {
 		a.p.Wrap = true
@@ -76,13 +75,16 @@ func (a *addFlags) run(cmd *cobra.Command, c *ctl, paths []string) error {
 	if a.p.Format == "car" && a.p.Wrap {
 		return errors.New("reading the flags: a CAR file is added alone and not wrapped")
 	}
-	dir, total, err := openPaths(paths, a.p.Recursive, a.p.Hidden)
+	if err := a.waitFlags.check(); err != nil {
+		return err
+	}
+	dir, total, err := openPaths(cmd.Context(), paths, a.p.Recursive, a.p.Hidden)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	a.p.Size = total
-	if a.p.Name == "" && len(paths) == 1 {
+	if a.p.Name == "" && len(paths) == 1 && !isURL(paths[0]) {
 		a.p.Name = filepath.Base(filepath.Clean(paths[0]))
 	}
 	return a.send(cmd.Context(), c, dir, total)
@@ -94,45 +96,40 @@ func (a *addFlags) send(ctx context.Context, c *ctl, dir files.Directory, total 
 	if err != nil {
 		return err
 	}
-	bar := newBar(c.errw, total, a.progress && !a.quiet && !a.quieter && c.enc() != encJSON)
-	a.p.Progress = bar.on()
+	b := newBar(c.errw, total, bytesOf, a.progress && !a.quiet && !a.quieter && c.enc() != encJSON)
+	defer b.clear()
 	var last api.AddedOutput
 	var held []api.AddedOutput
-	for line, err := range cl.Add(ctx, dir, a.p) {
+	for line, err := range cl.AddTelling(ctx, dir, a.p, b.add) {
 		if err != nil {
-			bar.clear()
 			return err
-		}
-		if !line.Cid.Defined() {
-			bar.update(line)
-			continue
 		}
 		last = line
 		if a.noStream {
 			held = append(held, line)
 			continue
 		}
-		bar.clear()
+		b.clear()
 		if err := a.print(c, line); err != nil {
 			return err
 		}
 	}
-	bar.clear()
+	b.clear()
 	if !last.Cid.Defined() {
 		return errors.New("adding: the answer ended without a root")
 	}
 	if err := a.printHeld(c, held, last); err != nil {
 		return err
 	}
-	if a.wait && !a.p.NoPin {
-		pin, err := cl.Allocation(ctx, last.Cid)
-		if err != nil {
-			return err
-		}
-		_, err = waitStatus(ctx, cl, last.Cid, api.StatusPinned, pin.ReplicationFactorMin, a.timeout)
+	if !a.wait || a.p.NoPin {
+		return nil
+	}
+	pin, err := cl.Allocation(ctx, last.Cid)
+	if err != nil {
 		return err
 	}
-	return nil
+	_, err = c.await(ctx, last.Cid, api.StatusPinned, pin.ReplicationFactorMin, a.timeout)
+	return err
 }
 
 // print prints one line unless only the last is wanted.
@@ -159,7 +156,7 @@ func (a *addFlags) printLine(c *ctl, line api.AddedOutput) error {
 // printHeld prints what --no-stream kept back, or the last line of --quieter.
 func (a *addFlags) printHeld(c *ctl, held []api.AddedOutput, last api.AddedOutput) error {
 	if a.quieter {
-		return a.printLine(c, last)
+		held = []api.AddedOutput{last}
 	}
 	if a.noStream && c.enc() == encJSON {
 		return newPrinter(c.out, encJSON).json(held)
@@ -170,73 +167,4 @@ func (a *addFlags) printHeld(c *ctl, held []api.AddedOutput, last api.AddedOutpu
 		}
 	}
 	return nil
-}
-
-// openPaths opens the files to send and tells their bytes. Everything is looked at
-// before anything is sent, so that a missing file changes nothing.
-func openPaths(paths []string, recursive, hidden bool) (files.Directory, uint64, error) {
-	filter, err := files.NewFilter("", nil, hidden)
-	if err != nil {
-		return nil, 0, err
-	}
-	var total uint64
-	entries := make([]files.DirEntry, 0, len(paths))
-	names := map[string]string{}
-	for _, path := range paths {
-		stat, err := os.Lstat(path)
-		if err != nil {
-			return nil, 0, fmt.Errorf("opening: %w", err)
-		}
-		if stat.IsDir() && !recursive {
-			return nil, 0, fmt.Errorf("opening %s: it is a directory; add it with -r", path)
-		}
-		n, err := sizeOf(path, hidden)
-		if err != nil {
-			return nil, 0, err
-		}
-		total += n
-		node, err := files.NewSerialFileWithFilter(path, filter, stat)
-		if err != nil {
-			return nil, 0, fmt.Errorf("opening %s: %w", path, err)
-		}
-		abs, err := filepath.Abs(path)
-		if err != nil {
-			return nil, 0, err
-		}
-		name := filepath.Base(abs)
-		if other, ok := names[name]; ok {
-			return nil, 0, fmt.Errorf("opening: %s and %s would both be named %s", other, path, name)
-		}
-		names[name] = path
-		entries = append(entries, files.FileEntry(name, node))
-	}
-	return files.NewSliceDirectory(entries), total, nil
-}
-
-// sizeOf sums the files at and below path that will be sent.
-func sizeOf(path string, hidden bool) (uint64, error) {
-	var total uint64
-	err := filepath.WalkDir(path, func(at string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if at != path && !hidden && strings.HasPrefix(e.Name(), ".") {
-			if e.IsDir() {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if e.Type().IsRegular() {
-			info, err := e.Info()
-			if err != nil {
-				return err
-			}
-			total += uint64(info.Size())
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("opening: %w", err)
-	}
-	return total, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -68,6 +69,9 @@ func newMetrics(c *ctl) *cobra.Command {
 			if len(metrics) == 0 {
 				return unknownMetric(cmd.Context(), cl, args[0])
 			}
+			if c.enc() == encJSON {
+				return newPrinter(c.out, encJSON).json(metrics)
+			}
 			names := c.names(cmd.Context())
 			return c.show(func(p *printer) error {
 				for _, m := range metrics {
@@ -105,6 +109,9 @@ func newAlerts(c *ctl) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if c.enc() == encJSON {
+				return newPrinter(c.out, encJSON).json(alerts)
+			}
 			names := c.names(cmd.Context())
 			return c.show(func(p *printer) error {
 				for _, a := range alerts {
@@ -132,8 +139,8 @@ func newIPFS(c *ctl) *cobra.Command {
 			if c.enc() == encJSON {
 				return newPrinter(c.out, encJSON).json(all)
 			}
-			for id, r := range all.PeerMap {
-				printGC(c, id, r)
+			for _, id := range slices.Sorted(maps.Keys(all.PeerMap)) {
+				printGC(c, id, all.PeerMap[id])
 			}
 			return nil
 		}}

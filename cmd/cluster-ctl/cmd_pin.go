@@ -77,7 +77,7 @@ func (o *optionFlags) options() (api.PinOptions, error) {
 		return out, err
 	}
 	for _, s := range o.allocations {
-		id, err := api.ParsePeerID(s)
+		id, err := api.ParsePeerID(strings.TrimSpace(s))
 		if err != nil {
 			return out, fmt.Errorf("reading --allocations: %w", err)
 		}
@@ -120,36 +120,50 @@ func (w *waitFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&w.noStatus, "no-status", false, "print the pin, not its status")
 	f.BoolVar(&w.noStatus, "ns", false, "short for --no-status")
-	f.BoolVarP(&w.wait, "wait", "w", false, "return once it is done")
+	f.BoolVarP(&w.wait, "wait", "w", false, "return once it is done, or has failed on a peer")
 	f.IntVar(&w.limit, "wait-limit", 0, "with --wait: done on so many peers is enough; 0 is the fewest copies for a pin, all for an unpin")
 	f.IntVar(&w.limit, "wl", 0, "short for --wait-limit")
 	f.DurationVar(&w.timeout, "wait-timeout", 0, "with --wait: give up after this time; 0 never")
 	f.DurationVar(&w.timeout, "wt", 0, "short for --wait-timeout")
 }
 
+// check refuses what nobody can mean.
+func (w *waitFlags) check() error {
+	if w.limit < 0 {
+		return fmt.Errorf("reading --wait-limit: %d is less than 0", w.limit)
+	}
+	if w.timeout < 0 {
+		return fmt.Errorf("reading --wait-timeout: %s is less than 0", w.timeout)
+	}
+	return nil
+}
+
 // finish shows what became of a write: the record, or the status, at once or when the
 // target is reached.
 func (w *waitFlags) finish(ctx context.Context, c *ctl, pin api.Pin, target api.TrackerStatus) error {
-	if w.noStatus {
-		names := c.names(ctx)
-		return c.show(func(p *printer) error { return p.pin(pin, names) })
-	}
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
 	var info api.GlobalPinInfo
+	var err error
 	if w.wait {
 		limit := w.limit
 		if limit == 0 && target == api.StatusPinned {
 			limit = pin.ReplicationFactorMin
 		}
-		info, err = waitStatus(ctx, cl, pin.Cid, target, limit, w.timeout)
-	} else {
-		info, err = cl.Status(ctx, pin.Cid, false)
+		if info, err = c.await(ctx, pin.Cid, target, limit, w.timeout); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	if w.noStatus {
+		names := c.names(ctx)
+		return c.show(func(p *printer) error { return p.pin(pin, names) })
+	}
+	if !w.wait {
+		cl, err := c.client()
+		if err != nil {
+			return err
+		}
+		if info, err = cl.Status(ctx, pin.Cid, false); err != nil {
+			return err
+		}
 	}
 	return c.show(func(p *printer) error { return p.status(info) })
 }
@@ -164,18 +178,29 @@ func newPinAdd(c *ctl) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if (file == "") == (len(args) == 0) {
-				return errors.New("reading the command: give either a CID or path, or --file")
+			if err := w.fits(args, file); err != nil {
+				return err
 			}
 			if file != "" {
-				return c.pinFile(cmd, file, opts)
+				return c.bulk(cmd, file, api.BulkOp{PinOptions: opts})
 			}
 			return c.pinThen(cmd.Context(), args[0], opts, w)
 		}}
 	o.register(cmd)
 	w.register(cmd)
-	cmd.Flags().StringVar(&file, "file", "", "pin what the lines of `FILE` say, - for standard input: a CID, or a JSON object as POST /pins takes")
+	cmd.Flags().StringVar(&file, "file", "", "pin what the lines of `FILE` say, - for standard input: a CID, or a JSON object as POST /pins takes,\nwhich has what the flags say where it does not say it")
 	return cmd
+}
+
+// fits checks the flags against what is to be changed: one pin, or what a file lists.
+func (w *waitFlags) fits(args []string, file string) error {
+	if (file == "") == (len(args) == 0) {
+		return errors.New("reading the command: give either a CID or path, or --file")
+	}
+	if file != "" && w.wait {
+		return errors.New("reading --wait: it waits for one pin, not for those of --file; 'cluster-ctl events' tells of them")
+	}
+	return w.check()
 }
 
 // pinThen pins what arg names and shows the result as w says.
@@ -202,92 +227,39 @@ func (c *ctl) pinThen(ctx context.Context, arg string, opts api.PinOptions, w wa
 
 func newPinRm(c *ctl) *cobra.Command {
 	var w waitFlags
-	cmd := &cobra.Command{Use: "rm CID-OR-PATH", Short: "Let go of a pin", Args: cobra.ExactArgs(1),
+	var file string
+	cmd := &cobra.Command{Use: "rm CID-OR-PATH", Short: "Let go of a pin", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
+			if err := w.fits(args, file); err != nil {
 				return err
 			}
-			var pin api.Pin
-			if strings.HasPrefix(args[0], "/") {
-				pin, err = cl.UnpinPath(cmd.Context(), args[0])
-			} else {
-				var id api.Cid
-				if id, err = api.ParseCid(args[0]); err != nil {
-					return err
-				}
-				pin, err = cl.Unpin(cmd.Context(), id)
+			if file != "" {
+				return c.bulk(cmd, file, api.BulkOp{Op: api.BulkUnpin})
 			}
+			pin, err := c.unpin(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			return w.finish(cmd.Context(), c, pin, api.StatusUnpinned)
 		}}
 	w.register(cmd)
+	cmd.Flags().StringVar(&file, "file", "", "let go of what the lines of `FILE` name, - for standard input")
 	return cmd
 }
 
-func newPinLs(c *ctl) *cobra.Command {
-	var filter, name, status string
-	var metadata []string
-	cmd := &cobra.Command{Use: "ls [CID]", Short: "List the pinset", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			if len(args) == 1 {
-				id, err := api.ParseCid(args[0])
-				if err != nil {
-					return err
-				}
-				pin, err := cl.Allocation(cmd.Context(), id)
-				if err != nil {
-					return err
-				}
-				names := c.names(cmd.Context())
-				return c.show(func(p *printer) error { return p.pin(pin, names) })
-			}
-			var types []api.PinType
-			for part := range strings.SplitSeq(filter, ",") {
-				if part == "all" || part == "" {
-					continue
-				}
-				t, err := api.ParsePinType(part)
-				if err != nil {
-					return fmt.Errorf("reading --filter: %w", err)
-				}
-				types = append(types, t)
-			}
-			f := api.PinFilter{Name: name}
-			if f.Metadata, err = parsePairs("--meta", metadata); err != nil {
-				return err
-			}
-			if status != "" {
-				s, err := api.ParseStatusFilter(status)
-				if err != nil {
-					return fmt.Errorf("reading --status: %w", err)
-				}
-				return c.showStatuses(cl.SelectStatuses(cmd.Context(), f, s))
-			}
-			names := c.names(cmd.Context())
-			return c.show(func(p *printer) error {
-				for pin, err := range cl.Select(cmd.Context(), f, types...) {
-					if err != nil {
-						return err
-					}
-					if err := p.pin(pin, names); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}}
-	cmd.Flags().StringVarP(&name, "name", "n", "", "only pins of this name")
-	cmd.Flags().StringArrayVar(&metadata, "meta", nil, "only pins with this pair in their metadata, `KEY=VALUE`; may be repeated")
-	cmd.Flags().StringVar(&status, "status", "", "show the statuses of pins that have one of these on any peer, with commas: pinned, pinning, queued, error, ...")
-	cmd.Flags().StringVar(&filter, "filter", "all", "types to list, with commas: pin, meta-pin, clusterdag-pin, shard-pin, all")
-	return cmd
+func (c *ctl) unpin(ctx context.Context, arg string) (api.Pin, error) {
+	cl, err := c.client()
+	if err != nil {
+		return api.Pin{}, err
+	}
+	if strings.HasPrefix(arg, "/") {
+		return cl.UnpinPath(ctx, arg)
+	}
+	id, err := api.ParseCid(arg)
+	if err != nil {
+		return api.Pin{}, err
+	}
+	return cl.Unpin(ctx, id)
 }
 
 func newPinUpdate(c *ctl) *cobra.Command {
@@ -302,6 +274,9 @@ func newPinUpdate(c *ctl) *cobra.Command {
 			}
 			opts, err := o.options()
 			if err != nil {
+				return err
+			}
+			if err := w.check(); err != nil {
 				return err
 			}
 			opts.PinUpdate = from

@@ -1,20 +1,14 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/client"
 )
-
-// waitPeriod is the time between two looks at a status.
-const waitPeriod = 250 * time.Millisecond
 
 func newStatus(c *ctl) *cobra.Command {
 	var local bool
@@ -94,58 +88,4 @@ func parseCids(args []string) ([]api.Cid, error) {
 		cids = append(cids, id)
 	}
 	return cids, nil
-}
-
-// waitStatus returns once limit peers (0: all) report target for the CID, or an error
-// once one of them failed. A timeout below a second is none.
-func waitStatus(ctx context.Context, cl *client.Client, id api.Cid, target api.TrackerStatus, limit int, timeout time.Duration) (api.GlobalPinInfo, error) {
-	if timeout >= time.Second {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
-	var late error = tooLate{what: fmt.Sprintf("waiting for %s to be %s: not", id, target), limit: timeout, flag: "--wait-timeout"}
-	for {
-		info, err := cl.Status(ctx, id, false)
-		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return info, late
-		}
-		if err != nil {
-			return info, err
-		}
-		done, err := reached(info, target, limit)
-		if done || err != nil {
-			return info, err
-		}
-		select {
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return info, late
-			}
-			return info, ctx.Err()
-		case <-time.After(waitPeriod):
-		}
-	}
-}
-
-// reached tells whether enough peers have the status. Peers that need not hold the
-// content do not count where it is to be pinned.
-func reached(info api.GlobalPinInfo, target api.TrackerStatus, limit int) (bool, error) {
-	there, of := 0, 0
-	for id, p := range info.PeerMap {
-		if p.Status == target {
-			there++
-		}
-		if target == api.StatusPinned && p.Status == api.StatusRemote {
-			continue
-		}
-		of++
-		if p.Status.Match(api.StatusError) {
-			return false, errors.New("waiting: on " + nameOf(id, map[string]string{id: p.PeerName}) + ": " + p.Status.String() + ": " + p.Error)
-		}
-	}
-	if limit <= 0 || limit > of {
-		limit = of
-	}
-	return there >= limit && there > 0, nil
 }

@@ -20,7 +20,7 @@ type encoding string
 const (
 	encText  encoding = "text"  // the incumbent's lines, for people and their scripts
 	encTable encoding = "table" // columns; the default on a terminal
-	encJSON  encoding = "json"  // an object a line
+	encJSON  encoding = "json"  // an object a line; metrics and alerts are one array
 )
 
 // printer prints API objects one after the other in one encoding. Close ends a table.
@@ -148,7 +148,7 @@ func (p *printer) pin(pin api.Pin, names map[string]string) error {
 	}
 	where := "[everywhere]"
 	if !pin.Everywhere() {
-		where = fmt.Sprint(pin.Allocations)
+		where = fmt.Sprint(slices.Sorted(slices.Values(pin.Allocations)))
 	}
 	repl := "-1"
 	if !pin.Everywhere() {
@@ -290,9 +290,6 @@ func reason(s api.PinInfoShort) string {
 }
 
 func (p *printer) metric(m api.Metric, names map[string]string, now time.Time) error {
-	if p.enc == encJSON {
-		return p.json(m)
-	}
 	value := m.Value
 	if m.Name == "freespace" {
 		value = humanize.Bytes(uint64(max(0, m.Weight)))
@@ -306,9 +303,6 @@ func (p *printer) metric(m api.Metric, names map[string]string, now time.Time) e
 }
 
 func (p *printer) alert(a api.Alert, names map[string]string, now time.Time) error {
-	if p.enc == encJSON {
-		return p.json(a)
-	}
 	expired := humanize.RelTime(time.Unix(0, a.Expire), now, "ago", "from now")
 	triggered := humanize.RelTime(a.TriggeredAt, now, "ago", "from now")
 	if p.enc == encTable {

@@ -147,6 +147,7 @@ func TestRun_ExitCodes(t *testing.T) {
 		{"success", nil, "version", 0, "1\n", ""},
 		{"no command", nil, "", 0, "Usage:", ""},
 		{"parent without a command", nil, "pin", 0, "Usage:", ""},
+		{"help by its short name", nil, "h", 0, "Usage:", ""},
 		{"unknown command", nil, "frobnicate", exitUnknown, "", "No help topic for 'frobnicate'"},
 		{"unknown command below another", nil, "pin frobnicate", exitUsage, "", "frobnicate"},
 		{"unknown flag", nil, "version --nope", exitUsage, "", "nope"},

@@ -5,12 +5,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -28,6 +25,9 @@ const version = "0.1.0"
 
 // maxTimeout is a year, in seconds.
 const maxTimeout = 365 * 24 * 60 * 60
+
+// helpWidth is how many columns a line of help takes at most.
+const helpWidth = 118
 
 // Exit codes, as ipfs-cluster-ctl has them.
 const (
@@ -60,6 +60,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) 
 func (c *ctl) report(err error) int {
 	var unknown unknownCommand
 	var refused *api.Error
+	err = c.explain(err)
 	switch {
 	case err == nil:
 		return 0
@@ -84,6 +85,9 @@ func (c *ctl) report(err error) int {
 		} else {
 			fmt.Fprintf(c.out, "An error occurred:\n  Code: %d\n  Message: %s\n", refused.Code, printable(refused.Message))
 		}
+		if hint := c.hint(refused); hint != "" {
+			c.warn(hint)
+		}
 		return exitRefused
 	}
 	c.complain(err)
@@ -94,6 +98,9 @@ func (c *ctl) report(err error) int {
 func (c *ctl) complain(err error) {
 	fmt.Fprintf(c.errw, "error %s\n", strings.TrimPrefix(err.Error(), "error "))
 }
+
+// warn tells of what does not stop the command.
+func (c *ctl) warn(text string) { fmt.Fprintln(c.errw, "note: "+text) }
 
 // tooLate tells what was not done within the time that a flag gave it.
 type tooLate struct {
@@ -112,13 +119,9 @@ func (u unknownCommand) Error() string { return fmt.Sprintf("No help topic for '
 type ctl struct {
 	out, errw io.Writer
 
-	host       string
+	access     // as the flags say
+	context    string
 	encoding   string
-	https      bool
-	noCheck    bool
-	basicAuth  string
-	forceHTTP  bool
-	secret     string
 	timeout    int // seconds
 	debug      bool
 	clientOnce *client.Client
@@ -142,24 +145,34 @@ func newRoot(c *ctl) *cobra.Command {
 		PersistentPreRunE: func(*cobra.Command, []string) error { return c.check() },
 	}
 	root.SetVersionTemplate("cluster-ctl version {{.Version}}\n")
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", helpWidth)))
 	f := root.PersistentFlags()
-	f.StringVarP(&c.host, "host", "l", client.DefaultAddress, "`ADDRESS` of a peer's REST API: URL, multiaddr or host:port; several with commas are tried in order")
+	f.StringVarP(&c.Host, "host", "l", "", "`ADDRESS` of a peer's REST API: URL, multiaddr or host:port; several with commas are tried in order; default: that of the context, else "+client.DefaultAddress)
+	f.StringVar(&c.context, "context", "", "`NAME` of the context to use: see 'cluster-ctl context' (CLUSTER_CTL_CONTEXT)")
 	f.StringVar(&c.encoding, "encoding", "", "`FORMAT` of results: text, table, or json (an object a line); default: table on a terminal, else text")
 	f.StringVar(&c.encoding, "enc", "", "short for --encoding")
-	f.BoolVar(&c.https, "https", false, "use https (-s before the command)")
-	f.BoolVar(&c.noCheck, "no-check-certificate", false, "do not verify the server's certificate")
-	f.StringVar(&c.basicAuth, "basic-auth", os.Getenv("CLUSTER_CREDENTIALS"), "`USER:PASSWORD`; implies https unless --force-http (CLUSTER_CREDENTIALS)")
-	f.BoolVar(&c.forceHTTP, "force-http", false, "use http with --basic-auth; the password crosses the network in the clear (-f before the command)")
-	f.StringVar(&c.secret, "secret", os.Getenv("CLUSTER_SECRET"), "the swarm's secret, 64 hexadecimal `DIGITS`: for a --host with /p2p that is a peer's cluster host (CLUSTER_SECRET)")
+	f.BoolVar(&c.HTTPS, "https", false, "use https (-s before the command)")
+	f.BoolVar(&c.NoCheck, "no-check-certificate", false, "do not verify the server's certificate")
+	f.StringVar(&c.CACert, "ca-cert", "", "`FILE` of certificates (PEM) of those that vouch for the server's")
+	f.StringVar(&c.BasicAuth, "basic-auth", "", "`USER:PASSWORD`; implies https unless --force-http (CLUSTER_CREDENTIALS)")
+	f.StringVar(&c.Token, "token", "", "`TOKEN` in place of a password, as 'cluster-ctl token create' makes one (CLUSTER_TOKEN)")
+	f.BoolVar(&c.ForceHTTP, "force-http", false, "use http with credentials, which cross the network in the clear (-f before the command)")
+	f.StringVar(&c.Secret, "secret", "", "the swarm's secret, 64 hexadecimal `DIGITS`: for a --host with /p2p that is a peer's cluster host (CLUSTER_SECRET)")
 	f.IntVarP(&c.timeout, "timeout", "t", 0, "give up after so many `SECONDS`; 0 never")
 	f.BoolVarP(&c.debug, "debug", "d", false, "log each request on standard error")
 	// add has an -s of its own, and health graph an -f, so these short forms are only the root's.
 	root.TraverseChildren = true
-	root.Flags().BoolVarP(&c.forceHTTP, "force-http-short", "f", false, "use http with --basic-auth")
+	root.Flags().BoolVarP(&c.ForceHTTP, "force-http-short", "f", false, "use http with credentials")
 	root.Flags().Lookup("force-http-short").Hidden = true
-	root.Flags().BoolVarP(&c.https, "https-short", "s", false, "use https")
+	root.Flags().BoolVarP(&c.HTTPS, "https-short", "s", false, "use https")
 	root.Flags().Lookup("https-short").Hidden = true
-	root.AddCommand(newID(c), newVersion(c), newPeers(c), newFollowLink(c), newFollowers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newEvents(c), newMetrics(c), newIPFS(c), newToken(c), newCommands())
+	root.AddCommand(newID(c), newVersion(c), newPeers(c), newFollowLink(c), newFollowers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newEvents(c), newMetrics(c), newIPFS(c), newToken(c), newContext(c), newCommands())
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "help" {
+			cmd.Aliases = []string{"h"}
+		}
+	}
 	return root
 }
 
@@ -188,35 +201,6 @@ func (c *ctl) enc() encoding {
 
 // limit is how long a request may take; 0 for ever.
 func (c *ctl) limit() time.Duration { return time.Duration(c.timeout) * time.Second }
-
-// client is the client of the peer that --host names.
-func (c *ctl) client() (*client.Client, error) {
-	if c.clientOnce != nil {
-		return c.clientOnce, nil
-	}
-	o := client.Options{Timeout: c.limit()}
-	if c.debug {
-		o.Log = slog.New(slog.NewTextHandler(c.errw, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	if c.secret != "" {
-		secret, err := hex.DecodeString(c.secret)
-		if err != nil || len(secret) != 32 {
-			return nil, errors.New("reading --secret: want 64 hexadecimal digits")
-		}
-		o.Secret = secret
-	}
-	user, password, _ := strings.Cut(c.basicAuth, ":")
-	o.Username, o.Password = user, password
-	if c.https || (user != "" && !c.forceHTTP) {
-		o.TLS = &tls.Config{InsecureSkipVerify: c.noCheck, MinVersion: tls.VersionTLS12}
-	}
-	cl, err := client.New(c.host, o)
-	if err != nil {
-		return nil, fmt.Errorf("reading --host: %w", err)
-	}
-	c.clientOnce = cl
-	return cl, nil
-}
 
 // names asks for the names of the peers, by ID; where that fails IDs are shown.
 func (c *ctl) names(ctx context.Context) map[string]string {
@@ -262,10 +246,8 @@ func newCommands() *cobra.Command {
 	return &cobra.Command{Use: "commands", Hidden: true, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var walk func(*cobra.Command)
 		walk = func(at *cobra.Command) {
-			if at.Runnable() && !at.HasSubCommands() {
-				fmt.Fprintln(cmd.OutOrStdout(), at.CommandPath())
-			}
 			for _, sub := range at.Commands() {
+				fmt.Fprintln(cmd.OutOrStdout(), sub.CommandPath())
 				walk(sub)
 			}
 		}

@@ -5,12 +5,11 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
-
-	"github.com/pinfold-cluster/pinfold/api"
 )
 
 const (
@@ -18,37 +17,48 @@ const (
 	barPeriod = 100 * time.Millisecond
 )
 
-// bar shows on a terminal how much of an add has been read: bytes, rate, time left.
+// A bar shows on a terminal how far something is: how much of how much, rate, time left.
+// It is for several goroutines.
 type bar struct {
 	w     io.Writer // nil where nothing is to be shown
-	total uint64
+	count func(uint64) string
+
+	mu    sync.Mutex
+	total uint64 // 0: not known
+	done  uint64
 	start time.Time
 	drawn time.Time
-	files map[string]uint64 // bytes by file; an add reads one after the other
-	done  uint64
 	shown bool
 }
 
+// bytesOf and linesOf write an amount.
+func bytesOf(n uint64) string { return humanize.IBytes(n) }
+
+func linesOf(n uint64) string { return humanize.Comma(int64(n)) + " lines" }
+
 // newBar returns a bar that shows something only where w is a terminal and on is set.
-func newBar(w io.Writer, total uint64, on bool) *bar {
-	f, ok := w.(*os.File)
-	if !on || !ok || !term.IsTerminal(int(f.Fd())) {
-		return &bar{}
+func newBar(w io.Writer, total uint64, count func(uint64) string, on bool) *bar {
+	if !on || !isTerminal(w) {
+		w = nil
 	}
-	return &bar{w: w, total: total, start: time.Now(), files: map[string]uint64{}}
+	return &bar{w: w, count: count, total: total, start: time.Now()}
 }
 
-func (b *bar) on() bool { return b.w != nil }
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
 
-// update takes in a progress line.
-func (b *bar) update(line api.AddedOutput) {
-	if b.w == nil || line.Bytes < b.files[line.Name] {
-		return
-	}
-	b.done += line.Bytes - b.files[line.Name]
-	b.files[line.Name] = line.Bytes
-	now := time.Now()
-	if now.Sub(b.drawn) < barPeriod {
+// add tells of n more.
+func (b *bar) add(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done += uint64(n)
+	b.draw(time.Now())
+}
+
+func (b *bar) draw(now time.Time) {
+	if b.w == nil || now.Sub(b.drawn) < barPeriod {
 		return
 	}
 	b.drawn, b.shown = now, true
@@ -57,23 +67,36 @@ func (b *bar) update(line api.AddedOutput) {
 
 func (b *bar) text(now time.Time) string {
 	rate := float64(b.done) / max(now.Sub(b.start).Seconds(), 0.001)
-	part := 1.0
-	if b.total > 0 {
-		part = min(1, float64(b.done)/float64(b.total))
+	if b.total == 0 {
+		return fmt.Sprintf("%s  %s/s", b.count(b.done), b.count(uint64(rate)))
 	}
+	done := min(b.done, b.total)
+	part := float64(done) / float64(b.total)
 	left := "-"
-	if rate > 0 && b.total > b.done {
-		left = time.Duration(float64(b.total-b.done) / rate * float64(time.Second)).Round(time.Second).String()
+	if rate > 0 {
+		left = time.Duration(float64(b.total-done) / rate * float64(time.Second)).Round(time.Second).String()
 	}
 	full := int(part * barWidth)
 	return fmt.Sprintf("[%s%s] %3.0f%%  %s of %s  %s/s  %s left", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full),
-		100*part, humanize.IBytes(b.done), humanize.IBytes(b.total), humanize.IBytes(uint64(rate)), left)
+		100*part, b.count(done), b.count(b.total), b.count(uint64(rate)), left)
+}
+
+// note shows a line in place of the bar.
+func (b *bar) note(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.w != nil {
+		b.shown = true
+		fmt.Fprintf(b.w, "\r%s\x1b[K", printable(text))
+	}
 }
 
 // clear removes the bar from the screen before something else is printed.
 func (b *bar) clear() {
-	if b.w != nil && b.shown {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shown {
 		fmt.Fprint(b.w, "\r\x1b[K")
-		b.shown = false
+		b.shown, b.drawn = false, time.Time{}
 	}
 }
