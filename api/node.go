@@ -21,6 +21,10 @@ type Mark struct {
 // Kept is a block below a pin.
 type Kept struct{ Cid, Pin Cid }
 
+// PinningService is one of others that speaks the Pinning Service API: its URL, without
+// /pins, and the token to show there.
+type PinningService struct{ Endpoint, Key string }
+
 // Exchanged is what an IPFS node has traded with others over bitswap, since it started.
 type Exchanged struct {
 	Wantlist       []Cid

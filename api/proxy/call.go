@@ -53,6 +53,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, cmd *command, fi
 		return
 	}
 	defer end()
+	defer h.active.begin(c, cmd.path)()
 	err = c.run(cmd)
 	if c.files != nil {
 		err = c.files.Blame(err)

@@ -94,7 +94,7 @@ var (
 	clusterCommands = [][]*command{pinCommands, addCommands, repoCommands, blockPutCommands, dagPutCommands}
 	nativeCommands  = [][]*command{pinVerifyCommands, nativeRepoCommands, catCommands, lsCommands, refsCommands, resolveCommands,
 		blockCommands, dagCommands, filesCommands, keyCommands, nameCommands, idCommands, swarmCommands, statsCommands, miscCommands,
-		keyFileCommands, nameRecordCommands, routingCommands, logCommands, cidCommands, multibaseCommands, disabledCommands}
+		keyFileCommands, nameRecordCommands, routingCommands, remoteCommands, objectCommands, diagCommands, logCommands, cidCommands, multibaseCommands, disabledCommands}
 )
 
 // limit is for how long c may run where the request sets no bound; 0 is for ever.

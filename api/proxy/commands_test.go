@@ -4,7 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -144,25 +148,126 @@ func TestDisabled(t *testing.T) {
 	url, _ := open(t)
 	for ask, want := range map[string]string{
 		"shutdown":                       "shutdown is disabled here",
-		"diag/sys":                       "diagnostics are disabled here",
-		"diag/cmds":                      "diagnostics are disabled here",
+		"diag/profile":                   "profiles are disabled here",
 		"mount":                          "mounting is disabled",
 		"stats/dht":                      "routing service is not a DHT",
 		"config/profile/apply?arg=test":  "settings are not changed here",
 		"config?arg=Addresses.API&arg=x": "settings are not changed here",
 		"bootstrap/add?arg=/ip4/1.2.3.4/tcp/1/p2p/12D3KooWEqnTdgqHnkkwarSrJjeMP2ZJiADWLYADaNvUb6SQNyPF": "settings are not changed here",
-		"pin/remote/service/add?arg=a&arg=http://127.0.0.1&arg=k":                                       "settings are not changed here",
-		"swarm/peering/add?arg=x":          "settings are not changed here",
-		"provide/stat":                     "stats not available with current routing system",
-		"routing/reprovide":                "Provide.Enabled is set to 'false'",
-		"swarm/resources":                  "missing ResourceMgr",
-		"version/check":                    "could not perform version check",
-		"object/patch/rm-link?arg=a&arg=b": "removed, use 'ipfs dag'",
+		"swarm/peering/add?arg=x": "settings are not changed here",
+		"routing/reprovide":       "Provide.Enabled is set to 'false'",
+		"version/check":           "could not perform version check",
 	} {
 		a := post(t, url, ask)
 		var e struct{ Message, Type string }
 		if err := json.Unmarshal([]byte(a.body), &e); err != nil || a.status != 500 || e.Type != "error" || !strings.Contains(e.Message, want) {
 			t.Errorf("%s: got %d %s, want 500 and %q", ask, a.status, a.body, want)
+		}
+	}
+}
+
+func TestDiagnostics(t *testing.T) {
+	url, _ := open(t)
+	type system struct {
+		Runtime struct{ Os string }
+		Memory  struct{ Virt uint64 }
+		Net     struct{ Online bool }
+	}
+	if sys := decode[system](t, post(t, url, "diag/sys")); sys.Runtime.Os == "" || sys.Memory.Virt == 0 || !sys.Net.Online {
+		t.Errorf("diag/sys: got %+v", sys)
+	}
+	type active struct {
+		Active  bool
+		Command string
+		Args    []string
+	}
+	if all := decode[[]active](t, post(t, url, "diag/cmds?arg=x")); len(all) != 1 || all[0].Command != "diag/cmds" || !all[0].Active || all[0].Args[0] != "x" {
+		t.Errorf("diag/cmds: got %+v", all)
+	}
+	type scopes struct {
+		System struct{ ConnsUsage *int }
+	}
+	if r := decode[scopes](t, post(t, url, "swarm/resources")); r.System.ConnsUsage == nil {
+		t.Errorf("swarm/resources: got %+v", r)
+	}
+	if a := post(t, url, "provide/stat"); a.body != `{"Sweep":{"closed":true},"Legacy":null,"FullRT":false}`+"\n" {
+		t.Errorf("provide/stat: got %s", a.body)
+	}
+}
+
+// service stands for a pinning service: it pins at once, and has a page a pin.
+type service struct {
+	mu   sync.Mutex
+	pins []map[string]any
+}
+
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answer := func(status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	id := strings.TrimPrefix(r.URL.Path, "/base/pins/")
+	at := slices.IndexFunc(s.pins, func(p map[string]any) bool { return p["requestid"] == id })
+	switch {
+	case r.Header.Get("Authorization") != "Bearer secret":
+		answer(401, map[string]any{"error": map[string]any{"reason": "UNAUTHORIZED"}})
+	case r.Method == "POST":
+		var pin map[string]any
+		if err := json.NewDecoder(r.Body).Decode(&pin); err != nil {
+			answer(400, map[string]any{"error": map[string]any{"reason": "BAD_REQUEST"}})
+			return
+		}
+		n := len(s.pins)
+		p := map[string]any{"requestid": fmt.Sprint("id", n), "status": "pinned", "created": fmt.Sprintf("2026-01-01T00:00:%02dZ", n), "pin": pin, "delegates": []string{}}
+		s.pins = append(s.pins, p)
+		answer(202, p)
+	case r.Method == "DELETE":
+		s.pins = slices.Delete(s.pins, at, at+1)
+		w.WriteHeader(202)
+	case at >= 0:
+		answer(200, s.pins[at])
+	default:
+		before := r.URL.Query().Get("before")
+		found := slices.DeleteFunc(slices.Clone(s.pins), func(p map[string]any) bool {
+			return before != "" && p["created"].(string) >= before || r.URL.Query().Get("status") != "pinned"
+		})
+		slices.Reverse(found)
+		answer(200, map[string]any{"count": len(found), "results": found[:min(1, len(found))]})
+	}
+}
+
+// The node pins at services of others, as `ipfs pin remote` of any node does.
+func TestRemotePins(t *testing.T) {
+	url, _ := open(t)
+	s := &service{}
+	remote := httptest.NewServer(s)
+	t.Cleanup(remote.Close)
+	post(t, url, "add?pin=false", "a.txt", "hello\n")
+	for _, step := range []struct {
+		ask    string
+		status int
+		want   string
+	}{
+		{"pin/remote/service/add?arg=good&arg=" + remote.URL + "/base/&arg=secret", 200, ""},
+		{"pin/remote/service/add?arg=bad&arg=" + remote.URL + "/base&arg=wrong", 200, ""},
+		{"pin/remote/service/add?arg=bad&arg=" + remote.URL + "/base&arg=wrong", 500, "service already present"},
+		{"pin/remote/add?service=good&name=one&arg=" + hello, 200, `{"Status":"pinned","Cid":"` + hello + `","Name":"one"}`},
+		{"pin/remote/add?service=good&name=two&background=true&arg=/ipfs/" + hello, 200, `"Name":"two"`},
+		{"pin/remote/add?service=bad&arg=" + hello, 500, "UNAUTHORIZED"},
+		{"pin/remote/ls?service=good", 200, `"Name":"two"}` + "\n" + `{"Status":"pinned","Cid":"` + hello + `","Name":"one"}`},
+		{"pin/remote/ls?service=good&status=queued,failed", 200, ""},
+		{"pin/remote/service/ls?stat=true", 200, `[{"Service":"bad","ApiEndpoint":"` + remote.URL + `/base","Stat":{"Status":"invalid"}},` +
+			`{"Service":"good","ApiEndpoint":"` + remote.URL + `/base","Stat":{"Status":"valid","PinCount":{"Queued":0,"Pinning":0,"Pinned":2,"Failed":0}}}]`},
+		{"pin/remote/rm?service=good", 500, "multiple remote pins are matching this query"},
+		{"pin/remote/rm?service=good&force=true", 200, ""},
+		{"pin/remote/ls?service=good", 200, ""},
+	} {
+		a := post(t, url, step.ask)
+		if a.status != step.status || !strings.Contains(a.body, step.want) || step.want == "" && a.body != "" {
+			t.Errorf("%s: got %d %s, want %d %s", step.ask, a.status, a.body, step.status, step.want)
 		}
 	}
 }

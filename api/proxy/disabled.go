@@ -17,13 +17,11 @@ var (
 	errNoPubsub      = errors.New("experimental pubsub feature not enabled, run daemon with --enable-pubsub-experiment to use")
 	errNoP2P         = errors.New("libp2p stream mounting not enabled")
 	errNoNamePubsub  = clientError{errors.New("IPNS pubsub subsystem is not enabled")}
-	errNoService     = errors.New("service not known")
-	errNoProviding   = errors.New("stats not available with current routing system: providing is disabled, the cluster knows who holds what")
 	errNoReprovide   = errors.New("invalid configuration: Provide.Enabled is set to 'false'")
 	errNoCheck       = errors.New("could not perform version check due to missing or incompatible DHT configuration")
 	errNoResources   = errors.New("missing ResourceMgr: make sure the daemon is running with Swarm.ResourceMgr.Enabled")
 	errNoMount       = errors.New("mounting is disabled: this node has no FUSE support")
-	errNoDiagnostics = errors.New("diagnostics are disabled here: the peer serves figures to Prometheus, and log/tail gives its log")
+	errNoProfiles    = errors.New("profiles are disabled here: the peer serves figures to Prometheus, and log/tail gives its log")
 	errNoShutdown    = errors.New("shutdown is disabled here: stop the cluster-service of the peer")
 	errNoSettings    = api.Unsupported.Errorf("settings are not changed here: see the peer's service.json")
 )
@@ -32,38 +30,29 @@ var (
 // that a stranger must not be given. Groups of commands are there as in Kubo.
 var disabledCommands = slices.Concat(
 	without(errRemovedObject, "object/data", "object/get", "object/links", "object/new", "object/put", "object/stat",
-		"object/patch/append-data", "object/patch/set-data",
-		"object/diff obj_a obj_b", "object/patch/add-link root name ref", "object/patch/rm-link root name"),
+		"object/patch/append-data", "object/patch/set-data"),
 	without(errRemovedDHT, "dht/findpeer", "dht/findprovs", "dht/get", "dht/provide", "dht/put"),
-	without(errNoDHT, "dht/query peerID", "stats/dht"),
+	without(errNoDHT, "stats/dht"),
 	without(errNoFilestore, "filestore/dups", "filestore/ls", "filestore/verify"),
 	without(errNoPubsub, "pubsub/ls", "pubsub/peers", "pubsub/pub topic @data", "pubsub/reset", "pubsub/sub topic"),
 	without(errNoP2P, "p2p/close", "p2p/forward protocol listen-address target-address", "p2p/listen protocol target-address", "p2p/ls",
 		"p2p/stream/close", "p2p/stream/ls"),
 	without(errNoNamePubsub, "name/pubsub/cancel name", "name/pubsub/subs"),
-	without(errNoProviding, "provide/stat", "stats/provide", "stats/reprovide"),
 	without(errNoReprovide, "bitswap/reprovide", "routing/reprovide"),
 	without(errNoCheck, "version/check"),
-	without(errNoResources, "swarm/resources"),
 	without(errNoMount, "mount"),
-	without(errNoDiagnostics, "diag/cmds", "diag/cmds/clear", "diag/cmds/set-time time", "diag/profile", "diag/sys"),
+	without(errNoProfiles, "diag/cmds/set-time time", "diag/profile"),
 	without(errNoShutdown, "shutdown"),
 	without(errNoSettings, "bootstrap/add", "bootstrap/rm", "bootstrap/rm/all", "config/profile/apply profile", "config/replace @file",
-		"pin/remote/service/add service endpoint key", "pin/remote/service/rm service", "swarm/filters/add address", "swarm/filters/rm address",
+		"swarm/filters/add address", "swarm/filters/rm address",
 		"swarm/peering/add address", "swarm/peering/rm ID"),
 	[]*command{{path: "object"}, {path: "object/patch"}, {path: "dht"}, {path: "filestore"}, {path: "pubsub"}, {path: "p2p"}, {path: "p2p/stream"},
-		{path: "name/pubsub"}, {path: "provide"}, {path: "diag"}, {path: "config/profile"}, {path: "swarm/peering"},
+		{path: "name/pubsub"}, {path: "provide"}, {path: "config/profile"}, {path: "swarm/peering"},
 		{path: "name/pubsub/state", run: func(c *call) error { return c.once(struct{ Enabled bool }{}) }},
 		{path: "swarm/peering/ls", run: func(c *call) error { return c.once(swarmPeering{Peers: []string{}}) }},
 		{path: "swarm/filters", run: func(c *call) error { return c.once(stringList{}) }},
 		{path: "swarm/addrs/autonat", run: func(c *call) error { return c.once(map[string]string{"reachability": "Unknown"}) }},
 		{path: "provide/clear", run: func(c *call) error { return c.emit(0) }, options: []option{opt(boolean, "quiet", "q")}},
-		{path: "diag/healthy", run: func(c *call) error { return c.once("ok") }},
-		{path: "pin/remote/ls", run: (*call).remotePins, options: []option{opt(text, "service"), opt(text, "name"), opt(texts, "cid"), opt(texts, "status")}},
-		{path: "pin/remote/add", run: (*call).remotePins, args: []argument{{name: "ipfs-path"}}, options: []option{
-			opt(text, "service"), opt(text, "name"), opt(boolean, "background")}},
-		{path: "pin/remote/rm", run: (*call).remotePins, options: []option{
-			opt(text, "service"), opt(text, "name"), opt(texts, "cid"), opt(texts, "status"), opt(boolean, "force")}},
 	},
 )
 
@@ -83,11 +72,3 @@ func without(err error, specs ...string) []*command {
 }
 
 type swarmPeering struct{ Peers []string }
-
-// remotePins are those of services that this node would pin at: it knows none.
-func (c *call) remotePins() error {
-	if c.text("service") == "" {
-		return errors.New("a service name must be passed")
-	}
-	return errNoService
-}

@@ -17,9 +17,6 @@ var miscCommands = []*command{
 	}},
 	{path: "config/show", run: (*call).configShow, options: []option{opt(boolean, "expand-auto")}},
 	{path: "version/deps", run: (*call).versionDeps},
-	{path: "pin/remote"},
-	{path: "pin/remote/service"},
-	{path: "pin/remote/service/ls", run: (*call).remoteServices, options: []option{opt(boolean, "stat")}},
 }
 
 type commandTree struct {
@@ -85,22 +82,21 @@ func (c *call) config() error {
 		return errNoSettings
 	}
 	var v any = c.settings()
+	way := ""
 	for key := range strings.SplitSeq(c.args[0], ".") {
-		m, _ := v.(map[string]any)
-		var ok bool
+		m, ok := v.(map[string]any)
+		if !ok {
+			return api.NotFound.Errorf("failed to get config value: %q", way+" key is not a map")
+		}
+		way = strings.TrimPrefix(way+"."+key, ".")
 		if v, ok = m[key]; !ok {
-			return api.NotFound.Errorf("failed to get config value: %q: key has no attributes", c.args[0])
+			return api.NotFound.Errorf("failed to get config value: %q", way+" not found")
 		}
 	}
 	return c.once(struct {
 		Key   string
 		Value any
 	}{c.args[0], v})
-}
-
-// remoteServices are none: the cluster is where pins are.
-func (c *call) remoteServices() error {
-	return c.once(struct{ RemoteServices []string }{[]string{}})
 }
 
 // versionDeps lists the modules that this program is made of.

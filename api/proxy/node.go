@@ -48,6 +48,13 @@ type Node interface {
 
 	Host() host.Host // nil off line
 
+	RepoStat(ctx context.Context) (api.RepoStat, error)
+
+	// Services and SetServices keep the pinning services of others that are known, by
+	// name.
+	Services() (map[string]api.PinningService, error)
+	SetServices(map[string]api.PinningService) error
+
 	// ViewFiles runs f on the tree of files, which it may not change. ChangeFiles runs
 	// f, one at a time, and returns once what it did is durable; what it wrote is
 	// dropped where it fails.

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/ipfs/boxo/files"
 	"github.com/libp2p/go-libp2p/core/metrics"
@@ -115,6 +116,8 @@ type handler struct {
 	log      *slog.Logger
 	commands map[string]*command // by path, such as pin/add
 	daemon   *daemon             // nil with the embedded node
+	active   active
+	services sync.Mutex // held while those that are known change
 }
 
 // New returns the proxy over parts. It belongs behind web.NewPlain: it refuses other

@@ -26,6 +26,10 @@ var routingCommands = []*command{
 		verboseOption, opt(boolean, "recursive", "r"),
 	}},
 	{path: "provide/once", run: (*call).provideOnce, args: []argument{{name: "cid", many: true, body: true}}, options: []option{opt(boolean, "recursive", "r")}},
+	{path: "provide/stat", run: (*call).provideStat},
+	{path: "stats/provide", run: (*call).provideStat},
+	{path: "stats/reprovide", run: (*call).provideStat},
+	{path: "dht/query", run: (*call).dhtQuery, args: []argument{{name: "peerID", many: true}}, options: []option{verboseOption}},
 	{path: "routing/get", run: (*call).routingGet, args: []argument{{name: "key"}}},
 	{path: "routing/put", run: (*call).routingPut, args: []argument{{name: "key"}, {name: "value-file", file: true}}, options: []option{opt(boolean, "allow-offline")}},
 }
@@ -167,4 +171,25 @@ func (c *call) routingPut() error {
 		return fmt.Errorf("routing: %w", err)
 	}
 	return c.emit(&routing.QueryEvent{Type: routing.Value, ID: n.Peer()})
+}
+
+// provideStat tells, in the form of Kubo's provider, that there is none at work: who holds
+// what is known from the pinset.
+func (c *call) provideStat() error {
+	type sweep struct {
+		Closed bool `json:"closed"`
+	}
+	return c.emit(struct {
+		Sweep  *sweep
+		Legacy *struct{}
+		FullRT bool
+	}{Sweep: &sweep{Closed: true}})
+}
+
+// dhtQuery finds nobody: the table of a DHT that there is not is empty.
+func (c *call) dhtQuery() error {
+	if _, err := peer.Decode(c.args[0]); err != nil {
+		return api.Invalid.Errorf("%w", err)
+	}
+	return c.emit(&routing.QueryEvent{Type: routing.QueryError, Extra: "failed to find any peer in table"})
 }
