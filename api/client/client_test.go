@@ -107,7 +107,7 @@ func (p *peer) Select(_ context.Context, f api.PinFilter, _ []byte, at func(uint
 }
 
 func (p *peer) SelectCursor(api.PinFilter, api.Pin) []byte { return nil }
-func (p *peer) Totals() (pins, bytes uint64)               { return uint64(len(p.pins)), 0 }
+func (p *peer) Count(f api.PinFilter) (uint64, bool)       { return uint64(len(p.pins)), f.All() }
 
 func (p *peer) Status(_ context.Context, c api.Cid) (api.GlobalPinInfo, error) {
 	info := api.GlobalPinInfo{Cid: c, Name: fmt.Sprint(p.local), PeerMap: map[string]api.PinInfoShort{p0: {Status: api.StatusPinning, Cause: api.CauseStalled}}}

@@ -124,7 +124,7 @@ func (c *cluster) Select(_ context.Context, f api.PinFilter, cursor []byte, at f
 
 func (c *cluster) SelectCursor(_ api.PinFilter, p api.Pin) []byte { return []byte(p.Cid.String()) }
 
-func (c *cluster) Totals() (pins, bytes uint64) { return 42, 0 }
+func (c *cluster) Count(f api.PinFilter) (uint64, bool) { return 42, f.All() }
 
 func (c *cluster) Current(ctx context.Context) error {
 	c.called("current")

@@ -137,9 +137,10 @@ func (h *handler) allocations(w http.ResponseWriter, r *http.Request) error {
 	if p.err != nil {
 		return p.err
 	}
-	if l.count && l.filter.All() && wanted == nil {
-		n, _ := h.Pinset.Totals()
-		return web.WriteJSON(w, api.Count{Count: n})
+	if l.count && wanted == nil {
+		if n, kept := h.Pinset.Count(l.filter); kept {
+			return web.WriteJSON(w, api.Count{Count: n})
+		}
 	}
 	list, err := h.pinRows(w.Header(), r, l, wanted, fields)
 	if err != nil {

@@ -50,8 +50,8 @@ type Pinset interface {
 	// nil, is told its log index before the first.
 	Select(ctx context.Context, f api.PinFilter, cursor []byte, at func(index uint64)) iter.Seq2[api.Pin, error]
 	SelectCursor(f api.PinFilter, p api.Pin) []byte
-	// Totals counts the pins, and their bytes as far as known.
-	Totals() (pins, bytes uint64)
+	// Count gives the number of pins that pass f where it is kept: none is looked at.
+	Count(f api.PinFilter) (pins uint64, kept bool)
 }
 
 // Tracker tells how far along pins are, and has failed ones tried again: on one peer

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 // statusRow is a status, with the record that led to it where one did.
@@ -123,6 +124,11 @@ func (h *handler) answerStatuses(w http.ResponseWriter, r *http.Request, t Track
 	fields := compactOf[api.GlobalPinInfo](p)
 	if p.err != nil {
 		return p.err
+	}
+	if l.count && filter == api.StatusUndefined && l.filter.All() { // a row a pin
+		if n, kept := h.Pinset.Count(l.filter); kept {
+			return web.WriteJSON(w, api.Count{Count: n})
+		}
 	}
 	list, err := h.statusRows(r, t, l, filter, fields)
 	if err != nil {

@@ -64,6 +64,11 @@ func TestREST_WaitsReadsAndTellsFigures(t *testing.T) {
 	if res, text := ask(t, peers[1], "GET", "/pins?name=w&filter=pinned&limit=1&fields=status", ""); res.StatusCode != http.StatusOK || strings.Count(text, `:"pinned"`) != 2 {
 		t.Errorf("statuses: %d %s", res.StatusCode, text)
 	}
+	for _, q := range []string{"/pins?count=true", "/allocations?count=true", "/allocations?count=true&peer=" + peers[1].id.String(), "/pins?count=true&filter=pinned"} {
+		if _, text := ask(t, peers[1], "GET", q, ""); text != "{\"count\":1}\n" {
+			t.Errorf("%s: got %s", q, text)
+		}
+	}
 	for _, p := range append(peers, alone) {
 		res, text := ask(t, p, "GET", "/metrics", "")
 		for _, want := range []string{"\ncluster_state_pins 1\n", "\nipfscluster_pins 1\n", "\ncluster_pintracker_pins{status=\"pinned\"} 1\n", "\ncluster_consensus_leader_known 1\n", "\ngo_goroutines ",

@@ -35,6 +35,20 @@ func (p pinset) Totals() (pins, bytes uint64) {
 	return s.Pins, s.Bytes
 }
 
+// Count gives the number of pins that pass f where the state keeps it: of all, and of those
+// of one peer.
+func (p pinset) Count(f api.PinFilter) (pins uint64, kept bool) {
+	peer := f.Peer
+	f.Peer = ""
+	switch {
+	case !f.All():
+		return 0, false
+	case peer == "":
+		return p.Stats().Pins, true
+	}
+	return p.HeldStats(peer).Pins + p.HeldStats("").Pins, true
+}
+
 // changes tells the parts of a peer what the log does to the pinset.
 type changes struct {
 	parts []interface {
