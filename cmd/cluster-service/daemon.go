@@ -41,9 +41,11 @@ func newDaemon(g *globals) *cobra.Command {
 		Short: "Run the peer",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			noteIdle(cmd)
 			return runDaemon(cmd.Context(), g, bootstrap)
 		},
 	}
+	idleFlags(cmd)
 	cmd.Flags().StringSliceVarP(&bootstrap, "bootstrap", "j", nil, "join the cluster of the peer at `ADDRESS` first, with the swarm secret alone, where its join_policy allows that; ignored once joined")
 	return cmd
 }

@@ -21,7 +21,7 @@ func TestSpoolImport_ShardedContentIsOnePin(t *testing.T) {
 	}
 	defer spool.Close()
 	var notes strings.Builder
-	if err := spoolImport(in, spool, nil, 0, 0, &notes); err != nil {
+	if err := spoolImport(in, spool, nil, placement{}, &notes); err != nil {
 		t.Fatal(err)
 	}
 	lines, err := io.ReadAll(spool)

@@ -15,22 +15,32 @@ import (
 
 func newInit(g *globals) *cobra.Command {
 	var name, secret string
+	var flags initFlags
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make the directory of the first peer of a new cluster",
 		Long: "Make the directory of the first peer of a new cluster. Others join it: see join.\n" +
 			"CLUSTER_* variables are written to its service.json, which holds only what differs from the defaults.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := flags.check(args); err != nil {
+				return err
+			}
+			environ, err := flags.environ()
+			if err != nil {
+				return err
+			}
 			log, err := g.logger()
 			if err != nil {
 				return err
 			}
-			return initCluster(directory(g.dir), name, secret, os.Environ(), cmd.OutOrStdout(), log)
+			return initCluster(directory(g.dir), name, secret, environ, cmd.OutOrStdout(), log)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name of the cluster")
 	cmd.Flags().StringVarP(&secret, "custom-secret", "s", "", "swarm secret, 64 hexadecimal digits; default: a random one")
+	flags.register(cmd)
+	g.shortForce(cmd)
 	return cmd
 }
 

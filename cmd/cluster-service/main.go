@@ -112,9 +112,11 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("cluster-service version {{.Version}}\n")
 	f := root.PersistentFlags()
 	f.StringVarP(&g.dir, "config", "c", defaultDir(), "configuration and data `DIR` (IPFS_CLUSTER_PATH)")
-	f.BoolVarP(&g.force, "force", "f", false, "do it without asking")
+	f.BoolVar(&g.force, "force", false, "do it without asking (-f)")
 	f.BoolVarP(&g.debug, "debug", "d", false, "log at debug level")
 	f.StringVarP(&g.loglevel, "loglevel", "l", os.Getenv("IPFS_CLUSTER_LOG_LEVEL"), "`LEVEL` (debug, info, warn, error) or component:LEVEL pairs, separated by commas")
+	root.TraverseChildren = true
+	g.shortForce(root)
 	root.AddCommand(newInit(g), newDaemon(g), newJoin(g), newDev(g), newState(g), newConfig(g), newVersion())
 	return root
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,7 @@ import (
 func newState(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "state", Short: "Export, import and recover the pinset", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(newStateExport(g), newStateImport(g), newStateRecover(g))
+	cmd.AddCommand(newStateExport(g), newStateImport(g), newStateCleanup(g), newStateRecover(g), newStateCrdt())
 	return cmd
 }
 
@@ -50,7 +52,7 @@ func newStateExport(g *globals) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&file, "file", "", "write to `FILE`, which stays as it was unless all is written")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "write to `FILE`, which stays as it was unless all is written")
 	return cmd
 }
 
@@ -138,7 +140,8 @@ func localClient(c config.Config) (*client.Client, error) {
 }
 
 func newStateImport(g *globals) *cobra.Command {
-	var rmin, rmax int
+	var over placement
+	var allocations []string
 	cmd := &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Pin what an export of Pinfold or IPFS Cluster lists; the peer must be running",
@@ -147,6 +150,9 @@ func newStateImport(g *globals) *cobra.Command {
 			"are kept; the others are chosen anew. Sharded content becomes an ordinary pin of its root.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := over.read(allocations); err != nil {
+				return err
+			}
 			c, err := g.loadConfig()
 			if err != nil {
 				return err
@@ -163,7 +169,7 @@ func newStateImport(g *globals) *cobra.Command {
 			if err := g.confirm(cmd, "The pins of the export will be pinned here, over those that are there already. Go on?"); err != nil {
 				return err
 			}
-			n, err := importPins(cmd.Context(), c, in, rmin, rmax, cmd.ErrOrStderr())
+			n, err := importPins(cmd.Context(), c, in, over, cmd.ErrOrStderr())
 			fmt.Fprintf(cmd.ErrOrStderr(), "%d pins imported\n", n)
 			if err != nil {
 				return fmt.Errorf("importing: %w", err)
@@ -171,14 +177,37 @@ func newStateImport(g *globals) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&rmin, "rmin", 0, "replication-min for all; 0 is as exported")
-	cmd.Flags().IntVar(&rmax, "rmax", 0, "replication-max for all; 0 is as exported")
+	cmd.Flags().IntVar(&over.rmin, "rmin", 0, "replication-min for all; 0 is as exported")
+	cmd.Flags().IntVar(&over.rmax, "rmax", 0, "replication-max for all; 0 is as exported")
+	cmd.Flags().StringSliceVar(&allocations, "allocations", nil, "IDs of peers that shall hold them all first, in place of those exported")
+	g.shortForce(cmd)
 	return cmd
+}
+
+// placement is what an import says of every pin, in place of its export.
+type placement struct {
+	rmin, rmax int // 0 is as exported
+	holders    []api.PeerID
+}
+
+// read checks it, with those who shall hold the pins.
+func (o *placement) read(holders []string) error {
+	if o.rmin > 0 && o.rmax > 0 && o.rmin > o.rmax {
+		return fmt.Errorf("reading --rmin: %d is more than --rmax, %d", o.rmin, o.rmax)
+	}
+	for _, s := range holders {
+		id, err := api.ParsePeerID(strings.TrimSpace(s))
+		if err != nil {
+			return fmt.Errorf("reading --allocations: %w", err)
+		}
+		o.holders = append(o.holders, id)
+	}
+	return nil
 }
 
 // importPins reads an export and pins its lines in bulk. It reads everything before it
 // sends the first pin: a damaged export changes nothing.
-func importPins(ctx context.Context, c config.Config, in io.Reader, rmin, rmax int, notes io.Writer) (int, error) {
+func importPins(ctx context.Context, c config.Config, in io.Reader, over placement, notes io.Writer) (int, error) {
 	cl, err := localClient(c)
 	if err != nil {
 		return 0, err
@@ -193,7 +222,7 @@ func importPins(ctx context.Context, c config.Config, in io.Reader, rmin, rmax i
 	}
 	defer os.Remove(spool.Name())
 	defer spool.Close()
-	if err := spoolImport(in, spool, self.ClusterPeers, rmin, rmax, notes); err != nil {
+	if err := spoolImport(in, spool, self.ClusterPeers, over, notes); err != nil {
 		return 0, err
 	}
 	done, failed := 0, 0
@@ -215,7 +244,7 @@ func importPins(ctx context.Context, c config.Config, in io.Reader, rmin, rmax i
 }
 
 // spoolImport turns an export into the lines of a bulk request.
-func spoolImport(in io.Reader, spool *os.File, members []api.PeerID, rmin, rmax int, notes io.Writer) error {
+func spoolImport(in io.Reader, spool *os.File, members []api.PeerID, over placement, notes io.Writer) error {
 	w := bufio.NewWriter(spool)
 	enc := json.NewEncoder(w)
 	for p, err := range state.ReadExport(in) {
@@ -229,14 +258,13 @@ func spoolImport(in io.Reader, spool *os.File, members []api.PeerID, rmin, rmax 
 		case api.PinMeta:
 			p.Mode = api.PinRecursive
 		}
-		if rmin != 0 {
-			p.ReplicationFactorMin = rmin
-		}
-		if rmax != 0 {
-			p.ReplicationFactorMax = rmax
-		}
+		p.ReplicationFactorMin = cmp.Or(over.rmin, p.ReplicationFactorMin)
+		p.ReplicationFactorMax = cmp.Or(over.rmax, p.ReplicationFactorMax)
 		p.PinUpdate = api.CidUndef
-		p.UserAllocations = slices.DeleteFunc(slices.Clone(p.Allocations), func(id api.PeerID) bool { return !slices.Contains(members, id) })
+		p.UserAllocations = over.holders
+		if over.holders == nil {
+			p.UserAllocations = slices.DeleteFunc(slices.Clone(p.Allocations), func(id api.PeerID) bool { return !slices.Contains(members, id) })
+		}
 		if err := enc.Encode(api.BulkOp{Cid: p.Cid, PinOptions: p.PinOptions}); err != nil {
 			return err
 		}
