@@ -105,6 +105,7 @@ type Daemon struct {
 	cons    *consensus.Consensus
 
 	publisher *feed.Publisher // for followers; nil: it serves none
+	admitting *admitting      // their data hosts; nil likewise
 
 	monitor *monitor.Monitor
 	tracker *pintracker.Tracker
@@ -125,7 +126,7 @@ type Daemon struct {
 	keeper  *proxy.Keeper // of the files; nil without a proxy
 	files   *kubo.Files   // nil with the embedded node, or without a proxy
 
-	closers []func() error // in the order of opening
+	opened
 }
 
 // openDaemon opens the peer of d. Nothing runs before Run. What fails closes what was
@@ -166,8 +167,6 @@ func openDaemon(d directory, c config.Config, log *slog.Logger) (_ *Daemon, err 
 	return p, nil
 }
 
-func (p *Daemon) closes(f func() error) { p.closers = append(p.closers, f) }
-
 // component gives the logger of a part that does not name itself in it.
 func (p *Daemon) component(name string) *slog.Logger { return p.log.With("component", name) }
 
@@ -206,7 +205,7 @@ func (p *Daemon) openHosts(d directory) (err error) {
 	p.links = &links{self: p.ids.cluster.ID, data: p.data, pins: p.state, log: p.component("data")}
 	p.calls = rpc.NewClient(p.host)
 	p.closes(func() error { p.calls.Close(); return nil })
-	return nil
+	return p.openAdmitting()
 }
 
 // openConsensus opens the log and the parts that decide by it and follow it.
@@ -280,7 +279,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
 		{p.host.Run, p.data.Run, p.links.run, p.state.Run, p.runNode, p.cons.Run},
-		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish},
+		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish, p.admit},
 		{p.rpc.Run, p.blocks.Run, p.feed.Run},
 		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy, p.serveMetrics},
 	}
@@ -324,16 +323,6 @@ func (p *Daemon) awaitCurrent(ctx context.Context) {
 }
 
 const catchUpRetry = 50 * time.Millisecond
-
-// Close releases everything, in the reverse order of opening.
-func (p *Daemon) Close() error {
-	var errs []error
-	for _, f := range slices.Backward(p.closers) {
-		errs = append(errs, f())
-	}
-	p.closers = nil
-	return errors.Join(errs...)
-}
 
 // current fails unless this peer's state has the commit index that the leader, which
 // has just made sure that it leads, tells.

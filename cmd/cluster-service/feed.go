@@ -28,6 +28,7 @@ func (p *Daemon) openPublisher() {
 		Data:      func() peer.AddrInfo { return peer.AddrInfo{ID: p.ids.data.ID, Addrs: p.data.Addrs()} },
 		Leads:     p.leads,
 		Removed:   p.state.Removed,
+		Met:       p.admitting.meet,
 		Bandwidth: p.c.Followers.MaxBandwidth,
 	}
 	v := p2p.NewVerifier(p.cluster.Key, p.cluster.Incarnation)

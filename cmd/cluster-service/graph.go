@@ -98,8 +98,13 @@ func (p *Daemon) peerLinks(ctx context.Context) api.PeerLinks {
 
 // Bandwidth implements rest.Network: of the cluster host and the data host together.
 func (n traffic) Bandwidth() map[string]api.Bandwidth {
+	return bandwidth(n.p.host.Traffic, n.p.data.Traffic)
+}
+
+// bandwidth is what several hosts have carried together, by protocol.
+func bandwidth(hosts ...metrics.Reporter) map[string]api.Bandwidth {
 	out := map[string]api.Bandwidth{}
-	for _, counted := range []metrics.Reporter{n.p.host.Traffic, n.p.data.Traffic} {
+	for _, counted := range hosts {
 		for proto, s := range counted.GetBandwidthByProtocol() {
 			b := out[string(proto)]
 			out[string(proto)] = api.Bandwidth{TotalIn: b.TotalIn + s.TotalIn, TotalOut: b.TotalOut + s.TotalOut,

@@ -117,7 +117,7 @@ func newRoot() *cobra.Command {
 	f.StringVarP(&g.loglevel, "loglevel", "l", os.Getenv("IPFS_CLUSTER_LOG_LEVEL"), "`LEVEL` (debug, info, warn, error) or component:LEVEL pairs, separated by commas")
 	root.TraverseChildren = true
 	g.shortForce(root)
-	root.AddCommand(newInit(g), newDaemon(g), newJoin(g), newDev(g), newState(g), newConfig(g), newVersion())
+	root.AddCommand(newInit(g), newDaemon(g), newJoin(g), newFollow(g), newDev(g), newState(g), newConfig(g), newVersion())
 	return root
 }
 

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/pinfold-cluster/pinfold/config"
+)
+
+// followFlags are what a volunteer says at the first start.
+type followFlags struct {
+	hold, capacity, bandwidth, name string
+	pins                            int
+	init                            string
+}
+
+func newFollow(g *globals) *cobra.Command {
+	var f followFlags
+	cmd := &cobra.Command{
+		Use:   "follow [NAME [LINK | URL | COMMAND]]",
+		Short: "Hold a copy of somebody's cluster, or a part of it",
+		Long: `Hold a copy of somebody's cluster, or a part of it, without being a member: a follower reads the pinset, keeps
+content and passes it on; it cannot change anything. NAME is what you call the cluster here; several can be followed.
+
+  follow                        lists the clusters followed on this machine
+  follow NAME LINK              follows a cluster from now on: LINK is what its 'cluster-ctl follow-link' printed, the
+                                URL of that document, or - to read either from standard input
+  follow NAME run               goes on following it
+  follow NAME [info]            tells how far it is, what it holds, and what is wrong
+  follow NAME list              lists the pins and what became of each
+  follow NAME leave             gives it up and removes what it holds
+  follow NAME init LINK         prepares it only, so that follower.json can be edited first
+  follow NAME resume            goes on after members have contradicted each other
+
+A follower's directory is ~/.pinfold-follow/NAME; -c or IPFS_CLUSTER_PATH names another place for all of them.
+Sizes are such as 50GiB or 200GB.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 3 {
+				return fmt.Errorf("reading the command: %q is too much; see 'cluster-service help follow'", args[3])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			base, err := followBase(cmd, g)
+			if err != nil {
+				return err
+			}
+			return follow(cmd, g, base, args, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.hold, "hold", "", "which pins: `all`, allocated (those that name this follower) or share (as many as --capacity has room for)")
+	flags.StringVar(&f.capacity, "capacity", "", "hold at most this `SIZE`; without --hold it is a share")
+	flags.StringVar(&f.bandwidth, "max-bandwidth", "", "take and give at most this `SIZE` a second of content")
+	flags.IntVar(&f.pins, "concurrent-pins", 0, "fetch so many pins at once; 10")
+	flags.StringVar(&f.name, "peername", "", "what the cluster's people see of you; the machine's name")
+	flags.StringVar(&f.init, "init", "", "with run: the `LINK` to begin with, where it is not followed yet")
+	return cmd
+}
+
+// followBase is the directory of the followers' directories.
+func followBase(cmd *cobra.Command, g *globals) (string, error) {
+	if cmd.Flags().Changed("config") || os.Getenv("IPFS_CLUSTER_PATH") != "" {
+		return g.dir, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the directory: %w; name one with -c", err)
+	}
+	return filepath.Join(home, ".pinfold-follow"), nil
+}
+
+// follow runs a command line that begins with follow.
+func follow(cmd *cobra.Command, g *globals, base string, args []string, f followFlags) error {
+	out := cmd.OutOrStdout()
+	if len(args) == 0 {
+		return listFollowed(base, out)
+	}
+	d, err := followedIn(base, args[0])
+	if err != nil {
+		return err
+	}
+	command := "info"
+	if len(args) > 1 {
+		command = args[1]
+	}
+	switch command {
+	case "info", "list", "leave", "run", "resume":
+		if len(args) > 2 {
+			return fmt.Errorf("reading the command: %s takes nothing more than the name, not %q", command, args[2])
+		}
+	}
+	switch command {
+	case "info":
+		return d.info(cmd.Context(), out)
+	case "list":
+		return d.list(cmd.Context(), out)
+	case "leave":
+		return d.leave(cmd, g)
+	case "resume":
+		return d.resume(out)
+	case "init":
+		if len(args) < 3 {
+			return errors.New("reading the command: init takes the link or URL to follow")
+		}
+		return f.begin(cmd, g, d, args[2])
+	case "run":
+		if f.init != "" {
+			if err := f.beginOnce(cmd, g, d, f.init); err != nil {
+				return err
+			}
+		}
+	default:
+		if !looksLikeLink(command) {
+			return unknownFollow(command)
+		}
+		if err := f.beginOnce(cmd, g, d, command); err != nil {
+			return err
+		}
+	}
+	return runFollower(cmd.Context(), g, d, out)
+}
+
+// unknownFollow is the error of a command that is none.
+func unknownFollow(command string) error {
+	return unknownCommand(fmt.Sprintf("follow NAME %s", command))
+}
+
+func looksLikeLink(s string) bool {
+	return s == "-" || strings.HasPrefix(s, "pinfold") || strings.HasPrefix(s, "{") || isURL(s)
+}
+
+func isURL(s string) bool {
+	return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
+}
+
+// begin makes d the directory of a follower of source, a link or URL.
+func (f followFlags) begin(cmd *cobra.Command, g *globals, d followed, source string) error {
+	log, err := g.logger()
+	if err != nil {
+		return err
+	}
+	if source == "-" {
+		text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxTokenInput))
+		if err != nil {
+			return fmt.Errorf("reading the link: %w", err)
+		}
+		source = strings.TrimSpace(string(text))
+	}
+	c, warnings, err := config.FollowerFromEnv(os.Environ())
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	if err := f.apply(&c); err != nil {
+		return err
+	}
+	return d.init(cmd.Context(), source, c, cmd.OutOrStdout())
+}
+
+// beginOnce is begin where d is not followed yet.
+func (f followFlags) beginOnce(cmd *cobra.Command, g *globals, d followed, source string) error {
+	there, err := d.initialised()
+	if err != nil {
+		return fmt.Errorf("looking at the directory: %w", err)
+	}
+	if !there {
+		return f.begin(cmd, g, d, source)
+	}
+	if f != (followFlags{init: f.init}) {
+		return fmt.Errorf("following %s: it is followed already, so flags change nothing; edit %s", d.name, d.path(config.FollowerFile))
+	}
+	return d.sameCluster(cmd.Context(), source)
+}
+
+// apply puts the flags over the settings.
+func (f followFlags) apply(c *config.Follower) error {
+	for _, s := range []struct {
+		flag, text string
+		to         *uint64
+		least      uint64
+	}{
+		{"--capacity", f.capacity, &c.Follow.Capacity, 1 << 20},
+		{"--max-bandwidth", f.bandwidth, &c.Embedded.Data.MaxBandwidth, 64 << 10},
+	} {
+		if s.text == "" {
+			continue
+		}
+		n, err := humanize.ParseBytes(s.text)
+		if err != nil || n < s.least {
+			return fmt.Errorf("reading %s: %q is not a size of %s or more, such as 50GiB", s.flag, s.text, humanize.IBytes(s.least))
+		}
+		*s.to = n
+	}
+	switch f.hold {
+	case "", config.HoldAll, config.HoldAllocated, config.HoldShare:
+	default:
+		return fmt.Errorf("reading --hold: %q is not all, allocated or share", f.hold)
+	}
+	if f.hold != "" {
+		c.Follow.Hold = f.hold
+	}
+	if c.Follow.Hold == config.HoldShare && c.Follow.Capacity == 0 {
+		return errors.New("reading --hold: a share takes --capacity: how much may it be?")
+	}
+	if f.pins < 0 || f.pins > 100_000 {
+		return fmt.Errorf("reading --concurrent-pins: %d is not between 1 and 100000", f.pins)
+	}
+	if f.pins > 0 {
+		c.PinTracker.Stateless.Workers = f.pins
+	}
+	if f.name != "" {
+		c.Cluster.PeerName = f.name
+	}
+	return nil
+}
+
+// listFollowed lists the clusters followed below base.
+func listFollowed(base string, out io.Writer) error {
+	entries, err := os.ReadDir(base)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("looking for followers: %w", err)
+	}
+	var all []followed
+	for _, e := range entries {
+		d, err := followedIn(base, e.Name())
+		if err != nil {
+			continue // not a name of ours
+		}
+		if there, err := d.initialised(); err == nil && there {
+			all = append(all, d)
+		}
+	}
+	if len(all) == 0 {
+		fmt.Fprintf(out, "No cluster is followed here (%s). To follow one: cluster-service follow NAME LINK\n", base)
+		return nil
+	}
+	fmt.Fprintf(out, "Configurations found for %d follower peers in %s:\n", len(all), base)
+	for _, d := range all {
+		state := "not running"
+		if d.running(context.Background()) {
+			state = "running"
+		}
+		fmt.Fprintf(out, "  %s (%s)\n", d.name, state)
+	}
+	fmt.Fprintln(out, "More on one: cluster-service follow NAME info; to run it: cluster-service follow NAME run")
+	return nil
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/pinfold-cluster/pinfold/api/client"
+	"github.com/pinfold-cluster/pinfold/api/gateway"
+	"github.com/pinfold-cluster/pinfold/config"
+	"github.com/pinfold-cluster/pinfold/p2p"
+)
+
+// followed is a follower's directory.
+type followed struct {
+	directory
+	name string
+}
+
+// followName is what a cluster can be called: it is the name of a directory, and a word
+// of a shell.
+var followName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func followedIn(base, name string) (followed, error) {
+	if !followName.MatchString(name) {
+		return followed{}, fmt.Errorf("reading the name: %q is not 1 to 64 letters, digits, dots, - and _, a letter or digit first", name)
+	}
+	return followed{directory(filepath.Join(base, name)), name}, nil
+}
+
+func (d followed) link() string  { return d.path("link.json") }
+func (d followed) feed() string  { return d.path("feed") }
+func (d followed) share() string { return d.path("share") }
+
+// maxSocketPath is what Linux and others take, in bytes.
+const maxSocketPath = 104
+
+// socket is where the follower answers the commands of this machine.
+func (d followed) socket() string { return d.path("api-socket") }
+
+// initialised tells whether the directory is a follower's: its settings are the last file
+// that init writes.
+func (d followed) initialised() (bool, error) { return config.FollowerExists(string(d.directory)) }
+
+// errUnknown says what to do about a name that is not followed.
+func (d followed) errUnknown() error {
+	return fmt.Errorf("following %s: no such cluster is followed in %s; to begin: cluster-service follow %s LINK", d.name, filepath.Dir(string(d.directory)), d.name)
+}
+
+const linkFetchTimeout = 20 * time.Second
+
+// readLink reads a link, or gets it from a URL.
+func readLink(ctx context.Context, source string) (p2p.Link, error) {
+	if !isURL(source) {
+		return p2p.ParseLink(source)
+	}
+	ctx, cancel := context.WithTimeout(ctx, linkFetchTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
+	if err != nil {
+		return p2p.Link{}, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return p2p.Link{}, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return p2p.Link{}, fmt.Errorf("get %s: %s", source, res.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, p2p.MaxLink+1))
+	if err != nil {
+		return p2p.Link{}, fmt.Errorf("get %s: %w", source, err)
+	}
+	link, err := p2p.ParseLink(string(text))
+	if err != nil {
+		return link, fmt.Errorf("get %s: %w", source, err)
+	}
+	return link, nil
+}
+
+// init makes d the directory of a follower, with settings c, of the cluster of source.
+func (d followed) init(ctx context.Context, source string, c config.Follower, out io.Writer) error {
+	there, err := d.initialised()
+	if err != nil {
+		return fmt.Errorf("looking at the directory: %w", err)
+	}
+	if there {
+		return fmt.Errorf("initialising: %s is followed already; 'cluster-service follow %s run' goes on, '... leave' gives it up", d.name, d.name)
+	}
+	if n := len(d.socket()); n > maxSocketPath {
+		return fmt.Errorf("initialising: %s has %d characters and a socket's name at most %d: choose a shorter name or directory (-c)", d.socket(), n, maxSocketPath)
+	}
+	link, err := readLink(ctx, source)
+	if err != nil {
+		return fmt.Errorf("reading the link: %w", err)
+	}
+	if isURL(source) {
+		c.Follow.Source = source
+	}
+	if err := choosePorts(&c); err != nil {
+		return err
+	}
+	if _, err := d.begin(nil, out); err != nil {
+		return err
+	}
+	if err := d.saveLink(link); err != nil {
+		return err
+	}
+	if err := c.Save(string(d.directory)); err != nil {
+		return fmt.Errorf("writing the settings: %w", err)
+	}
+	fmt.Fprintf(out, "%q is followed as %s from now on; the limits are in %s\n", link.Name, d.name, d.path(config.FollowerFile))
+	return nil
+}
+
+func (d followed) saveLink(link p2p.Link) error {
+	return writeWhole(d.link(), func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(link)
+	})
+}
+
+func (d followed) loadLink() (p2p.Link, error) {
+	text, err := os.ReadFile(d.link())
+	if err != nil {
+		return p2p.Link{}, err
+	}
+	return p2p.ParseLink(string(text))
+}
+
+// sameCluster fails where source leads to another cluster than the one followed.
+func (d followed) sameCluster(ctx context.Context, source string) error {
+	if source == "-" {
+		return fmt.Errorf("following %s: it is followed already; 'cluster-service follow %s run' goes on", d.name, d.name)
+	}
+	old, err := d.loadLink()
+	if err != nil {
+		return fmt.Errorf("reading the link: %w", err)
+	}
+	link, err := readLink(ctx, source)
+	if err != nil {
+		return fmt.Errorf("reading the link: %w", err)
+	}
+	if _, err := d.adopt(old, link); err != nil {
+		return err
+	}
+	return d.saveLink(link)
+}
+
+// adopt tells whether a newer link is of another incarnation of the cluster, whose pinset
+// is fetched anew then. It fails where it is of another cluster: whoever serves the link
+// could lead the follower anywhere.
+func (d followed) adopt(old, link p2p.Link) (renewed bool, err error) {
+	if !old.Key.Equal(link.Key) {
+		return false, fmt.Errorf("reading the link: it is of another cluster, %q, than the one that %s follows; if that is meant: 'cluster-service follow %s leave', and follow anew", link.Name, d.name, d.name)
+	}
+	if old.Incarnation == link.Incarnation {
+		return false, nil
+	}
+	// The index of the one means nothing in the other. Content stays.
+	return true, errors.Join(os.RemoveAll(d.state()), os.RemoveAll(d.feed()))
+}
+
+// renewLink gets the newest link, or where that fails the one kept.
+func (d followed) renewLink(ctx context.Context, source string, warn func(error)) (p2p.Link, error) {
+	old, err := d.loadLink()
+	if err != nil {
+		return old, fmt.Errorf("reading the link: %w", err)
+	}
+	if source == "" {
+		return old, nil
+	}
+	link, err := readLink(ctx, source)
+	if err != nil {
+		warn(err)
+		return old, nil
+	}
+	if _, err := d.adopt(old, link); err != nil {
+		return old, err
+	}
+	return link, d.saveLink(link)
+}
+
+// choosePorts gives a new follower addresses of its own, where its settings name none:
+// several follow on one machine.
+func choosePorts(c *config.Follower) error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return fmt.Errorf("choosing ports: %w", err)
+	}
+	everywhere := func(port int) []multiaddr.Multiaddr {
+		return []multiaddr.Multiaddr{multiaddr.StringCast(fmt.Sprintf("/ip4/0.0.0.0/tcp/%d", port))}
+	}
+	if len(c.Cluster.Listen) == 0 {
+		c.Cluster.Listen = everywhere(ports[0])
+	}
+	def := config.Follower{}
+	def.Embedded.Data = def.Embedded.Data.WithDefaults()
+	if len(c.Embedded.Data.Listen) == 0 || c.Embedded.Data.Listen[0].Equal(def.Embedded.Data.Listen[0]) {
+		c.Embedded.Data.Listen = everywhere(ports[1])
+	}
+	if c.Embedded.Gateway.ListenMultiaddress == (gateway.Options{}).WithDefaults().ListenMultiaddress {
+		c.Embedded.Gateway.ListenMultiaddress = fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", ports[2])
+	}
+	return nil
+}
+
+// client asks the follower that runs.
+func (d followed) client() (*client.Client, error) {
+	return client.New("/unix"+mustAbs(d.socket()), client.Options{Timeout: socketTimeout})
+}
+
+const socketTimeout = 30 * time.Second
+
+// running tells whether the follower answers.
+func (d followed) running(ctx context.Context) bool {
+	c, err := d.client()
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	return c.Health(ctx) == nil
+}
+
+// mustAbs is the path from the root: a multiaddr has no other.
+func mustAbs(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/config"
+)
+
+const (
+	tellEvery = 2 * time.Second
+	// lonelyAfter is how long a follower may be without neighbours before that is told.
+	lonelyAfter = 10 * time.Second
+)
+
+// tell writes to out what the follower's owner wants to see, until ctx ends: a line
+// whenever there is something new.
+func (f *Follower) tell(ctx context.Context, out io.Writer) error {
+	if _, err := io.WriteString(out, f.greeting()); err != nil {
+		return err
+	}
+	began, last := time.Now(), ""
+	for {
+		line := progress(f.status(ctx), f.d.name, time.Since(began))
+		if line != last && line != "" && ctx.Err() == nil {
+			last = line
+			if _, err := fmt.Fprintln(out, line); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(tellEvery):
+		}
+	}
+}
+
+func (f *Follower) greeting() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "following %q as %s, peer %s\n", f.link.Name, f.c.Cluster.PeerName, f.ids.cluster.ID)
+	switch f.hold {
+	case config.HoldAll:
+		b.WriteString("  holds   everything")
+	case config.HoldAllocated:
+		b.WriteString("  holds   what names this follower")
+	case config.HoldShare:
+		b.WriteString("  holds   a share of everything")
+	}
+	if c := f.c.Follow.Capacity; c > 0 {
+		fmt.Fprintf(&b, ", %s at most", humanize.IBytes(c))
+	}
+	if r := f.c.Embedded.Data.MaxBandwidth; r > 0 {
+		fmt.Fprintf(&b, ", at %s/s each way", humanize.IBytes(r))
+	}
+	b.WriteByte('\n')
+	if url := f.gatewayURL(); url != "" {
+		fmt.Fprintf(&b, "  content %s/ipfs/CID\n", url)
+	}
+	fmt.Fprintf(&b, "  more    cluster-service follow %s info, or list; limits in %s\n", f.d.name, f.d.path(config.FollowerFile))
+	return b.String()
+}
+
+// progress is how far the follower is, in a line; up is for how long it has run.
+func progress(s api.FollowerStatus, name string, up time.Duration) string {
+	switch {
+	case s.Stopped != "":
+		return fmt.Sprintf("STOPPED at index %d: %s\n  what is here stays; ask the cluster's people, then: cluster-service follow %s resume", s.Index, s.Stopped, name)
+	case s.Neighbours == 0 && up > lonelyAfter:
+		return "no peer of the cluster can be reached; still trying (is this machine on line? is the link an old one?)"
+	case s.Neighbours == 0:
+		return "looking for the cluster"
+	case s.Index == 0:
+		return fmt.Sprintf("fetching the pinset: %s pins so far", humanize.Comma(int64(s.Known)))
+	}
+	held := fmt.Sprintf("%s here", humanize.IBytes(s.Bytes))
+	if s.Pinned < s.Wanted {
+		line := fmt.Sprintf("fetching content: %s of %s pins, %s", humanize.Comma(int64(s.Pinned)), humanize.Comma(int64(s.Wanted)), held)
+		if s.Rate > 0 {
+			line += fmt.Sprintf(", %s/s", humanize.IBytes(s.Rate))
+		}
+		return line + failures(s)
+	}
+	if s.Index < s.Latest {
+		return fmt.Sprintf("catching up: at index %d of %d", s.Index, s.Latest)
+	}
+	return fmt.Sprintf("up to date: holds %s of the cluster's %s pins, %s%s", humanize.Comma(int64(s.Wanted)), humanize.Comma(int64(s.Known)), held, failures(s))
+}
+
+// failures tells how many pins cannot be had now, why, and what to do.
+func failures(s api.FollowerStatus) string {
+	if s.Failed == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("; %s cannot be had now", humanize.Comma(int64(s.Failed)))
+	if s.Trouble != "" {
+		text += fmt.Sprintf(" (%s)", s.Trouble)
+	}
+	if s.Trouble == api.CauseDiskFull {
+		return text + ": there is no room left; raise follow.capacity or free disk"
+	}
+	return text + ", tried again by itself"
+}

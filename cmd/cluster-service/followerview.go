@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/config"
+	"github.com/pinfold-cluster/pinfold/feed"
+)
+
+// census counts what a follower is to hold, and what of it its node has pinned.
+type census struct {
+	mu             sync.Mutex
+	wanted, pinned uint64
+}
+
+const (
+	censusEvery = 2 * time.Second
+	// censusShare is the part of the time, as a divisor, that counting may take.
+	censusShare = 20
+)
+
+// count counts again and again until ctx ends.
+func (f *Follower) count(ctx context.Context) error {
+	if err := f.feed.Settled(ctx); err != nil {
+		return nil // ctx has ended
+	}
+	for {
+		began := time.Now()
+		wanted, pinned, err := f.countOnce(ctx)
+		if err == nil {
+			f.census.mu.Lock()
+			f.census.wanted, f.census.pinned = wanted, pinned
+			f.census.mu.Unlock()
+		} else if ctx.Err() == nil && api.KindOf(err) != api.Unavailable {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(max(censusEvery, censusShare*time.Since(began))):
+		}
+	}
+}
+
+// countOnce reads pinset and node side by side.
+func (f *Follower) countOnce(ctx context.Context) (wanted, pinned uint64, err error) {
+	onNode, stop := iter.Pull2(f.node.Pinned(ctx, api.CidUndef))
+	defer stop()
+	have, nodeErr, more := onNode()
+	for p, err := range f.pins.Allocated(ctx, f.ids.cluster.ID, api.CidUndef) {
+		if err != nil {
+			return 0, 0, err
+		}
+		for more && nodeErr == nil && bytes.Compare(have.Cid.Bytes(), p.Cid.Bytes()) < 0 {
+			have, nodeErr, more = onNode()
+		}
+		if nodeErr != nil {
+			return 0, 0, nodeErr
+		}
+		wanted++
+		if more && have.Cid == p.Cid {
+			pinned++
+		}
+	}
+	return wanted, pinned, ctx.Err()
+}
+
+// troubleSample is how many failed pins are looked at for the most frequent cause.
+const troubleSample = 64
+
+// status is what the follower tells of itself.
+func (f *Follower) status(ctx context.Context) api.FollowerStatus {
+	s := f.feed.Status()
+	out := api.FollowerStatus{ID: f.ids.cluster.ID, Name: f.c.Cluster.PeerName, Version: version, Index: s.Index, Latest: s.Latest,
+		Heard: s.Heard, Stopped: s.Stopped, Neighbours: len(s.Neighbours), Hold: f.hold, Capacity: f.c.Follow.Capacity,
+		Known: f.state.Stats().Pins}
+	if s.Renewed {
+		out.Stopped = "the cluster was started anew: get a new follow link from its people"
+	}
+	if s.Settled {
+		out.Digest = hex.EncodeToString(s.Digest[:])
+	} else {
+		out.Index = 0
+	}
+	f.census.mu.Lock()
+	out.Wanted, out.Pinned = f.census.wanted, f.census.pinned
+	f.census.mu.Unlock()
+	if f.hold == config.HoldAll { // known without counting
+		out.Wanted = out.Known
+	}
+	out.Pinned = min(out.Pinned, out.Wanted)
+	out.Failed = uint64(f.tracker.Counts()[api.StatusPinError])
+	if out.Failed > 0 {
+		out.Trouble = f.trouble(ctx)
+	}
+	if room, err := f.node.RepoStat(ctx); err == nil {
+		out.Bytes, out.Free = room.RepoSize, room.Free
+	}
+	out.Rate = uint64(f.data.Traffic.GetBandwidthTotals().RateIn)
+	return out
+}
+
+// trouble is the most frequent cause of failed pins.
+func (f *Follower) trouble(ctx context.Context) (most api.Cause) {
+	page, err := f.tracker.StatusPage(ctx, api.StatusQuery{Limit: troubleSample, Filter: api.StatusPinError, Brief: true})
+	if err != nil {
+		return ""
+	}
+	n := map[api.Cause]int{}
+	for _, i := range page.Items {
+		if n[i.Cause]++; n[i.Cause] > n[most] {
+			most = i.Cause
+		}
+	}
+	return most
+}
+
+// answers are what members that ask a follower are told.
+type answers struct{ f *Follower }
+
+// Report implements feed.Answers.
+func (a answers) Report(ctx context.Context) (feed.Report, error) {
+	s, st := a.f.feed.Status(), a.f.status(ctx)
+	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Stopped: st.Stopped, Hold: st.Hold, Capacity: st.Capacity,
+		Pins: st.Pinned, Bytes: st.Bytes}, nil
+}
+
+// PinStatuses implements feed.Answers.
+func (a answers) PinStatuses(ctx context.Context, cids []api.Cid) ([]api.PinInfo, error) {
+	out := make([]api.PinInfo, 0, len(cids))
+	for _, c := range cids {
+		out = append(out, a.f.tracker.Status(ctx, c))
+	}
+	return out, nil
+}
+
+// gcRoom is the part of the capacity, as a divisor, below which a collection does not
+// wait for its time; gcSoon is the wait between such.
+const (
+	gcRoom = 10
+	gcSoon = 5 * time.Minute
+	gcLook = 30 * time.Second
+)
+
+// collect removes what is no longer held from the node, now and then.
+func (f *Follower) collect(ctx context.Context) error {
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(gcLook, f.c.Follow.GCInterval)):
+		}
+		due := f.c.Follow.GCInterval
+		if room, err := f.node.RepoStat(ctx); err == nil && room.StorageMax > 0 && room.Free < room.StorageMax/gcRoom {
+			due = min(due, gcSoon)
+		}
+		if time.Since(last) < due || f.current(ctx) != nil {
+			continue
+		}
+		n := 0
+		for _, err := range f.node.GC(ctx) {
+			if err != nil {
+				if ctx.Err() == nil {
+					f.log.Warn("what is no longer held could not be removed", "err", err)
+				}
+				break
+			}
+			n++
+		}
+		last = time.Now()
+		f.log.Info("what is no longer held was removed", "blocks", n)
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/feed"
+	"github.com/pinfold-cluster/pinfold/p2p"
+)
+
+const (
+	// reachAgain is how often a member is asked for the others' data hosts.
+	reachAgain = 5 * time.Minute
+	// reachable bounds the data hosts of followers that are remembered.
+	reachable = 64
+	// reachFor is how long the data host of a follower is kept connected after it was met.
+	reachFor = 20 * time.Minute
+)
+
+// reach keeps a follower's data host connected with those that may have what it wants:
+// all members, and the followers that it knows.
+type reach struct {
+	data *p2p.DataHost
+	log  *slog.Logger
+	link *links // connects
+
+	mu        sync.Mutex
+	members   map[api.PeerID]peer.AddrInfo
+	followers map[api.PeerID]met
+	asked     time.Time
+}
+
+type met struct {
+	peer.AddrInfo
+	at time.Time
+}
+
+func newReach(data *p2p.DataHost, log *slog.Logger) *reach {
+	return &reach{data: data, log: log, link: &links{data: data, log: log},
+		members: map[api.PeerID]peer.AddrInfo{}, followers: map[api.PeerID]met{}}
+}
+
+// meet notes the data host of a neighbour.
+func (r *reach) meet(p feed.Peer) {
+	if p.Data.ID == "" || p.Data.ID == r.data.ID() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.Member {
+		r.members[p.Data.ID] = p.Data
+		return
+	}
+	if _, known := r.followers[p.Data.ID]; known || len(r.followers) < reachable {
+		r.followers[p.Data.ID] = met{p.Data, time.Now()}
+	}
+}
+
+// known are the data hosts to be connected with, those of members first.
+func (r *reach) known() []peer.AddrInfo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]peer.AddrInfo, 0, len(r.members)+len(r.followers))
+	for _, m := range r.members {
+		out = append(out, m)
+	}
+	for id, f := range r.followers {
+		if time.Since(f.at) > reachFor {
+			delete(r.followers, id)
+			continue
+		}
+		out = append(out, f.AddrInfo)
+	}
+	return out
+}
+
+// Holders implements embedded.Providers: any of them may have any content.
+func (r *reach) Holders(context.Context, api.Cid) []peer.AddrInfo { return r.known() }
+
+// run keeps connecting until ctx ends.
+func (r *reach) run(ctx context.Context) error {
+	tick := time.NewTicker(linkPeriod)
+	defer tick.Stop()
+	for {
+		var dials errgroup.Group
+		dials.SetLimit(linksAtOnce)
+		for _, info := range r.known() {
+			dials.Go(func() error { r.link.connect(ctx, info); return nil })
+		}
+		_ = dials.Wait() // none has an error
+		r.learn(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// learn asks a connected member, now and then, where the others are.
+func (r *reach) learn(ctx context.Context) {
+	r.mu.Lock()
+	due := time.Since(r.asked) > reachAgain
+	members := make([]peer.AddrInfo, 0, len(r.members))
+	for _, m := range r.members {
+		members = append(members, m)
+	}
+	r.mu.Unlock()
+	if !due {
+		return
+	}
+	for _, m := range members {
+		if r.data.Network().Connectedness(m.ID) != network.Connected || r.data.Check(ctx, m.ID) != nil {
+			continue
+		}
+		others, err := askMembers(ctx, r.data, m.ID)
+		if err != nil {
+			r.log.Debug("a member does not tell of the others", "peer", m.ID, "err", err)
+			continue
+		}
+		r.mu.Lock()
+		r.members = map[api.PeerID]peer.AddrInfo{m.ID: m} // those that are none any more go
+		for _, o := range others {
+			r.members[o.ID] = o
+		}
+		r.asked = time.Now()
+		r.mu.Unlock()
+		return
+	}
+}
+
+// dataHost tells where a data host is.
+func dataHost(d *p2p.DataHost) func() peer.AddrInfo {
+	return func() peer.AddrInfo { return peer.AddrInfo{ID: d.ID(), Addrs: d.Addrs()} }
+}
