@@ -39,6 +39,8 @@ sharness: build
 
 # The programs of other people, against a whole cluster. Needs node 20 or later.
 clients: build kubo incumbent $(TOOLS)/npm/installed
+	@command -v chromium >/dev/null || { echo "installing Debian's chromium"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
+	@command -v chromium >/dev/null || { echo "chromium is missing: run 'apt-get install chromium' as root"; exit 1; }
 	$(GO) vet -tags clients ./clients
 	PATH=$(NODE):$$PATH BIN=$(BIN) TOOLS=$(TOOLS) NODE_MODULES=$(TOOLS)/npm/node_modules $(GO) test -v -tags clients -count 1 -timeout 20m ./clients
 $(TOOLS)/npm/installed: clients/package.json clients/package-lock.json

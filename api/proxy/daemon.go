@@ -65,8 +65,8 @@ func newDaemon(addr string, o Options, log *slog.Logger) (*daemon, error) {
 // daemon's own.
 type originKey struct{}
 
-// pass hands a request to the daemon as it is, and its answer back. A page that this
-// listener could have served is to the daemon as one of its own.
+// pass hands a request to the daemon as it is, and its answer back. A page that is let
+// in here is to the daemon as one of its own.
 func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		d.fail(w, r, err)
@@ -77,7 +77,7 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 		defer context.AfterFunc(r.Context(), in.Stop)()
 		r.Body = io.NopCloser(in)
 	}
-	if origin := r.Header.Get("Origin"); slices.Contains(ownOrigins(r), origin) {
+	if origin := r.Header.Get("Origin"); slices.Contains(d.o.origins(r), origin) {
 		r = r.WithContext(context.WithValue(r.Context(), originKey{}, origin))
 	}
 	d.pass_.ServeHTTP(w, r)
@@ -136,7 +136,7 @@ func (d *daemon) admit(w http.ResponseWriter, r *http.Request) bool {
 // judge tells whether a request is to be served, and what to tell the page that it comes
 // from. Which other origins' pages are let in is the daemon's to say.
 func (d *daemon) judge(r *http.Request) (told http.Header, ok bool) {
-	origins := ownOrigins(r)
+	origins := d.o.origins(r)
 	origin := r.Header.Get("Origin")
 	if origin == "" && r.Referer() != "" {
 		if u, err := url.Parse(r.Referer()); err == nil {

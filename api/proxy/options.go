@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/multiformats/go-multiaddr"
@@ -43,6 +45,11 @@ type Options struct {
 	// MaxHeaderBytes bounds a request's line and headers; 4096, which is also the least.
 	// Another 4096 bytes are granted.
 	MaxHeaderBytes int `json:"max_header_bytes"`
+	// CORSAllowedOrigins are the web origins whose pages may send commands, beside those of
+	// this address and the IPFS Companion, such as https://webui.example.org; ["*"] is any,
+	// and then every page that somebody on this network opens may change the pinset. With
+	// a Kubo daemon as the node, those of its API.HTTPHeaders are let in too.
+	CORSAllowedOrigins []string `json:"cors_allowed_origins"`
 	// ExtractHeadersExtra are headers of the daemon's answers that the cluster's own get
 	// too, beside those that say what pages may read.
 	ExtractHeadersExtra []string `json:"extract_headers_extra"`
@@ -95,6 +102,11 @@ func (o Options) Validate() error {
 			errs = append(errs, checkAddress("listen_multiaddress", a))
 		}
 	}
+	for _, origin := range o.CORSAllowedOrigins {
+		if err := checkOrigin(origin); err != nil {
+			errs = append(errs, api.Invalid.Errorf("cors_allowed_origins: %w", err))
+		}
+	}
 	if o.NodeMultiaddress != "" {
 		errs = append(errs, checkAddress("node_multiaddress", o.NodeMultiaddress))
 	}
@@ -102,6 +114,14 @@ func (o Options) Validate() error {
 		errs = append(errs, api.Invalid.Errorf("extract_headers_path: %q does not begin with a slash", o.ExtractHeadersPath))
 	}
 	return errors.Join(errs...)
+}
+
+func checkOrigin(s string) error {
+	u, err := url.Parse(s)
+	if s != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != s) {
+		return fmt.Errorf("%q is no origin such as https://webui.example.org", s)
+	}
+	return nil
 }
 
 func checkAddress(key, addr string) error {

@@ -17,22 +17,23 @@ var extensions = []string{
 // admit answers requests that are not to be served: of other methods than POST, and of
 // pages of other origins, which a browser sends without asking its user. It tells
 // whether the request is to be served.
-func admit(w http.ResponseWriter, r *http.Request) bool {
-	own := ownOrigins(r)
+func (h *handler) admit(w http.ResponseWriter, r *http.Request) bool {
+	allowed := h.o.origins(r)
 	origin := r.Header.Get("Origin")
-	if origin != "" && slices.Contains(own, origin) {
+	w.Header().Add("Vary", "Origin")
+	if origin != "" && slices.Contains(allowed, origin) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 	}
 	switch r.Method {
 	case http.MethodOptions:
-		options(w, r, origin, slices.Contains(own, origin))
+		options(w, r, origin, slices.Contains(allowed, origin))
 		return false
 	case http.MethodPost:
 	default:
 		refuseMethod(w)
 		return false
 	}
-	if suspicious(r, own) {
+	if suspicious(r, allowed) {
 		http.Error(w, "403 - Forbidden", http.StatusForbidden)
 		return false
 	}
@@ -80,6 +81,20 @@ func suspicious(r *http.Request, origins []string) bool {
 	}
 	agent := r.UserAgent()
 	return origin == "" && referer == "" && strings.HasPrefix(agent, "Mozilla") && !strings.Contains(agent, "Electron")
+}
+
+// origins are those of the pages that may send a request: this address's own, and those
+// of the options. Any is that of the request itself.
+func (o Options) origins(r *http.Request) []string {
+	all := append(ownOrigins(r), o.CORSAllowedOrigins...)
+	if !slices.Contains(o.CORSAllowedOrigins, "*") {
+		return all
+	}
+	all = append(all, r.Header.Get("Origin"))
+	if u, err := url.Parse(r.Referer()); err == nil && u.Host != "" {
+		all = append(all, u.Scheme+"://"+u.Host)
+	}
+	return all
 }
 
 // ownOrigins are those of pages that this very listener could have served, by the

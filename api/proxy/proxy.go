@@ -154,7 +154,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	} else {
 		w.Header().Set("Server", "pinfold/"+h.Version)
-		if !admit(w, r) {
+		if !h.admit(w, r) {
 			return
 		}
 	}

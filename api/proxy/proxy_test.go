@@ -110,6 +110,42 @@ func TestD12_CrossOriginRequestsAreRefused(t *testing.T) {
 	}
 }
 
+// Pages of the origins that the settings name are let in, with either backend; a
+// preflight says so, and to nobody else.
+func TestCrossOrigin_AllowedOnes(t *testing.T) {
+	const webui, other = "https://webui.example.org", "https://other.example.org"
+	_, c := open(t)
+	_, k := openKubo(t)
+	native, passing := c.parts(), k.parts()
+	native.Node, passing.Kubo = c.node.(proxy.Node), kubotest.Daemon(t)
+	for name, url := range map[string]string{
+		"embedded": serve(t, native, proxy.Options{CORSAllowedOrigins: []string{webui}}),
+		"kubo":     serve(t, passing, proxy.Options{CORSAllowedOrigins: []string{webui}}),
+	} {
+		for _, command := range []string{"pin/ls", "version"} { // ours, and what a daemon answers
+			for origin, want := range map[string]int{webui: 200, other: 403, "null": 403} {
+				a := send(t, request(t, "POST", url+"/api/v0/"+command, http.Header{"Origin": {origin}, "Referer": {origin + "/page"}}, ""))
+				if got := a.header.Get("Access-Control-Allow-Origin"); a.status != want || (got == origin) != (want == 200) {
+					t.Errorf("%s, %s from %s: got %d, allows %q; want %d", name, command, origin, a.status, got, want)
+				}
+				a = send(t, request(t, "OPTIONS", url+"/api/v0/"+command, http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"POST"}}, ""))
+				if got := a.header.Get("Access-Control-Allow-Origin"); (got == origin) != (want == 200) {
+					t.Errorf("%s, preflight of %s from %s: allows %q", name, command, origin, got)
+				}
+			}
+		}
+	}
+	anyone := serve(t, native, proxy.Options{CORSAllowedOrigins: []string{"*"}})
+	if a := send(t, request(t, "POST", anyone+"/api/v0/version", http.Header{"Origin": {other}}, "")); a.status != 200 || a.header.Get("Access-Control-Allow-Origin") != other {
+		t.Errorf("any: got %d, %v", a.status, a.header)
+	}
+	for _, bad := range []string{"webui.example.org", "https://a/b", "https://", ""} {
+		if err := (proxy.Options{CORSAllowedOrigins: []string{bad}}).Validate(); api.KindOf(err) != api.Invalid {
+			t.Errorf("%q: got %v, want an invalid setting", bad, err)
+		}
+	}
+}
+
 // TestD12_OnlyHashAddsNothing: on IPFS Cluster it gave an error and added all the same.
 func TestD12_OnlyHashAddsNothing(t *testing.T) {
 	url, c := open(t)
