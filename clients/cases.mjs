@@ -1,6 +1,7 @@
 // Runs cases, says which fail and why, and how many pass; ends the process with 1 where
-// one fails that is not known to, or passes although it is.
-export async function score (client, cases, known = {}) {
+// one fails that is not known to, or passes although it is, or where there are not as
+// many as expected, so that none is lost.
+export async function score (client, cases, known, expected) {
   const unmet = []
   let wrong = 0
   for (const [name, run] of Object.entries(cases)) {
@@ -20,6 +21,10 @@ export async function score (client, cases, known = {}) {
     }
   }
   const all = Object.keys(cases).length
+  if (all !== expected) {
+    wrong++
+    console.log(`FAIL: there are ${all} cases, not ${expected}`)
+  }
   console.log(`${client}: ${all - unmet.length} of ${all}; not met: ${unmet.join(', ')}`)
   process.exit(wrong ? 1 : 0)
 }

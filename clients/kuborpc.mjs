@@ -114,7 +114,10 @@ const cases = {
   'config.set': async () => { await ipfs.config.set('Datastore.GCPeriod', '2h'); assert.equal(await ipfs.config.get('Datastore.GCPeriod'), '2h') },
   'config.replace': async () => ipfs.config.replace(await ipfs.config.getAll()),
   'config.profiles.apply': async () => assert.ok((await ipfs.config.profiles.apply('lowpower')).updated),
+  'dht.query': async () => assert.ok(Array.isArray(await all(ipfs.dht.query((await other.id()).id)))),
+  'diag.cmds': async () => assert.ok(Array.isArray(await ipfs.diag.cmds())),
   'diag.net, gone from Kubo': async () => assert.rejects(ipfs.diag.net(), /404/),
+  'diag.sys': async () => assert.ok(await ipfs.diag.sys()),
   'key.import': async () => {
     const pem = '-----BEGIN ENCRYPTED PRIVATE KEY-----\n-----END ENCRYPTED PRIVATE KEY-----\n'
     await assert.rejects(ipfs.key.import('imported', pem, 'password'), (e) => !/404/.test(e.message))
@@ -125,6 +128,8 @@ const cases = {
   'name.pubsub.state': async () => assert.equal((await ipfs.name.pubsub.state()).enabled, false),
   'name.pubsub.subs, off in Kubo': async () => assert.rejects(ipfs.name.pubsub.subs(), /IPNS pubsub subsystem is not enabled/),
   'name.pubsub.cancel, off in Kubo': async () => { const [{ id }] = await ipfs.key.list(); await assert.rejects(ipfs.name.pubsub.cancel(id), /IPNS pubsub subsystem is not enabled/) },
+  'object.patch.addLink': async () => ipfs.object.patch.addLink(dir, { Name: 'x', Hash: (await ipfs.add('x')).cid, Tsize: 1 }),
+  'object.patch.rmLink': async () => ipfs.object.patch.rmLink(dir, { Name: 'one' }),
   'pin.update': async () => {
     const [from, to] = await Promise.all([ipfs.add('from'), ipfs.add('to', { pin: false })])
     assert.deepEqual((await ipfs.pin.update(from.cid, to.cid)).map(String), [from.cid, to.cid].map(String))
@@ -136,6 +141,14 @@ const cases = {
   },
   'pin.ls by type and path': async () => assert.equal((await all(ipfs.pin.ls({ type: 'recursive', paths: [dir] })))[0].type, 'recursive'),
   'pin.ls indirect': async () => assert.match((await all(ipfs.pin.ls({ type: 'indirect' })))[0].type, /^indirect/),
+  'pin.remote.service.add': async () => ipfs.pin.remote.service.add(service.name, service),
+  'pin.remote.service.ls with stat': async () => assert.equal((await ipfs.pin.remote.service.ls({ stat: true }))[0].stat.status, 'valid'),
+  'pin.remote.add': async () => assert.equal((await ipfs.pin.remote.add(dir, { service: 'ours', name: 'remote', background: true })).cid.toString(), dir.toString()),
+  'pin.remote.ls': async () => assert.equal((await all(ipfs.pin.remote.ls({ service: 'ours', name: 'remote', status: ['queued', 'pinning', 'pinned'] })))[0].name, 'remote'),
+  'pin.remote.rm': async () => ipfs.pin.remote.rm({ service: 'ours', name: 'remote', status: ['queued', 'pinning', 'pinned'] }),
+  'pin.remote.rmAll': async () => ipfs.pin.remote.rmAll({ service: 'ours' }),
+  'pin.remote.service.rm': async () => { await ipfs.pin.remote.service.rm('ours'); assert.deepEqual(await ipfs.pin.remote.service.ls(), []) },
+  'provide.stat': async () => assert.ok(await ipfs.provide.stat()),
   'pubsub.ls, off in Kubo': async () => assert.rejects(ipfs.pubsub.ls(), pubsubOff),
   'pubsub.peers, off in Kubo': async () => assert.rejects(ipfs.pubsub.peers('topic'), pubsubOff),
   'pubsub.publish, off in Kubo': async () => assert.rejects(ipfs.pubsub.publish('topic', Buffer.from('x')), pubsubOff),
@@ -193,4 +206,4 @@ await score('kubo-rpc-client', cases, {
   'config.replace': settings,
   'config.profiles.apply': settings,
   'add a tree with modes and times': 'not served'
-})
+}, 108)

@@ -199,4 +199,4 @@ const cases = {
 await score('@nftstorage/ipfs-cluster', cases, {
   'add with shard': 'one DAG is not cut up between peers',
   'statusAll where nothing matches': 'the client takes 204, which is how an empty list is answered, for a fault'
-})
+}, 55)
