@@ -206,9 +206,9 @@ func TestFollow_FromLinkToLeave(t *testing.T) {
 	a := first.add(before, copies(-1))
 	v := newVolunteer(t)
 	v.start("archive", first.followLink())
-	mark := time.Now(); holds := func(want ...api.Cid) {
+	holds := func(want ...api.Cid) {
 		t.Helper()
-		eventually(t, patience, func() error { return v.holdsAll("archive", first, want...) }); t.Log(time.Since(mark)); mark = time.Now()
+		eventually(t, patience, func() error { return v.holdsAll("archive", first, want...) })
 	}
 	holds(a)
 	v.reads("archive", a, before)
@@ -272,4 +272,3 @@ func TestFollow_FromLinkToLeave(t *testing.T) {
 		t.Errorf("info after leave: %v\n%s", err, out)
 	}
 }
-

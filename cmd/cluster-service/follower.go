@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/gateway"
 	"github.com/pinfold-cluster/pinfold/api/web"
@@ -275,17 +277,32 @@ func (f *Follower) isPinned(c api.Cid) bool {
 // current. While nothing happens there is one every five seconds.
 const currentFor = 30 * time.Second
 
+const (
+	// currentWait bounds the wait for a member's word: twice the time between beacons.
+	currentWait = 10 * time.Second
+	currentTick = 100 * time.Millisecond
+)
+
 // current fails unless the state is what the members have now, as far as a follower can
-// know: nothing is unpinned or collected while it fails.
-func (f *Follower) current(context.Context) error {
-	s := f.feed.Status()
-	switch {
-	case s.Stopped != "":
-		return api.Unavailable.Errorf("this follower has stopped: %s", s.Stopped)
-	case !s.Current(time.Now(), currentFor):
-		return api.Unavailable.Errorf("no member of the cluster has said lately that the pinset is as it is here")
+// know: nothing is unpinned or collected while it fails. It waits a little for the next
+// word of a member.
+func (f *Follower) current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, currentWait)
+	defer cancel()
+	for {
+		s := f.feed.Status()
+		switch {
+		case s.Stopped != "":
+			return api.Unavailable.Errorf("this follower has stopped: %s", s.Stopped)
+		case s.Current(time.Now(), currentFor):
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return api.Unavailable.Errorf("no member of the cluster has said lately that the pinset is as it is here")
+		case <-time.After(currentTick):
+		}
 	}
-	return nil
 }
 
 // Run works until ctx ends or a part fails. What a volunteer wants to see goes to out.
@@ -322,5 +339,27 @@ func (f *Follower) keep(ctx context.Context) error {
 	if err := f.feed.Settled(ctx); err != nil {
 		return nil // ctx has ended
 	}
-	return f.tracker.Run(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return f.tracker.Run(ctx) })
+	g.Go(func() error { return f.retry(ctx) })
+	return g.Wait()
+}
+
+// retry tries again at once what nobody had, whenever somebody new is connected.
+func (f *Follower) retry(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.reach.came:
+		}
+		q := api.StatusQuery{Filter: api.StatusPinError, Brief: true}
+		for {
+			page, err := f.tracker.RecoverAll(ctx, q)
+			if err != nil || !page.More { // an error is that of the tracker's next try, too
+				break
+			}
+			q.After = page.Last
+		}
+	}
 }

@@ -29,7 +29,8 @@ const (
 type reach struct {
 	data *p2p.DataHost
 	log  *slog.Logger
-	link *links // connects
+	link *links        // connects
+	came chan struct{} // holds an item when somebody new is connected
 
 	mu        sync.Mutex
 	members   map[api.PeerID]peer.AddrInfo
@@ -43,7 +44,7 @@ type met struct {
 }
 
 func newReach(data *p2p.DataHost, log *slog.Logger) *reach {
-	return &reach{data: data, log: log, link: &links{data: data, log: log},
+	return &reach{data: data, log: log, link: &links{data: data, log: log}, came: make(chan struct{}, 1),
 		members: map[api.PeerID]peer.AddrInfo{}, followers: map[api.PeerID]met{}}
 }
 
@@ -92,7 +93,7 @@ func (r *reach) run(ctx context.Context) error {
 		var dials errgroup.Group
 		dials.SetLimit(linksAtOnce)
 		for _, info := range r.known() {
-			dials.Go(func() error { r.link.connect(ctx, info); return nil })
+			dials.Go(func() error { r.connect(ctx, info); return nil })
 		}
 		_ = dials.Wait() // none has an error
 		r.learn(ctx)
@@ -101,6 +102,20 @@ func (r *reach) run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+func (r *reach) connect(ctx context.Context, info peer.AddrInfo) {
+	there := func() bool { return r.data.Network().Connectedness(info.ID) == network.Connected }
+	if there() {
+		return
+	}
+	if r.link.connect(ctx, info); !there() {
+		return
+	}
+	select {
+	case r.came <- struct{}{}:
+	default:
 	}
 }
 
