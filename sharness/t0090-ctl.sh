@@ -55,6 +55,12 @@ test_expect_success "filters of pin ls" '
 test_expect_success "pin rm --file, from standard input" '
 	cluster-ctl pin rm --file - <cids | grep -q "^3 unpinned, 0 failed" && test_expect_code 1 cluster-ctl pin rm --file cids 2>err && grep -q "line 2" err
 '
+test_expect_success "events go on where they were when the peer starts anew" '
+	{ cluster-ctl --enc=json events --types pin --after 1 >events 2>notes & } && echo $! >events.pid &&
+	echo before >f && cluster-ctl add -Q --name before f && wait_for 10 grep -q before events &&
+	kill_peer p && launch p && wait_for 30 cluster-ctl id && echo later >f && cluster-ctl add -Q --name later f &&
+	wait_for 20 grep -q later events && grep -q "going on from event" notes && test "$(grep -c before events)" = 1 && kill_peer events
+'
 test_expect_success "help fits 120 columns" '
 	cluster-ctl commands >all && grep -q "^cluster-ctl pin update$" all && grep -q "^cluster-ctl context$" all &&
 	while read -r command; do $command --help; done <all | awk "length > 120 { bad = 1; print } END { exit bad }"

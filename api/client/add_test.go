@@ -13,7 +13,9 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ipfs/boxo/files"
 
@@ -124,5 +126,40 @@ func TestClient_TLS(t *testing.T) {
 	var unknown *tls.CertificateVerificationError
 	if _, err := c.Version(t.Context()); !errors.As(err, &unknown) {
 		t.Errorf("got %v, want the certificate refused", err)
+	}
+}
+
+// What is told to be on its way adds up to no less than the files.
+func TestClient_AddTellsWhatItSends(t *testing.T) {
+	c := (&peer{added: sums}).start(t, web.Options{}, Options{})
+	content := bytes.Repeat([]byte("x"), 1<<20)
+	var sent atomic.Int64
+	dir := files.NewMapDirectory(map[string]files.Node{"f": files.NewBytesFile(content)})
+	if _, err := collect(c.AddTelling(t.Context(), dir, api.DefaultAddParams(), func(n int) { sent.Add(int64(n)) })); err != nil {
+		t.Fatal(err)
+	}
+	if n := sent.Load(); n < 1<<20 || n > 1<<20+1<<10 {
+		t.Errorf("told of %d bytes, of a file of %d", n, len(content))
+	}
+}
+
+func TestClient_AwaitPinnedHasThePeerWait(t *testing.T) {
+	var asked string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Method + " " + r.URL.String()
+		fmt.Fprintf(w, `{"cid":%q,"peer_map":{%q:{"status":"pinned"}}}`, cid0, p0)
+	}))
+	t.Cleanup(srv.Close)
+	c, err := New(srv.URL, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := api.ParseCid(cid0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := c.AwaitPinned(t.Context(), id, 90*time.Second)
+	if err != nil || info.PeerMap[p0].Status != api.StatusPinned || asked != "GET /pins/"+cid0+"?timeout=1m30s&wait=pinned" {
+		t.Errorf("asked %s, got %+v, %v", asked, info, err)
 	}
 }

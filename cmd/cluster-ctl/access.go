@@ -31,6 +31,9 @@ func (c *ctl) client() (*client.Client, error) {
 		return nil, err
 	}
 	o.Timeout = c.limit()
+	if a.HTTPS && strings.Contains(a.Host, "/p2p/") {
+		c.warn("--https is without effect on addresses with /p2p: libp2p encrypts what it carries")
+	}
 	if c.debug {
 		o.Log = slog.New(slog.NewTextHandler(c.errw, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -102,23 +102,35 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// Events are lines; a stream that breaks off is taken up behind the last one.
 func TestEvents(t *testing.T) {
 	s := newSession(t)
-	var query string
+	var asked []string
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query = r.URL.Query().Encode()
-		fmt.Fprintf(w, ": a sign of life\n\nid: 7\nevent: pin\ndata: {\"index\":7,\"type\":\"pin\",\"time\":\"2026-01-31T12:00:00Z\",\"cid\":%q,\"name\":\"a\\u001bname\"}\n\n", cidV0)
-		fmt.Fprintf(w, "data: {\"index\":8,\"type\":\"failed\",\"time\":\"2026-01-31T12:00:01Z\",\"cid\":%q,\"peer\":%q,\"bytes\":5,\"error\":\"no room\"}\n\n", cidV0, peerA)
+		asked = append(asked, r.URL.Query().Encode())
+		switch r.URL.Query().Get("after") {
+		case "8":
+			if len(asked) > 3 {
+				w.WriteHeader(http.StatusGone)
+				fmt.Fprint(w, `{"code":410,"message":"no more"}`)
+			}
+		case "6":
+			fmt.Fprintf(w, ": a sign of life\n\nid: 7\nevent: pin\ndata: {\"index\":7,\"type\":\"pin\",\"time\":\"2026-01-31T12:00:00Z\",\"cid\":%q,\"name\":\"a\\u001bname\"}\n\n", cidV0)
+		case "7":
+			fmt.Fprintf(w, "data: {\"index\":8,\"type\":\"failed\",\"time\":\"2026-01-31T12:00:01Z\",\"cid\":%q,\"peer\":%q,\"bytes\":5,\"error\":\"no room\"}\n\n", cidV0, peerA)
+		}
 	}))
 	t.Cleanup(srv.Close)
-	out := s.run(exitUsage, "--host "+srv.URL+" events --types pin,failed --after 6", "  7  pin  "+cidV0+"  a�name\n")
-	if !strings.Contains(out, "  8  failed  "+cidV0+"  on "+peerA+"  5 bytes  no room\n") || !strings.Contains(out, "the peer ended the stream") {
-		t.Errorf("printed\n%s", out)
+	out := s.run(exitRefused, "--host "+srv.URL+" events --types pin,failed --after 6", "  7  pin  "+cidV0+"  a�name\n")
+	for _, want := range []string{"going on from event 7\n", "  8  failed  " + cidV0 + "  on " + peerA + "  5 bytes  no room\n", "going on from event 8\n", "  Message: no more\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("printed\n%s\nwithout %s", out, want)
+		}
 	}
-	if query != "after=6&types=pin%2Cfailed" {
-		t.Errorf("asked for %s", query)
+	if got, want := strings.Join(asked, " "), "after=6&types=pin%2Cfailed after=7&types=pin%2Cfailed after=8&types=pin%2Cfailed after=8&types=pin%2Cfailed"; got != want {
+		t.Errorf("asked for %s, want %s", got, want)
 	}
-	s.run(exitUsage, "--host "+srv.URL+" --enc json events", `"error":"no room"`)
+	s.run(exitRefused, "--host "+srv.URL+" --enc json events --after 7", `"error":"no room"`)
 }
 
 func TestAdd_OfURLs(t *testing.T) {

@@ -62,7 +62,19 @@ func (b *bar) draw(now time.Time) {
 		return
 	}
 	b.drawn, b.shown = now, true
-	fmt.Fprintf(b.w, "\r%s\x1b[K", b.text(now))
+	b.print(b.text(now))
+}
+
+// print puts a line where the last one was, cut to the terminal's width: one that wraps
+// could not be taken back.
+func (b *bar) print(line string) {
+	if f, ok := b.w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			runes := []rune(line)
+			line = string(runes[:min(len(runes), width-1)])
+		}
+	}
+	fmt.Fprintf(b.w, "\r%s\x1b[K", line)
 }
 
 func (b *bar) text(now time.Time) string {
@@ -87,7 +99,7 @@ func (b *bar) note(text string) {
 	defer b.mu.Unlock()
 	if b.w != nil {
 		b.shown = true
-		fmt.Fprintf(b.w, "\r%s\x1b[K", printable(text))
+		b.print(printable(text))
 	}
 }
 
