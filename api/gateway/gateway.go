@@ -101,7 +101,7 @@ func (g *Gateway) newHandler(retrieval time.Duration, n Node) (http.Handler, err
 	}
 	content := onlyContent(gateway.NewHandler(c, backend))
 	bySubdomain := gateway.NewHostnameHandler(c, backend, content)
-	return bound(newSlots(g.o.Requests), check(gateway.NewHeaders(nil).ApplyCors().Wrap(bySubdomain))), nil
+	return bound(newSlots(g.o.Requests), check(gateway.NewHeaders(nil).ApplyCors().Wrap(bySubdomain)), g.log), nil
 }
 
 // onlyContent answers 404 outside of the two namespaces.

@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,7 +66,7 @@ func TestBound_TheStalledGiveWay(t *testing.T) {
 					w.WriteHeader(http.StatusServiceUnavailable)
 				}
 			}
-		}))
+		}), quiet)
 		get := func(path string) *httptest.ResponseRecorder {
 			rec := httptest.NewRecorder()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -150,4 +153,42 @@ func TestWithStatus(t *testing.T) {
 			}
 		})
 	}
+}
+
+// At debug level every request is in the log.
+func TestGateway_LogsRequests(t *testing.T) {
+	s, n := newSite(t), newNode(t)
+	s.add(t, n)
+	var log lockedLog
+	g, err := New(Options{ListenMultiaddress: "/ip4/127.0.0.1/tcp/0"}, time.Minute, n, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for _, path := range []string{s.path("/hello.txt"), s.path("/none"), "/elsewhere"} {
+		g.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+	}
+	for _, want := range []string{"path=" + s.path("/hello.txt") + " status=200 bytes=6", "path=" + s.path("/none") + " status=404", "path=/elsewhere status=404"} {
+		if !strings.Contains(log.text(), want) {
+			t.Errorf("no %q in\n%s", want, log.text())
+		}
+	}
+}
+
+// lockedLog is a log that is read while it is written.
+type lockedLog struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedLog) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

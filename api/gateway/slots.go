@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -36,6 +37,7 @@ type slots struct {
 // slot is a request that is being answered.
 type slot struct {
 	cancel context.CancelCauseFunc
+	began  time.Time
 	conn   *conn // nil where the request came by no listener of ours
 
 	mu      sync.Mutex
@@ -104,14 +106,20 @@ func (s *slot) fail() {
 
 type slotKey struct{}
 
-// bound answers requests by h within slots: 429 where none is free.
-func bound(all *slots, h http.Handler) http.Handler {
+// bound answers requests by h within slots: 429 where none is free. At debug level it
+// tells log of each.
+func bound(all *slots, h http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		s := &slot{cancel: cancel, moved: time.Now()}
+		now := time.Now()
+		s := &slot{cancel: cancel, began: now, moved: now}
 		s.conn, _ = ctx.Value(connKey{}).(*conn)
-		a := &answer{ResponseWriter: w, slot: s}
+		a := &answer{ResponseWriter: w, slot: s, status: http.StatusOK}
+		defer func() {
+			log.Debug("request", "method", r.Method, "host", r.Host, "path", r.URL.Path, "status", a.status, "bytes", a.sent, "remote", r.RemoteAddr,
+				"took", time.Since(s.began))
+		}()
 		if !all.take(s) {
 			if r.ContentLength != 0 {
 				w.Header().Set("Connection", "close")
@@ -134,10 +142,13 @@ func bound(all *slots, h http.Handler) http.Handler {
 // where a later try may do better, it says when.
 type answer struct {
 	http.ResponseWriter
-	slot *slot
+	slot   *slot
+	status int
+	sent   int64 // bytes of the body
 }
 
 func (a *answer) WriteHeader(code int) {
+	a.status = code
 	if code >= http.StatusBadRequest {
 		a.Header().Del("Etag")
 		a.Header().Del("Cache-Control")
@@ -155,6 +166,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	a.slot.writing = true
 	a.slot.mu.Unlock()
 	n, err := a.ResponseWriter.Write(p)
+	a.sent += int64(n)
 	a.slot.mu.Lock()
 	defer a.slot.mu.Unlock()
 	a.slot.writing = false

@@ -9,7 +9,6 @@ import (
 	"github.com/ipld/go-ipld-prime/codec"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
 	"github.com/ipld/go-ipld-prime/codec/dagjson"
-	"github.com/ipld/go-ipld-prime/datamodel"
 	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 	"github.com/ipld/go-ipld-prime/traversal"
@@ -88,7 +87,7 @@ func linksIPLD(data []byte, decode codec.Decoder) ([]cid.Cid, error) {
 	for _, l := range found {
 		c, ok := l.(cidlink.Link)
 		if !ok {
-			return nil, api.Invalid.Errorf("link %v is no CID", datamodel.Link(l))
+			return nil, api.Invalid.Errorf("link %v is no CID", l)
 		}
 		links = append(links, c.Cid)
 	}
