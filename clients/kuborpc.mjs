@@ -203,7 +203,6 @@ await score('kubo-rpc-client', cases, {
   'bootstrap.add': settings,
   'bootstrap.rm': settings,
   'config.set': settings,
-  'config.replace': settings,
   'config.profiles.apply': settings,
   'add a tree with modes and times': 'not served'
 }, 108)

@@ -271,3 +271,33 @@ func TestRemotePins(t *testing.T) {
 		}
 	}
 }
+
+// Settings can be read, and set to what they are; nothing else.
+func TestConfig_IsReadOnly(t *testing.T) {
+	url, _ := open(t)
+	shown := post(t, url, "config/show").body
+	for _, step := range []struct {
+		ask, file string
+		status    int
+		want      string
+	}{
+		{"config?arg=Routing.Type", "", 200, `{"Key":"Routing.Type","Value":"none"}`},
+		{"config?arg=Routing.Type&arg=none", "", 200, `{"Key":"Routing.Type","Value":"none"}`},
+		{"config?arg=Bootstrap&arg=[]&json=true", "", 200, `{"Key":"Bootstrap","Value":[]}`},
+		{"config?arg=Bootstrap&arg=[&json=true", "", 500, "settings are not changed here"},
+		{"config?arg=Routing.Type&arg=dht", "", 500, "settings are not changed here"},
+		{"config?arg=No.Such&arg=x", "", 500, "settings are not changed here"},
+		{"config?arg=Identity.PeerID.x", "", 500, "Identity.PeerID key is not a map"},
+		{"config/replace", shown, 200, ""},
+		{"config/replace", `{"Bootstrap":["x"]}`, 500, "settings are not changed here"},
+		{"config/replace", `{`, 500, "failed to decode file as config"},
+	} {
+		var files []string
+		if step.file != "" {
+			files = []string{"f", step.file}
+		}
+		if a := post(t, url, step.ask, files...); a.status != step.status || !strings.Contains(a.body, step.want) {
+			t.Errorf("%s: got %d %s, want %d %s", step.ask, a.status, a.body, step.status, step.want)
+		}
+	}
+}

@@ -43,7 +43,7 @@ var disabledCommands = slices.Concat(
 	without(errNoMount, "mount"),
 	without(errNoProfiles, "diag/cmds/set-time time", "diag/profile"),
 	without(errNoShutdown, "shutdown"),
-	without(errNoSettings, "bootstrap/add", "bootstrap/rm", "bootstrap/rm/all", "config/profile/apply profile", "config/replace @file",
+	without(errNoSettings, "bootstrap/add", "bootstrap/rm", "bootstrap/rm/all", "config/profile/apply profile",
 		"swarm/filters/add address", "swarm/filters/rm address",
 		"swarm/peering/add address", "swarm/peering/rm ID"),
 	[]*command{{path: "object"}, {path: "object/patch"}, {path: "dht"}, {path: "filestore"}, {path: "pubsub"}, {path: "p2p"}, {path: "p2p/stream"},

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"runtime/debug"
 	"slices"
@@ -15,6 +17,7 @@ var miscCommands = []*command{
 	{path: "config", run: (*call).config, args: []argument{{name: "key"}, {name: "value", optional: true}}, options: []option{
 		opt(boolean, "bool"), opt(boolean, "json"), opt(boolean, "expand-auto"),
 	}},
+	{path: "config/replace", run: (*call).configReplace, args: []argument{{name: "file", file: true}}},
 	{path: "config/show", run: (*call).configShow, options: []option{opt(boolean, "expand-auto")}},
 	{path: "version/deps", run: (*call).versionDeps},
 }
@@ -76,27 +79,73 @@ func (c *call) settings() map[string]any {
 
 func (c *call) configShow() error { return c.once(c.settings()) }
 
-// config reads one of the settings. They are changed in the peer's own file.
+// config reads one of the settings, or is given the value that it has: they are changed in
+// the peer's own file.
 func (c *call) config() error {
+	v, err := c.setting(c.args[0])
 	if len(c.args) > 1 {
-		return errNoSettings
+		if err != nil || !sameJSON(v, c.newValue()) {
+			return errNoSettings
+		}
 	}
-	var v any = c.settings()
-	way := ""
-	for key := range strings.SplitSeq(c.args[0], ".") {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return api.NotFound.Errorf("failed to get config value: %q", way+" key is not a map")
-		}
-		way = strings.TrimPrefix(way+"."+key, ".")
-		if v, ok = m[key]; !ok {
-			return api.NotFound.Errorf("failed to get config value: %q", way+" not found")
-		}
+	if err != nil {
+		return err
 	}
 	return c.once(struct {
 		Key   string
 		Value any
 	}{c.args[0], v})
+}
+
+// newValue is the value that a setting is to get.
+func (c *call) newValue() any {
+	var v any = c.args[1]
+	if c.boolean("bool") {
+		v = c.args[1] == "true"
+	}
+	if c.boolean("json") && json.Unmarshal([]byte(c.args[1]), &v) != nil {
+		return nil
+	}
+	return v
+}
+
+// configReplace takes the settings that there are.
+func (c *call) configReplace() error {
+	data, err := c.upload(maxText)
+	if err != nil {
+		return err
+	}
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		return api.Invalid.Errorf("failed to decode file as config: %w", err)
+	}
+	if !sameJSON(c.settings(), v) {
+		return errNoSettings
+	}
+	return nil
+}
+
+// sameJSON tells whether a and b are written alike.
+func sameJSON(a, b any) bool {
+	x, err := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err == nil && err2 == nil && bytes.Equal(x, y)
+}
+
+func (c *call) setting(name string) (any, error) {
+	var v any = c.settings()
+	way := ""
+	for key := range strings.SplitSeq(name, ".") {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil, api.NotFound.Errorf("failed to get config value: %q", way+" key is not a map")
+		}
+		way = strings.TrimPrefix(way+"."+key, ".")
+		if v, ok = m[key]; !ok {
+			return nil, api.NotFound.Errorf("failed to get config value: %q", way+" not found")
+		}
+	}
+	return v, nil
 }
 
 // versionDeps lists the modules that this program is made of.
