@@ -29,14 +29,13 @@ func (h *handler) followLink(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) followers(w http.ResponseWriter, r *http.Request) error {
-	s := web.NewStream(w)
-	for _, f := range h.Followers.List() {
-		if f.Addresses == nil {
-			f.Addresses = []api.Multiaddr{}
-		}
-		if err := s.Send(f); err != nil {
-			return h.end(r, s, err)
-		}
+	l, err := paging(r)
+	if err != nil {
+		return err
 	}
-	return h.end(r, s, nil)
+	list := h.Followers.List()
+	for i := range list {
+		list[i].Addresses = orEmpty(list[i].Addresses)
+	}
+	return answerLines(h, w, r, l, list, func(f api.Follower) string { return f.ID.String() })
 }

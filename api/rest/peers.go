@@ -49,16 +49,7 @@ func (h *handler) peers(w http.ResponseWriter, r *http.Request) error {
 		}
 		peers = append(peers, p)
 	}
-	if peers, err = cut(w.Header(), l, peers, func(p api.Peer) string { return p.ID.String() }); err != nil {
-		return err
-	}
-	s := web.NewStream(w)
-	for _, p := range peers {
-		if err = s.Send(p); err != nil {
-			break
-		}
-	}
-	return h.end(r, s, err)
+	return answerLines(h, w, r, l, peers, func(p api.Peer) string { return p.ID.String() })
 }
 
 // maxPeerRequest bounds the body that names a peer, in bytes.

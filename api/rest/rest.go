@@ -160,11 +160,11 @@ func New(parts Parts, log *slog.Logger) http.Handler {
 	return r
 }
 
-// ignoresBody refuses large bodies, which f does not read.
+// ignoresBody is f, which reads no body, where there may be one.
 func ignoresBody(f web.HandlerFunc) web.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if r.ContentLength > maxIgnoredBody {
-			return api.TooLarge.Errorf("the body is over %d bytes", maxIgnoredBody)
+		if err := web.Ignore(w, r, maxIgnoredBody); err != nil {
+			return err
 		}
 		return f(w, r)
 	}

@@ -106,7 +106,7 @@ func (h *handler) routes() []route {
 			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 24h"}}, result: api.Invitation{}, serve: h.invite},
 		{method: "DELETE", scope: api.ScopeAdmin, path: "/peers/{peer}", about: "removes a peer from the cluster", status: http.StatusNoContent, serve: h.removePeer},
 
-		{method: "GET", scope: api.ScopeRead, path: "/followers", about: "the followers connected with the contacted peer, as they tell and prove", lines: true, result: api.Follower{}, serve: h.followers},
+		{method: "GET", scope: api.ScopeRead, path: "/followers", about: "the followers connected with the contacted peer, as they tell and prove", params: pageParams, lines: true, result: api.Follower{}, serve: h.followers},
 		{method: "POST", scope: api.ScopeAdmin, path: "/followers/link", about: "makes a link with which any number of peers can follow the cluster", result: api.FollowLink{}, serve: h.followLink},
 
 		{method: "POST", scope: api.ScopeWrite, path: "/add", about: "adds the files of the body and pins their root; with stream-channels=false the answer is one array of its lines",

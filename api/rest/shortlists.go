@@ -69,6 +69,24 @@ func answerArray[T any](w http.ResponseWriter, r *http.Request, items []T, key f
 	return web.WriteJSON(w, orEmpty(items))
 }
 
+// answerLines answers with a line for each of what l asks for of items.
+func answerLines[T any](h *handler, w http.ResponseWriter, r *http.Request, l listing, items []T, key func(T) string) error {
+	if l.count {
+		return web.WriteJSON(w, api.Count{Count: uint64(len(items))})
+	}
+	items, err := cut(w.Header(), l, items, key)
+	if err != nil {
+		return err
+	}
+	s := web.NewStream(w)
+	for _, item := range items {
+		if err = s.Send(item); err != nil {
+			break
+		}
+	}
+	return h.end(r, s, err)
+}
+
 func (h *handler) alerts(w http.ResponseWriter, r *http.Request) error {
 	return answerArray(w, r, h.Monitor.Alerts(), func(a api.Alert) string { // the latest first
 		return fmt.Sprintf("%016x %s %s", uint64(math.MaxInt64-a.TriggeredAt.UnixNano()), a.Peer, a.Name)

@@ -10,8 +10,12 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// stalledUpload is how long a client may send nothing of a body.
-const stalledUpload = 2 * time.Minute
+const (
+	// stalledUpload is how long a client may send nothing of a body.
+	stalledUpload = 2 * time.Minute
+	// ignoredBody is how long a body that is not needed may take.
+	ignoredBody = 10 * time.Second
+)
 
 // Body reads a request's body without an end to its length, but not from a client
 // that has stopped sending: after two minutes of nothing reading fails. Errors are
@@ -53,6 +57,30 @@ func (b *Body) Read(p []byte) (int, error) {
 		b.err = api.Invalid.Errorf("read the body: %w", err)
 	}
 	return n, b.err
+}
+
+// Ignore reads a body that is not needed, so that it does not stand in the way of the
+// answer: net/http waits for it, be it for ever. The error is TooLarge over most bytes,
+// and Invalid where it has not come whole within ten seconds.
+func Ignore(w http.ResponseWriter, r *http.Request, most int64) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	if r.ContentLength > most {
+		return api.TooLarge.Errorf("the body is over %d bytes", most)
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(ignoredBody)) // what has no connection cannot stall
+	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, most+1))
+	if err != nil {
+		w.Header().Set("Connection", "close") // no more waiting for it
+		return api.Invalid.Errorf("the body, which is not needed, did not come whole: %w", err)
+	}
+	if n > most {
+		return api.TooLarge.Errorf("the body is over %d bytes", most)
+	}
+	_ = rc.SetReadDeadline(time.Time{})
+	return nil
 }
 
 // Stop makes a Read in progress, and those to come, fail. The connection is of no use

@@ -12,8 +12,13 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// lingering is how long a client that was refused may go on sending.
-const lingering = time.Second
+const (
+	// lingering is how long a client that was refused may go on sending.
+	lingering = time.Second
+	// unreadBody is how long net/http waits for the rest of a body that nobody read, before
+	// an error goes out and after any answer: else for ever.
+	unreadBody = 5 * time.Second
+)
 
 // ErrorOf turns err into what a client reads: the status of its kind, and its text
 // on one line.
@@ -53,6 +58,7 @@ func doorOf(w http.ResponseWriter) ErrorWriter {
 // WriteError answers with err. Nothing may have been written before.
 func WriteError(w http.ResponseWriter, err error) {
 	e := ErrorOf(err)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadBody)) // what has no connection waits for nothing
 	if door := doorOf(w); door != nil {
 		door.WriteError(w, e)
 		return

@@ -67,6 +67,9 @@ func observe(next http.Handler, door ErrorWriter, log *slog.Logger, requests *os
 			}
 		}()
 		next.ServeHTTP(rec, r)
+		if r.ContentLength != 0 { // net/http waits for what is left of the body
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadBody))
+		}
 	})
 }
 
