@@ -56,7 +56,7 @@ type Client struct {
 	o         Options
 }
 
-// New returns a Client for addr: a URL ("http://host:9094"), a multiaddr
+// New returns a Client for addr: a URL ("http://host:9094", "unix:/path"), a multiaddr
 // ("/dns4/host/tcp/9094", "/unix/path", ".../p2p/ID" for HTTP over libp2p), "host:port",
 // or several of them with commas between. The next one is asked where no connection to
 // one can be made. "" is DefaultAddress. The error is Invalid.

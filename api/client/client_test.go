@@ -563,6 +563,7 @@ func TestNew_Addresses(t *testing.T) {
 		"/ip4/1.2.3.4":                  "",
 		"/nonsense/x":                   "",
 		"ftp://h":                       "",
+		"unix://":                       "",
 		"http://":                       "",
 		"nonsense":                      "",
 		"http://h:1,":                   "",
@@ -597,11 +598,14 @@ func TestNew_UnixSocket(t *testing.T) {
 	})}}
 	s.Start()
 	defer s.Close()
-	c, err := New("/unix"+filepath.Join(dir, "s"), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v, err := c.Version(t.Context()); err != nil || v.Version != "u" {
-		t.Fatalf("got %+v, %v", v, err)
+	for _, form := range []string{"/unix", "unix:", "unix://"} {
+		c, err := New(form+filepath.Join(dir, "s"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := c.Version(t.Context()); err != nil || v.Version != "u" {
+			t.Fatalf("%s: got %+v, %v", form, v, err)
+		}
+		c.Close()
 	}
 }

@@ -65,8 +65,23 @@ func baseURL(addr string, secret []byte, tr *http.Transport) (base string, h hos
 		base, err = multiaddrURL(m, tr)
 		return base, nil, err
 	}
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		path = "/" + strings.TrimLeft(path, "/")
+		if path == "/" {
+			return "", nil, api.Invalid.Errorf("address %q: want unix:/path/to/socket", addr)
+		}
+		return overUnix(path, tr), nil, nil
+	}
 	base, err = plainURL(addr)
 	return base, nil, err
+}
+
+// overUnix makes tr dial the socket at path.
+func overUnix(path string, tr *http.Transport) (base string) {
+	dial := tr.DialContext
+	tr.Proxy = nil
+	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, "unix", path) }
+	return "http://unix"
 }
 
 // plainURL checks a URL, or makes one of host and port.
@@ -78,7 +93,7 @@ func plainURL(addr string) (string, error) {
 			return "", api.Invalid.Errorf("address %q: %w", addr, err)
 		}
 		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return "", api.Invalid.Errorf("address %q: want http://host:port or https://host:port", addr)
+			return "", api.Invalid.Errorf("address %q: want http://host:port, https://host:port or unix:/path", addr)
 		}
 		return strings.TrimSuffix(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
 	default:
@@ -105,10 +120,7 @@ func multiaddrURL(m multiaddr.Multiaddr, tr *http.Transport) (string, error) {
 	case "tcp", "tcp4", "tcp6":
 		return scheme + "://" + host, nil
 	case "unix":
-		dial := tr.DialContext
-		tr.Proxy = nil
-		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, "unix", host) }
-		return scheme + "://unix", nil
+		return overUnix(host, tr), nil
 	default:
 		return "", api.Invalid.Errorf("address %q: want tcp or unix", m)
 	}

@@ -88,7 +88,7 @@ func (a access) options() (client.Options, error) {
 		return o, errors.New("reading --basic-auth: want USER:PASSWORD")
 	}
 	o.Username, o.Password, o.Token = user, password, a.Token
-	guarded := (a.BasicAuth != "" || a.Token != "") && !a.ForceHTTP
+	guarded := (a.BasicAuth != "" || a.Token != "") && !a.ForceHTTP && !onSocket(a.Host)
 	special := (a.NoCheck || a.CACert != "") && strings.Contains(a.Host, "https")
 	if !a.HTTPS && !guarded && !special {
 		return o, nil // an address may say https, which needs nothing here
@@ -105,6 +105,16 @@ func (a access) options() (client.Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// onSocket tells whether nothing that goes to host crosses a network.
+func onSocket(host string) bool {
+	for one := range strings.SplitSeq(host, ",") {
+		if one = strings.TrimSpace(one); !strings.HasPrefix(one, "/unix/") && !strings.HasPrefix(one, "unix:") {
+			return false
+		}
+	}
+	return true
 }
 
 // explain adds to an error of the way to the peer what to do about it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -105,6 +106,29 @@ func TestContext_Faults(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.run(0, "context ls", "others can read it: chmod 600")
+}
+
+// Over a Unix socket a password crosses no network.
+func TestAccess_UnixSocket(t *testing.T) {
+	s := newSession(t)
+	dir, err := os.MkdirTemp("", "ctl") // t.TempDir is too long for a socket's name
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(`{"version":"` + r.Header.Get("Authorization") + `."}`))
+	})}}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	s.run(0, "--host unix:"+dir+"/s --token t version", "Bearer t.")
+	s.run(0, "--host /unix"+dir+"/s --basic-auth ann:pw version", "Basic YW5uOnB3.")
+	s.run(exitUsage, "--host unix:"+dir+"/s,"+asked(t)+" --token t --https version", "--force-http")
+	s.run(exitUsage, "--host unix:"+dir+"/none version", "no such file")
 }
 
 // Wrong ways in are told with what to do.
