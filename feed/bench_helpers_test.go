@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -55,6 +56,7 @@ type world struct {
 
 	members []*fullPeer
 	index   uint64
+	digests map[uint64][32]byte // by index
 	leader  atomic.Int32
 }
 
@@ -79,7 +81,7 @@ func newWorld(t testing.TB, members int) *world {
 	first := identity(t)
 	c, err := p2p.NewCluster("test", first.ID, identity(t).ID)
 	check(t, err)
-	w := &world{t: t, cluster: c, secret: p2p.NewSecret(), rooms: 64, beacon: 200 * time.Millisecond, index: 10}
+	w := &world{t: t, cluster: c, secret: p2p.NewSecret(), rooms: 64, beacon: 200 * time.Millisecond, index: 10, digests: map[uint64][32]byte{}}
 	for i := range members {
 		id := first
 		if i > 0 {
@@ -191,7 +193,9 @@ func (w *world) commit(c edit) {
 	w.index += 2
 	for _, m := range w.members {
 		if !m.off {
-			m.pub.Changed(apply(w.t, m.st, w.index, c))
+			did := apply(w.t, m.st, w.index, c)
+			m.pub.Changed(did)
+			w.digests[w.index] = did.After
 		}
 	}
 }
@@ -204,9 +208,26 @@ func (w *world) pin(from, to int) {
 	w.commit(c)
 }
 
+// A lossy network loses messages of gossip, as many of a hundred as it says.
+type lossy struct {
+	Network
+	loss *atomic.Int32
+}
+
+func (l lossy) Next(ctx context.Context) ([]byte, error) {
+	for {
+		b, err := l.Network.Next(ctx)
+		if err != nil || rand.Int32N(100) >= l.loss.Load() {
+			return b, err
+		}
+	}
+}
+
 // follower is one with its host and state.
 type follower struct {
 	*Follower
+	o     FollowerOptions
+	loss  atomic.Int32
 	w     *world
 	id    p2p.Identity
 	dir   string
@@ -227,14 +248,14 @@ func (r *record) Untrack(api.Pin) { r.mu.Lock(); defer r.mu.Unlock(); r.dropped+
 func (r *record) Reload()         { r.mu.Lock(); defer r.mu.Unlock(); r.reloads++ }
 
 func (w *world) follow(o FollowerOptions) *follower {
-	f := &follower{w: w, id: identity(w.t), dir: w.t.TempDir()}
-	f.start(o)
+	f := &follower{w: w, id: identity(w.t), dir: w.t.TempDir(), o: o}
+	f.start()
 	return f
 }
 
 // start starts the follower, or starts it again.
-func (f *follower) start(o FollowerOptions) {
-	t, w := f.w.t, f.w
+func (f *follower) start() {
+	t, w, o := f.w.t, f.w, f.o
 	t.Helper()
 	c := &p2p.Cluster{Key: w.cluster.Key, Incarnation: w.cluster.Incarnation}
 	var err error
@@ -247,7 +268,7 @@ func (f *follower) start(o FollowerOptions) {
 			o.Members = append(o.Members, info(m.host))
 		}
 	}
-	f.Follower, err = NewFollower(Over(f.host), p2p.NewVerifier(w.cluster.Key, w.cluster.Incarnation), f.st, f.dir, f.told, o, feedLog())
+	f.Follower, err = NewFollower(lossy{Over(f.host), &f.loss}, p2p.NewVerifier(w.cluster.Key, w.cluster.Incarnation), f.st, f.dir, f.told, o, feedLog())
 	check(t, err)
 	host, st := f.host, f.st
 	closeAll := sync.OnceFunc(func() { host.Close(); st.Close() })
@@ -279,5 +300,21 @@ func (w *world) same(list ...*follower) {
 		if got := f.st.Digest(); got.Index != want.Index || got.Pins != want.Pins {
 			w.t.Fatalf("follower %d has digest %x at index %d, want %x at %d", i, got.Pins[:8], got.Index, want.Pins[:8], want.Index)
 		}
+	}
+}
+
+// cut ends all connections of the follower.
+func (f *follower) cut() {
+	for _, id := range f.host.Connected() {
+		f.host.Dismiss(id)
+	}
+}
+
+// sameIndex checks that the follower has, where it stands, what the members had there.
+func (w *world) sameIndex(f *follower) {
+	w.t.Helper()
+	d := f.st.Digest()
+	if want, ok := w.digests[d.Index]; ok && want != d.Pins {
+		w.t.Fatalf("at index %d a follower has digest %x, the members had %x", d.Index, d.Pins[:8], want[:8])
 	}
 }

@@ -21,8 +21,10 @@ const (
 	bookFile = "neighbours"
 	maxBook  = 256
 	// When one that could not be reached, or had no room, is tried again.
-	tryMin = 5 * time.Second
+	tryMin = time.Second
 	tryMax = 30 * time.Minute
+	// tryAlone is how long a follower without any neighbour waits at most.
+	tryAlone = 15 * time.Second
 	// Members are few and everybody knows them: a follower that has enough neighbours
 	// asks whether there is room now ever more rarely.
 	visitMax = 4 * time.Hour
@@ -99,10 +101,14 @@ func (b *book) forgetOne() {
 	}
 }
 
-// due lists who may be tried now, in no order.
-func (b *book) due(now time.Time) (members, others []*contact) {
+// due lists who may be tried now, in no order. Who is alone is less patient.
+func (b *book) due(now time.Time, alone bool) (members, others []*contact) {
 	for _, p := range b.by {
-		if len(p.Addrs) == 0 || now.Before(p.retry.next) {
+		next := p.retry.next
+		if alone && p.retry.wait > tryAlone {
+			next = next.Add(tryAlone - p.retry.wait)
+		}
+		if len(p.Addrs) == 0 || now.Before(next) {
 			continue
 		}
 		if p.member {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -182,14 +183,16 @@ func (b *backoff) failed(least, most time.Duration) {
 	b.next = time.Now().Add(b.wait*3/4 + rand.N(b.wait/2))
 }
 
-// blame notes that a neighbour did not answer as it should. One that lies goes.
+// blame notes that a neighbour did not answer as it should. One that lies goes, one that
+// hangs, and one that does not know this peer: the connection is not the one that hello
+// was said on.
 func (f *Follower) blame(ctx context.Context, p Peer, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	f.log.Debug("a neighbour did not answer", "peer", p.ID, "err", err)
-	if lies(err) {
-		f.part(p.ID, true)
+	if late := new(net.Error); lies(err) || api.KindOf(err) == api.Denied || errors.As(err, late) && (*late).Timeout() {
+		f.part(p.ID, lies(err))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 const (
 	helloTime = 8 * time.Second  // for an introduction
 	askTime   = 70 * time.Second // for an answer: somewhat more than its sender gives itself
+	partTime  = 15 * time.Second // for a part of it
 )
 
 // client asks other peers.
@@ -31,7 +32,13 @@ func (c client) ask(ctx context.Context, id api.PeerID, req request, limit time.
 	if err := writeRequest(conn, req); err != nil {
 		return api.Unavailable.Errorf("ask %s: %w", id, err)
 	}
-	return readAnswer(conn, take)
+	// One that says nothing for long will not any more.
+	idle := time.AfterFunc(partTime, cancel)
+	defer idle.Stop()
+	return readAnswer(conn, func(b []byte) error {
+		idle.Reset(partTime)
+		return take(b)
+	})
 }
 
 // one asks for an answer of one part.

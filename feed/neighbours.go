@@ -18,7 +18,7 @@ const (
 	saveEvery     = 30 * time.Second
 	// greetEvery is how often a neighbour is asked whom else it knows, and told anew who
 	// this is: sooner while there are too few.
-	greetEvery = 10 * time.Minute
+	greetEvery = 4 * time.Minute
 	greetSoon  = 30 * time.Second
 )
 
@@ -69,7 +69,7 @@ type keeper struct {
 func (k *keeper) look(ctx context.Context, now time.Time) {
 	n, members := k.dropGone()
 	members = members || k.callingMember()
-	toMembers, toOthers := k.book.due(now)
+	toMembers, toOthers := k.book.due(now, n == 0)
 	toMembers, toOthers = slices.DeleteFunc(toMembers, k.known), slices.DeleteFunc(toOthers, k.known)
 	if !members && len(toMembers) > 0 && (n+len(k.busy) < k.o.Neighbours || !now.Before(k.visit.next)) {
 		k.visit.failed(tryMin, visitMax)

@@ -19,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/gostream"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/sync/errgroup"
@@ -183,6 +184,9 @@ func (h *Host) Connect(ctx context.Context, info peer.AddrInfo) error {
 			info.Addrs = merge(info.Addrs, m.Addrs)
 		}
 	}
+	if sw, ok := h.h.Network().(*swarm.Swarm); ok && h.follows {
+		sw.Backoff().Clear(info.ID) // who calls decides when
+	}
 	if err := h.h.Connect(ctx, info); err != nil {
 		return fmt.Errorf("connect to %s: %w", info.ID, err)
 	}
@@ -257,10 +261,12 @@ func (h *Host) admitAny(ctx context.Context, s network.Stream) (network.Stream, 
 }
 
 // Dial opens a stream of the protocol to the peer, connecting first where that is
-// needed. The connection has deadlines, which ctx does not set. The error wraps
+// needed, though not from a follower's host. The connection has deadlines, which ctx does not set. The error wraps
 // errors.ErrUnsupported where the peer speaks another version of the protocol only.
 func (h *Host) Dial(ctx context.Context, id peer.ID, proto string) (net.Conn, error) {
-	if err := h.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {
+	if h.follows {
+		ctx = network.WithNoDial(ctx, "a follower calls whom it chose")
+	} else if err := h.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {
 		return nil, err
 	}
 	c, err := gostream.Dial(ctx, h.h, id, protocol.ID(proto))
