@@ -24,6 +24,7 @@ func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello,
 	if !member {
 		p.met.add(who)
 		p.o.Met(who)
+		p.nudge() // there may be somebody now to tell
 	}
 	return own, nil
 }

@@ -53,6 +53,7 @@ type world struct {
 	rooms   int
 	beacon  time.Duration
 	ring    int
+	wrap    func(Network) Network // around a member's
 
 	members []*fullPeer
 	index   uint64
@@ -68,6 +69,8 @@ type fullPeer struct {
 	st   *state.State
 	pub  *Publisher
 	off  bool // it does not apply the log
+
+	signed atomic.Int64 // statements
 }
 
 func identity(t testing.TB) p2p.Identity {
@@ -78,17 +81,19 @@ func identity(t testing.TB) p2p.Identity {
 }
 
 func newWorld(t testing.TB, members int) *world {
+	w := emptyWorld(t)
+	for range members {
+		w.addMember()
+	}
+	return w
+}
+
+// emptyWorld is a cluster without members.
+func emptyWorld(t testing.TB) *world {
 	first := identity(t)
 	c, err := p2p.NewCluster("test", first.ID, identity(t).ID)
 	check(t, err)
-	w := &world{t: t, cluster: c, secret: p2p.NewSecret(), rooms: 64, beacon: 200 * time.Millisecond, index: 10, digests: map[uint64][32]byte{}}
-	for i := range members {
-		id := first
-		if i > 0 {
-			id = identity(t)
-		}
-		w.addMember(id)
-	}
+	w := &world{t: t, cluster: c, secret: p2p.NewSecret(), rooms: 64, beacon: 200 * time.Millisecond, index: 10, digests: map[uint64][32]byte{}, wrap: func(n Network) Network { return n }}
 	return w
 }
 
@@ -114,8 +119,8 @@ func run(t testing.TB, f func(context.Context) error) (stop func()) {
 	return stop
 }
 
-func (w *world) addMember(id p2p.Identity) *fullPeer {
-	t := w.t
+func (w *world) addMember() *fullPeer {
+	t, id := w.t, identity(w.t)
 	cert, err := w.cluster.Certify(id.ID, identity(t).ID)
 	check(t, err)
 	in := &p2p.Cluster{Key: w.cluster.Key, Incarnation: w.cluster.Incarnation, Certificate: cert}
@@ -128,7 +133,7 @@ func (w *world) addMember(id p2p.Identity) *fullPeer {
 	n := int32(len(w.members))
 	po := PublisherOptions{Name: fmt.Sprint("member ", n), Leads: func() bool { return w.leader.Load() == n }, Beacon: w.beacon, RingBytes: w.ring}
 	v := p2p.NewVerifier(w.cluster.Key, w.cluster.Incarnation)
-	m.pub = NewPublisher(Over(h), v, m.sign, m.st, po, feedLog())
+	m.pub = NewPublisher(w.wrap(Over(h)), v, m.sign, m.st, po, feedLog())
 	for _, other := range w.members {
 		h.AddKnown(info(other.host))
 	}
@@ -139,6 +144,7 @@ func (w *world) addMember(id p2p.Identity) *fullPeer {
 }
 
 func (m *fullPeer) sign(kind string, body []byte) ([]byte, error) {
+	m.signed.Add(1)
 	return p2p.SignStatement(m.id, m.cert, kind, body)
 }
 

@@ -27,6 +27,7 @@ const (
 	tryAlone = 15 * time.Second
 	// Members are few and everybody knows them: a follower that has enough neighbours
 	// asks whether there is room now ever more rarely.
+	visitMin = 10 * time.Minute
 	visitMax = 4 * time.Hour
 )
 

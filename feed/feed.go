@@ -32,8 +32,11 @@ type Network interface {
 	ID() api.PeerID
 	Addrs() []api.Multiaddr // each with its /p2p
 
-	// Join, Publish, Next and Leave are those of p2p.Feed.
+	// Join, Read, Relay, Readers, Publish, Next and Leave are those of p2p.Feed.
 	Join(valid func(from api.PeerID, data []byte) p2p.Verdict) error
+	Read() error
+	Relay() (stop func(), err error)
+	Readers() int
 	Publish(ctx context.Context, data []byte) error
 	Next(ctx context.Context) ([]byte, error)
 	Leave() error

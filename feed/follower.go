@@ -112,6 +112,9 @@ func (f *Follower) Run(ctx context.Context) error {
 		return err
 	}
 	defer f.net.Leave()
+	if err := f.net.Read(); err != nil {
+		return err
+	}
 	defer f.closeTree()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.server.run(ctx) })
@@ -219,7 +222,10 @@ func (f *Follower) nudge() {
 // valid judges a message of gossip. What contradicts what is known goes on: others shall
 // see it.
 func (f *Follower) valid(_ api.PeerID, data []byte) p2p.Verdict {
-	_, v := f.judge.look(data, f.st.Applied())
+	m, v := f.judge.look(data, f.st.Applied())
+	if v == p2p.Forward {
+		f.judge.keep(m)
+	}
 	return v
 }
 
@@ -230,7 +236,7 @@ func (f *Follower) listen(ctx context.Context) error {
 		if err != nil {
 			return nil // ctx has ended, or the host
 		}
-		m, err := open(f.judge.verifier, raw)
+		m, err := f.judge.opened(raw)
 		if err != nil {
 			continue // valid has let it through: it cannot be
 		}

@@ -16,6 +16,8 @@ const (
 	staleAfter = time.Minute
 	// signersKnown bounds whose clocks are remembered.
 	signersKnown = 256
+	// openedKept messages that were let through wait to be taken, opened.
+	openedKept = 128
 )
 
 // A message is a statement of a member, opened and read.
@@ -79,10 +81,11 @@ type judge struct {
 	since   time.Time
 	clocks  map[api.PeerID]time.Time // of the last beacon, by signer
 	foreign time.Time                // when something of another incarnation came
+	open    map[*byte]message        // by where their bytes are
 }
 
 func newJudge(v *p2p.Verifier) *judge {
-	return &judge{verifier: v, clocks: map[api.PeerID]time.Time{}}
+	return &judge{verifier: v, clocks: map[api.PeerID]time.Time{}, open: map[*byte]message{}}
 }
 
 // look judges a message of gossip for a peer whose state is at index own.
@@ -133,4 +136,29 @@ func (j *judge) foreignAt() time.Time {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.foreign
+}
+
+// keep has m ready for opened: to open a message is what costs.
+func (j *judge) keep(m message) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.open) >= openedKept {
+		clear(j.open)
+	}
+	j.open[&m.raw[0]] = m
+}
+
+// opened opens the message, or takes what keep kept of the same bytes.
+func (j *judge) opened(raw []byte) (message, error) {
+	if len(raw) == 0 {
+		return message{}, api.Invalid.Errorf("an empty message")
+	}
+	j.mu.Lock()
+	m, ok := j.open[&raw[0]]
+	delete(j.open, &raw[0])
+	j.mu.Unlock()
+	if ok {
+		return m, nil
+	}
+	return open(j.verifier, raw)
 }

@@ -71,8 +71,7 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 	members = members || k.callingMember()
 	toMembers, toOthers := k.book.due(now, n == 0)
 	toMembers, toOthers = slices.DeleteFunc(toMembers, k.known), slices.DeleteFunc(toOthers, k.known)
-	if !members && len(toMembers) > 0 && (n+len(k.busy) < k.o.Neighbours || !now.Before(k.visit.next)) {
-		k.visit.failed(tryMin, visitMax)
+	if !members && len(toMembers) > 0 && k.visits(n, now) {
 		k.call(ctx, toMembers[0])
 		toMembers = toMembers[1:]
 	}
@@ -84,6 +83,20 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 		k.call(ctx, p)
 	}
 	k.greet(ctx, now, n)
+}
+
+// visits tells whether it is time to ask a member for a place, with n neighbours but none
+// of them a member.
+func (k *keeper) visits(n int, now time.Time) bool {
+	if n+len(k.busy) < k.o.Neighbours {
+		return true
+	}
+	if now.Before(k.visit.next) {
+		return false
+	}
+	first := k.visit.wait == 0
+	k.visit.failed(visitMin, visitMax)
+	return !first
 }
 
 // known tells whether p needs no call.

@@ -20,6 +20,11 @@ const (
 	gossipCopy = 8                     // times that a message of gossip goes out, about
 	settleTime = time.Second           // for which a change may be on its way to the ring
 	settleStep = 20 * time.Millisecond
+
+	// For how long after the last follower has gone this peer passes on what is for them,
+	// and keeps as many batches as with one.
+	relayFor = time.Minute
+	keepFor  = time.Hour
 )
 
 // PublisherOptions tune a Publisher. The zero value of a field means its default.
@@ -31,14 +36,18 @@ type PublisherOptions struct {
 	Met           func(Peer)            // is told of every follower that says hello; nil: nobody is
 	Coverage      func() ([]byte, bool) // the body of the table of coverage, if there is one; nil: none
 
-	RingBytes int           // of batches kept; 64 MiB
-	Bandwidth uint64        // bytes a second that followers are given, in gossip and in answers each; 0 is no limit
-	Beacon    time.Duration // between beacons while nothing happens; 5s
+	RingBytes     int           // of batches kept while there are followers; 64 MiB
+	IdleRingBytes int           // and while there are none; 4 MiB
+	Bandwidth     uint64        // bytes a second that followers are given, in gossip and in answers each; 0 is no limit
+	Beacon        time.Duration // between beacons while nothing happens; 5s
 }
 
 func (o PublisherOptions) withDefaults() PublisherOptions {
 	if o.RingBytes == 0 {
 		o.RingBytes = 64 << 20
+	}
+	if o.IdleRingBytes == 0 {
+		o.IdleRingBytes = min(4<<20, o.RingBytes)
 	}
 	if o.Beacon == 0 {
 		o.Beacon = 5 * time.Second
@@ -81,7 +90,7 @@ type Publisher struct {
 func NewPublisher(n Network, v *p2p.Verifier, sign Sign, st *state.State, o PublisherOptions, log *slog.Logger) *Publisher {
 	o = o.withDefaults()
 	p := &Publisher{net: n, st: st, sign: sign, o: o, log: log, judge: newJudge(v), met: newAcquaintances(),
-		ring: ring{max: o.RingBytes}, wake: make(chan struct{}, 1)}
+		ring: ring{max: o.IdleRingBytes}, wake: make(chan struct{}, 1)}
 	p.trees = newTrees(st, sign, p.leadsOn)
 	p.server = newStreams(n, p, o.Bandwidth, log)
 	if o.Bandwidth > 0 {
@@ -98,6 +107,11 @@ func (p *Publisher) Changed(c state.Changes) {
 		return // the next does not follow on: the ring starts anew
 	}
 	p.ring.add(entry{index: c.Index, before: c.Before, after: c.After, enc: enc})
+	p.nudge()
+}
+
+// nudge lets publish look.
+func (p *Publisher) nudge() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -114,13 +128,6 @@ func (p *Publisher) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.server.run(ctx) })
 	g.Go(func() error { return p.publish(ctx) })
-	g.Go(func() error { // a member knows what others tell, and only passes it on
-		for {
-			if _, err := p.net.Next(ctx); err != nil {
-				return nil // ctx has ended, or the host
-			}
-		}
-	})
 	return g.Wait()
 }
 
@@ -136,21 +143,27 @@ func (p *Publisher) valid(from api.PeerID, data []byte) p2p.Verdict {
 	return v
 }
 
-// publish tells the batches while this peer leads, and beacons.
+// publish tells the batches while this peer leads, and beacons. Where there is no follower
+// in the cluster, it tells nothing.
 func (p *Publisher) publish(ctx context.Context) error {
 	tick := time.NewTicker(min(lookEvery, p.o.Beacon))
 	defer tick.Stop()
+	relay := relay{Publisher: p}
+	defer relay.end()
 	var led bool
 	var told uint64 // index of the last batch told
 	var last time.Time
 	for {
+		if err := relay.look(time.Now()); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.wake:
 		case <-tick.C:
 		}
-		if !p.o.Leads() {
+		if !p.o.Leads() || p.net.Readers() == 0 {
 			led, told = false, p.ring.last()
 			continue
 		}
@@ -168,6 +181,40 @@ func (p *Publisher) publish(ctx context.Context) error {
 			p.log.Warn("followers are not told", "err", err)
 		}
 		led, last = true, time.Now()
+	}
+}
+
+// A relay passes on what others publish, and keeps much for those that ask, for as long as
+// there are followers here.
+type relay struct {
+	*Publisher
+	guests time.Time // when there was one last
+	stop   func()    // nil: it passes nothing on
+}
+
+func (r *relay) look(now time.Time) (err error) {
+	if len(r.net.Guests()) > 0 {
+		r.guests = now
+	}
+	absent := now.Sub(r.guests)
+	switch {
+	case absent < relayFor && r.stop == nil:
+		r.stop, err = r.net.Relay()
+	case absent >= relayFor:
+		r.end()
+	}
+	if absent < keepFor {
+		r.ring.limit(r.o.RingBytes)
+	} else {
+		r.ring.limit(r.o.IdleRingBytes)
+	}
+	return err
+}
+
+func (r *relay) end() {
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
 	}
 }
 

@@ -9,9 +9,8 @@ import (
 // A ring keeps the last batches of the log, encoded, in as many bytes as it may take.
 // They follow on each other without a gap.
 type ring struct {
-	max int
-
 	mu      sync.Mutex
+	max     int
 	entries []entry
 	bytes   int
 }
@@ -32,6 +31,19 @@ func (r *ring) add(e entry) {
 	}
 	r.entries = append(r.entries, e)
 	r.bytes += len(e.enc)
+	r.trim()
+}
+
+// limit sets how many bytes it may take.
+func (r *ring) limit(max int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.max = max
+	r.trim()
+}
+
+// trim lets go of the oldest. The caller holds mu.
+func (r *ring) trim() {
 	for r.bytes > r.max && len(r.entries) > 1 {
 		r.bytes -= len(r.entries[0].enc)
 		r.entries[0] = entry{}

@@ -151,8 +151,8 @@ type judge struct {
 	ignores *rate.Limiter
 }
 
-// Join begins to read and to pass on the messages that valid lets through. It must be
-// quick, and safe for concurrent use. It is called once.
+// Join takes part with what valid lets through: it must be quick, and safe for concurrent
+// use. Messages come and are passed on once Read or Relay was called. Join is called once.
 func (f *Feed) Join(valid func(from peer.ID, data []byte) Verdict) error {
 	check := func(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
 		v := Reject
@@ -174,14 +174,30 @@ func (f *Feed) Join(valid func(from peer.ID, data []byte) Verdict) error {
 	if err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}
-	if f.topic, err = f.ps.Join(feedTopic); err == nil {
-		f.sub, err = f.topic.Subscribe(pubsub.WithBufferSize(feedBuffer))
-	}
-	if err != nil {
+	if f.topic, err = f.ps.Join(feedTopic); err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}
 	return nil
 }
+
+// Read begins to take messages for Next, and to pass them on.
+func (f *Feed) Read() (err error) {
+	if f.sub, err = f.topic.Subscribe(pubsub.WithBufferSize(feedBuffer)); err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	return nil
+}
+
+// Relay begins to pass messages on, until stop.
+func (f *Feed) Relay() (stop func(), err error) {
+	if stop, err = f.topic.Relay(); err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	return stop, nil
+}
+
+// Readers tells how many connected peers read or relay.
+func (f *Feed) Readers() int { return len(f.topic.ListPeers()) }
 
 func (f *Feed) judge(from peer.ID, v Verdict) {
 	f.mu.Lock()
@@ -207,7 +223,7 @@ func (f *Feed) judge(from peer.ID, v Verdict) {
 }
 
 // Publish gives data, at most MaxFeedMessage bytes, to a few peers that pass it on. It
-// waits for nobody.
+// waits for nobody, and takes neither Read nor Relay.
 func (f *Feed) Publish(ctx context.Context, data []byte) error {
 	if len(data) > MaxFeedMessage {
 		return fmt.Errorf("publish on the feed: %d bytes are too many", len(data))
@@ -218,7 +234,8 @@ func (f *Feed) Publish(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// Next waits for a message of another peer. Those that came while many waited are lost.
+// Next waits for a message of another peer, after Read. Those that came while many waited
+// are lost.
 func (f *Feed) Next(ctx context.Context) ([]byte, error) {
 	for {
 		m, err := f.sub.Next(ctx)
@@ -231,7 +248,7 @@ func (f *Feed) Next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// Leave ends what Join began.
+// Leave ends what Join and Read began; a Relay was stopped before.
 func (f *Feed) Leave() error {
 	if f.sub != nil {
 		f.sub.Cancel()
