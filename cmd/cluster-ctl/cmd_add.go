@@ -128,7 +128,7 @@ func (a *addFlags) send(ctx context.Context, c *ctl, dir files.Directory, total 
 	if err != nil {
 		return err
 	}
-	_, err = c.await(ctx, last.Cid, api.StatusPinned, pin.ReplicationFactorMin, a.timeout)
+	_, err = c.await(ctx, pin, api.StatusPinned, pin.ReplicationFactorMin, a.timeout)
 	return err
 }
 

@@ -148,7 +148,7 @@ func (w *waitFlags) finish(ctx context.Context, c *ctl, pin api.Pin, target api.
 		if limit == 0 && target == api.StatusPinned {
 			limit = pin.ReplicationFactorMin
 		}
-		if info, err = c.await(ctx, pin.Cid, target, limit, w.timeout); err != nil {
+		if info, err = c.await(ctx, pin, target, limit, w.timeout); err != nil {
 			return err
 		}
 	}

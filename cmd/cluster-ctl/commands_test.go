@@ -9,6 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
 
 var quiet = log.New(io.Discard, "", 0)
@@ -99,6 +102,23 @@ func TestWait(t *testing.T) {
 		if then.code == 0 && int(looks.Load()) < len(then.statuses) {
 			t.Errorf("%s: ended after %d looks of %d", args, looks.Load(), len(then.statuses))
 		}
+	}
+}
+
+func TestWaitText(t *testing.T) {
+	info := api.GlobalPinInfo{PeerMap: map[string]api.PinInfoShort{
+		"a": {Status: api.StatusPinned, Bytes: 9 << 20}, "b": {Status: api.StatusPinning, Bytes: 3 << 20, Rate: 1 << 20}, "c": {Status: api.StatusPinning, Bytes: 1 << 20, Rate: 1 << 20},
+		"d": {Status: api.StatusRemote}}}
+	for size, want := range map[uint64]string{
+		10 << 20: "1 of 3 peers pinned  4.0 MiB of 20 MiB  2.0 MiB/s  8s left  2s",
+		0:        "1 of 3 peers pinned  4.0 MiB  2.0 MiB/s  2s",
+	} {
+		if got := waitText(info, api.StatusPinned, size, 2*time.Second); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if got, want := waitText(info, api.StatusUnpinned, 0, time.Second), "0 of 4 peers unpinned  1s"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

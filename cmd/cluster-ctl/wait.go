@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/client"
 )
@@ -22,10 +20,10 @@ const (
 	waitPeriod = 250 * time.Millisecond
 )
 
-// await returns once limit peers (0: all) report target for the CID, or an error once
+// await returns once limit peers (0: all) report target for the pin, or an error once
 // one of them failed. A timeout below a second is none. On a terminal it shows how far
 // the peers are.
-func (c *ctl) await(ctx context.Context, id api.Cid, target api.TrackerStatus, limit int, timeout time.Duration) (api.GlobalPinInfo, error) {
+func (c *ctl) await(ctx context.Context, pin api.Pin, target api.TrackerStatus, limit int, timeout time.Duration) (api.GlobalPinInfo, error) {
 	cl, err := c.client()
 	if err != nil {
 		return api.GlobalPinInfo{}, err
@@ -35,13 +33,13 @@ func (c *ctl) await(ctx context.Context, id api.Cid, target api.TrackerStatus, l
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	var late error = tooLate{what: fmt.Sprintf("waiting for %s to be %s: not", id, target), limit: timeout, flag: "--wait-timeout"}
+	var late error = tooLate{what: fmt.Sprintf("waiting for %s to be %s: not", pin.Cid, target), limit: timeout, flag: "--wait-timeout"}
 	b := newBar(c.errw, 0, bytesOf, c.enc() != encJSON)
 	defer b.clear()
 	began := time.Now()
 	for {
 		asked := time.Now()
-		info, err := look(ctx, cl, id, target)
+		info, err := look(ctx, cl, pin.Cid, target)
 		var pause time.Duration
 		if time.Since(asked) < waitPeriod {
 			pause = waitPeriod
@@ -51,7 +49,7 @@ func (c *ctl) await(ctx context.Context, id api.Cid, target api.TrackerStatus, l
 			if done || err != nil {
 				return info, err
 			}
-			b.note(waitText(info, target, time.Since(began)))
+			b.note(waitText(info, target, pin.Size, time.Since(began)))
 		} else if ctx.Err() == nil {
 			return info, err
 		}
@@ -80,9 +78,10 @@ func look(ctx context.Context, cl *client.Client, id api.Cid, target api.Tracker
 }
 
 // waitText is a line of how far the peers are that shall have the pin, or let go of it.
-func waitText(info api.GlobalPinInfo, target api.TrackerStatus, waited time.Duration) string {
+// size is that of the pin in bytes, 0 where it is not known.
+func waitText(info api.GlobalPinInfo, target api.TrackerStatus, size uint64, waited time.Duration) string {
 	var there, of int
-	var bytes, rate uint64
+	var arrived, rate uint64
 	for _, p := range info.PeerMap {
 		if target == api.StatusPinned && p.Status == api.StatusRemote {
 			continue
@@ -92,12 +91,20 @@ func waitText(info api.GlobalPinInfo, target api.TrackerStatus, waited time.Dura
 			there++
 			continue
 		}
-		bytes += p.Bytes
+		arrived += p.Bytes
 		rate += p.Rate
 	}
 	parts := []string{fmt.Sprintf("%d of %d peers %s", there, of, target)}
-	if bytes > 0 {
-		parts = append(parts, humanize.IBytes(bytes)+" arrived on the others", humanize.IBytes(rate)+"/s")
+	if target == api.StatusPinned && arrived > 0 {
+		total := size * uint64(of-there) // on those that do not have it yet
+		amount := bytesOf(arrived)
+		if total > arrived {
+			amount += " of " + bytesOf(total)
+		}
+		parts = append(parts, amount, bytesOf(rate)+"/s")
+		if total > arrived && rate > 0 {
+			parts = append(parts, (time.Duration((total-arrived)/rate)*time.Second).String()+" left")
+		}
 	}
 	return strings.Join(append(parts, waited.Round(time.Second).String()), "  ")
 }
