@@ -7,18 +7,20 @@ head -c 400000 /dev/urandom >two
 head -c 300000 /dev/urandom >three
 
 # follow ARGS...: the follow command, with followers on loopback only.
-follow() {
-	(unset ${!CLUSTER_@} # those of the peers
+follow() { (exec_follow "$@"); }
+
+# exec_follow ARGS...: becomes it.
+exec_follow() {
+	unset ${!CLUSTER_@} # those of the peers
 	export CLUSTER_PEERNAME=volunteer CLUSTER_LISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/0 \
 		CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/0
-	exec cluster-service -c "$FOLLOW" follow "$@")
+	exec cluster-service -c "$FOLLOW" follow "$@"
 }
 
 # start_follower NAME ARGS...: runs a follower, whose process is in NAME.pid.
 start_follower() {
-	local name=$1
-	follow "$@" >>"$name.log" 2>&1 &
-	echo $! >"$name.pid"
+	exec_follow "$@" >>"$1.log" 2>&1 &
+	echo $! >"$1.pid"
 }
 
 # has NAME N: the follower has N pins whole, and no others.
@@ -51,7 +53,7 @@ test_expect_success "a token to join is no link" '
 '
 test_expect_success "one command follows" '
 	start_follower archive "$LINK" && wait_for 30 has archive 1 &&
-	grep -q "up to date: holds 1 of" archive.log || { cat archive.log >&2; false; }
+	wait_for 10 grep -q "up to date: holds 1 of" archive.log || { cat archive.log >&2; false; }
 '
 test_expect_success "what is followed is served locally" '
 	curl -sf "$(gateway_of archive)$ONE" >got && cmp one got
@@ -82,7 +84,8 @@ test_expect_success "D18: list works while it does not run" '
 	follow archive >out && grep -q "^Running  *no" out
 '
 test_expect_success "a link is followed by its URL too, read anew at each start" '
-	PORT=$(free_ports 1) && { ctl p1 follow-link --serve ":$PORT" 2>serve.log & echo $! >serve.pid; } &&
+	PORT=$(free_ports 1) && use_peer p1 &&
+	{ cluster-ctl --host "$API" follow-link --serve ":$PORT" 2>serve.log & echo $! >serve.pid; } &&
 	wait_for 10 curl -sf "http://127.0.0.1:$PORT/follow.json" && start_follower byurl "http://127.0.0.1:$PORT/follow.json" --hold allocated &&
 	wait_for 30 eval "follow byurl | grep -q \"up to date: holds 0 of\""
 '

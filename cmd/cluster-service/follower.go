@@ -77,6 +77,7 @@ type Follower struct {
 	admitted *admissions
 	node     *embedded.Node
 	gateway  *gateway.Gateway // nil: none
+	share    *feed.Share      // nil: it holds no share
 	pins     holding
 	tracker  *pintracker.Tracker
 	global   *pintracker.Global
@@ -197,9 +198,12 @@ func (f *Follower) openNode() (err error) {
 // openTracker opens what makes the node hold what it is to.
 func (f *Follower) openTracker() (err error) {
 	self := f.ids.cluster.ID
-	inShare := func(api.Cid) bool { return false }
+	inShare := func(api.Pin) bool { return false }
 	if f.hold == config.HoldShare {
-		return api.Unsupported.Errorf("this version cannot hold a share yet: choose all or allocated as follow.hold")
+		if f.share, err = feed.OpenShare(f.d.share(), self); err != nil {
+			return err
+		}
+		inShare = f.share.Holds
 	}
 	f.pins = holding{self: self, pins: f.state, holds: choice(f.hold, self, inShare)}
 	o := f.c.PinTracker.Stateless
@@ -340,6 +344,12 @@ func (f *Follower) keep(ctx context.Context) error {
 		return nil // ctx has ended
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if f.share != nil {
+		if err := f.chooseShare(ctx); err != nil {
+			return err
+		}
+		g.Go(func() error { return f.keepShare(ctx) })
+	}
 	g.Go(func() error { return f.tracker.Run(ctx) })
 	g.Go(func() error { return f.retry(ctx) })
 	return g.Wait()

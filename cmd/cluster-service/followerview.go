@@ -126,9 +126,9 @@ type answers struct{ f *Follower }
 
 // Report implements feed.Answers.
 func (a answers) Report(ctx context.Context) (feed.Report, error) {
-	s, st := a.f.feed.Status(), a.f.status(ctx)
+	s, st, claim := a.f.feed.Status(), a.f.status(ctx), a.f.claim()
 	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Stopped: st.Stopped, Hold: st.Hold, Capacity: st.Capacity,
-		Pins: st.Pinned, Bytes: st.Bytes}, nil
+		Pins: st.Pinned, Bytes: st.Bytes, Claim: claim[:]}, nil
 }
 
 // PinStatuses implements feed.Answers.

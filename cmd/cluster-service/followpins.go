@@ -119,7 +119,7 @@ func (t telling) Untrack(p api.Pin) { t.tracker.Untrack(t.allotted(p, t.holds(p)
 func (t telling) Reload() { t.tracker.Reload() }
 
 // choice gives what decides about pins by a way to hold: all, allocated, or a share.
-func choice(way string, self api.PeerID, inShare func(api.Cid) bool) func(api.Pin) bool {
+func choice(way string, self api.PeerID, inShare func(api.Pin) bool) func(api.Pin) bool {
 	return func(p api.Pin) bool {
 		switch {
 		case p.Type == api.PinMeta:
@@ -127,6 +127,6 @@ func choice(way string, self api.PeerID, inShare func(api.Cid) bool) func(api.Pi
 		case way == config.HoldAll || slices.Contains(p.Followers, self):
 			return true
 		}
-		return way == config.HoldShare && inShare(p.Cid)
+		return way == config.HoldShare && inShare(p)
 	}
 }

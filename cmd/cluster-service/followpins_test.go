@@ -81,7 +81,7 @@ func TestHolding_TheTrackerSeesWhatIsToBeHeld(t *testing.T) {
 	if err := b.Commit(1); err != nil {
 		t.Fatal(err)
 	}
-	share := func(c api.Cid) bool { return c == pins["everywhere"].Cid || c == pins["meta"].Cid }
+	share := func(p api.Pin) bool { return p.Cid == pins["everywhere"].Cid || p.Cid == pins["meta"].Cid }
 	for way, want := range map[string][]string{
 		config.HoldAll:       {"everywhere", "everywhere and another's", "leaving a peer", "on a peer", "on a peer and mine"},
 		config.HoldAllocated: {"on a peer and mine"},
