@@ -463,3 +463,23 @@ func TestAdd_ExpectContinue(t *testing.T) {
 		t.Fatalf("got %s, %v, trailer %q", got, err, res.Trailer)
 	}
 }
+
+// The log index of an add comes after its lines, or before its array.
+func TestAdd_TellsItsIndex(t *testing.T) {
+	c := &cluster{}
+	url := c.serve(t)
+	for query, where := range map[string]func(*http.Response) string{
+		"":                       func(res *http.Response) string { return res.Trailer.Get(api.IndexHeader) },
+		"?stream-channels=false": func(res *http.Response) string { return res.Header.Get(api.IndexHeader) },
+	} {
+		body, media := form(t, "a", "abc")
+		res, text := do(t, "POST", url+"/add"+query, body, "Content-Type", media)
+		if got := where(res); res.StatusCode != 200 || got != "7" {
+			t.Errorf("%q: got %d %s, index %q, want 7", query, res.StatusCode, text, got)
+		}
+	}
+	body, media := form(t, "a", "abc")
+	if res, _ := do(t, "POST", url+"/add?no-pin=true", body, "Content-Type", media); res.Trailer.Get(api.IndexHeader) != "" {
+		t.Error("nothing was pinned, and there is an index")
+	}
+}
