@@ -10,7 +10,7 @@ NODE_NPM := node-linux-$(if $(filter aarch64,$(shell uname -m)),arm64,x64)
 NODE     := $(TOOLS)/node/node_modules/$(NODE_NPM)/bin
 NODE_20  := PATH=$(NODE):$$PATH node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
 
-.PHONY: all build test vet unit sharness clients lint demo bench kubo incumbent clean
+.PHONY: all build test vet unit sharness clients lint demo bench sim kubo incumbent clean
 
 all: build
 
@@ -78,6 +78,13 @@ demo: build
 # Figures beside what this machine can do.
 bench: build
 	$(GO) run ./bench -bin $(BIN)
+
+# What followers cost the voters, and how fast they are told, as they become more: up to a
+# thousand with real gossip and engines, then a model; and a first copy of 100,000 pins.
+SIZES ?= 30,100,300,1000
+sim:
+	$(GO) test ./feed/sim -run TestScale -v -count 1 -timeout 3h -args -sizes $(SIZES)
+	$(GO) test ./feed -run NONE -bench FollowerFirstSync -benchtime 1x
 
 clean:
 	rm -rf $(BIN) sharness/test-results

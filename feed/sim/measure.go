@@ -1,0 +1,192 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// A Load is what is measured.
+type Load struct {
+	Followers int
+	Places    int           // for followers, of each voter
+	Ramp      time.Duration // over which the followers enter
+	Settle    time.Duration // after that, and after each of what follows
+	Idle      time.Duration // with nothing to say
+	Pins      int           // committed after that,
+	Every     time.Duration // one in this time
+	Churn     int           // followers that then leave for as long as Settle, while pins go on
+}
+
+// Figures are what a Load cost the voters, all three together, in and out, and how
+// fast followers were told.
+type Figures struct {
+	Followers  int
+	EnterBytes float64       // for a follower to enter
+	IdleBytes  float64       // a second, but visits
+	PinBytes   float64       // a pin, one in Load.Every: with what is idle, but visits
+	VisitBytes float64       // a second of visits and greetings, while idle
+	ChurnBytes float64       // for a follower to leave and come back
+	Half, Most time.Duration // until 50 and 99 % of the followers have a pin; means
+	Last       time.Duration // until the last of all pins is everywhere
+	Guests     int           // followers with a place at a voter
+}
+
+// Measure runs the load on a cluster with states in dir. At its end all followers have
+// the voters' pinset, or it fails.
+func Measure(dir string, l Load) (out Figures, err error) {
+	out.Followers = l.Followers
+	c, err := NewCluster(New(), dir, l.Places)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	var all []*Follower
+	defer func() {
+		for _, f := range all {
+			err = errors.Join(err, f.Leave())
+		}
+	}()
+	if err := c.Pin(100); err != nil {
+		return out, err
+	}
+	before := c.bytes()
+	for range l.Followers {
+		f, err := c.Follower()
+		if err != nil {
+			return out, err
+		}
+		if err := f.Enter(); err != nil {
+			return out, err
+		}
+		all = append(all, f)
+		time.Sleep(l.Ramp / time.Duration(l.Followers))
+	}
+	time.Sleep(l.Settle)
+	out.EnterBytes = float64(c.bytes().sum(visits)-before.sum(visits)) / float64(l.Followers)
+
+	before = c.bytes()
+	time.Sleep(l.Idle)
+	after := c.bytes()
+	out.IdleBytes = (after.sum(gossip) - before.sum(gossip)) / l.Idle.Seconds()
+	out.VisitBytes = (after.sum(visits) - before.sum(visits)) / l.Idle.Seconds()
+
+	before, first := c.bytes(), c.pinned
+	if err := c.pinSome(l.Pins, l.Every); err != nil {
+		return out, err
+	}
+	after = c.bytes()
+	out.PinBytes = (after.sum(gossip) - before.sum(gossip)) / float64(l.Pins)
+	for _, v := range c.Voters {
+		out.Guests += len(v.Guests())
+	}
+	time.Sleep(l.Settle)
+	if err := c.delaysOf(first, &out); err != nil {
+		return out, err
+	}
+	if l.Churn > 0 {
+		before = c.bytes()
+		if err := c.churn(all, l); err != nil {
+			return out, err
+		}
+		out.ChurnBytes = (c.bytes().sum(visits) - before.sum(visits)) / float64(l.Churn)
+	}
+	for _, f := range all {
+		if err := f.Is(); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// pinSome commits pins, one in each step.
+func (c *Cluster) pinSome(n int, every time.Duration) error {
+	for range n {
+		if err := c.Pin(1); err != nil {
+			return err
+		}
+		time.Sleep(every)
+	}
+	return nil
+}
+
+// churn has followers leave, one after the other, while pins go on, and come back.
+func (c *Cluster) churn(all []*Follower, l Load) error {
+	var g errgroup.Group
+	for _, i := range rand.Perm(len(all))[:l.Churn] {
+		if err := c.Pin(1); err != nil {
+			return err
+		}
+		g.Go(func() error {
+			if err := all[i].Leave(); err != nil {
+				return err
+			}
+			time.Sleep(l.Settle)
+			return all[i].Enter()
+		})
+		time.Sleep(time.Second)
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	time.Sleep(l.Settle)
+	return nil
+}
+
+// delaysOf sums up how long pins took, from the first on.
+func (c *Cluster) delaysOf(first int, out *Figures) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var half, most time.Duration
+	for i := first; i < c.pinned; i++ {
+		d := c.delays[somePin(i).Cid]
+		if len(d) != out.Followers {
+			return fmt.Errorf("pin %d reached %d of %d followers", i, len(d), out.Followers)
+		}
+		slices.Sort(d)
+		half += d[len(d)/2]
+		most += d[(len(d)*99+99)/100-1]
+		out.Last = max(out.Last, d[len(d)-1])
+	}
+	out.Half = half / time.Duration(c.pinned-first)
+	out.Most = most / time.Duration(c.pinned-first)
+	clear(c.delays)
+	return nil
+}
+
+// tally is what the voters sent and received.
+type tally map[protocol.ID]Traffic
+
+func (c *Cluster) bytes() tally {
+	t := tally{}
+	for _, v := range c.Voters {
+		for p, b := range c.Net.Traffic(v.ID()) {
+			t[p] = Traffic{t[p].In + b.In, t[p].Out + b.Out}
+		}
+	}
+	return t
+}
+
+// sum adds up the kinds that are chosen.
+func (t tally) sum(chosen func(protocol.ID) bool) (n float64) {
+	for p, b := range t {
+		if chosen(p) {
+			n += float64(b.In + b.Out)
+		}
+	}
+	return n
+}
+
+// visits are what comes of followers that look for a place, or for what they miss.
+func visits(p protocol.ID) bool { return !gossip(p) }
+
+// gossip is what lasts: the feed's gossip and its connections.
+func gossip(p protocol.ID) bool { return p == keepAlive || p == gossipProtocol }
+
+const gossipProtocol protocol.ID = "/pinfold/feed/gossip/1"
