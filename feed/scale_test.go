@@ -38,7 +38,7 @@ func TestFollower_ThirtyComeAndGo(t *testing.T) {
 	w.leader.Store(1)
 	w.commit(edit{remove: []int{1, 2, 3}, put: []int{4}, name: "renamed"})
 	for _, i := range away {
-		all[i].start(FollowerOptions{})
+		all[i].start()
 		more()
 	}
 	w.same(all...)
@@ -67,7 +67,7 @@ func firstSync(b *testing.B, w *world, interrupted uint64) (time.Duration, *stat
 			b.Fatal("the copy was whole before it was interrupted")
 		}
 		begin = time.Now()
-		f.start(FollowerOptions{})
+		f.start()
 	}
 	if err := f.Settled(b.Context()); err != nil {
 		b.Fatal(err)
