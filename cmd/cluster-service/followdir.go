@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/multiformats/go-multiaddr"
@@ -107,7 +112,7 @@ func (d followed) init(ctx context.Context, source string, c config.Follower, ou
 	if isURL(source) {
 		c.Follow.Source = source
 	}
-	if err := choosePorts(&c); err != nil {
+	if err := d.choosePorts(&c); err != nil {
 		return err
 	}
 	if _, err := d.begin(nil, out); err != nil {
@@ -192,12 +197,33 @@ func (d followed) renewLink(ctx context.Context, source string, warn func(error)
 	return link, d.saveLink(link)
 }
 
+// The ports of followers are below those that systems give to connections: one that does
+// not run finds its own free again.
+const (
+	lowPort = 20000
+	highPort  = 32000
+	portTries = 1000
+)
+
 // choosePorts gives a new follower addresses of its own, where its settings name none:
 // several follow on one machine.
-func choosePorts(c *config.Follower) error {
-	ports, err := freePorts(3)
+func (d followed) choosePorts(c *config.Follower) error {
+	others, err := d.othersSettings()
 	if err != nil {
 		return fmt.Errorf("choosing ports: %w", err)
+	}
+	var ports []int
+	for range portTries {
+		port := lowPort + rand.IntN(highPort-lowPort)
+		if slices.Contains(ports, port) || strings.Contains(others, fmt.Sprintf("/tcp/%d\"", port)) || taken(port) {
+			continue
+		}
+		if ports = append(ports, port); len(ports) == 3 {
+			break
+		}
+	}
+	if len(ports) < 3 {
+		return errors.New("choosing ports: none is free; name some in CLUSTER_LISTENMULTIADDRESS and the like")
 	}
 	everywhere := func(port int) []multiaddr.Multiaddr {
 		return []multiaddr.Multiaddr{multiaddr.StringCast(fmt.Sprintf("/ip4/0.0.0.0/tcp/%d", port))}
@@ -205,15 +231,40 @@ func choosePorts(c *config.Follower) error {
 	if len(c.Cluster.Listen) == 0 {
 		c.Cluster.Listen = everywhere(ports[0])
 	}
-	def := config.Follower{}
-	def.Embedded.Data = def.Embedded.Data.WithDefaults()
-	if len(c.Embedded.Data.Listen) == 0 || c.Embedded.Data.Listen[0].Equal(def.Embedded.Data.Listen[0]) {
+	if c.Embedded.Data.Listen[0].Equal(p2p.DataOptions{}.WithDefaults().Listen[0]) {
 		c.Embedded.Data.Listen = everywhere(ports[1])
 	}
 	if c.Embedded.Gateway.ListenMultiaddress == (gateway.Options{}).WithDefaults().ListenMultiaddress {
 		c.Embedded.Gateway.ListenMultiaddress = fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", ports[2])
 	}
 	return nil
+}
+
+// othersSettings are those of the followers beside d, as they stand in their files.
+func (d followed) othersSettings() (string, error) {
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(string(d.directory)), "*", config.FollowerFile))
+	if err != nil {
+		return "", err
+	}
+	var all strings.Builder
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		all.Write(text)
+	}
+	return all.String(), nil
+}
+
+// taken tells whether somebody listens at a TCP port.
+func taken(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return true
+	}
+	l.Close()
+	return false
 }
 
 // client asks the follower that runs.

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/config"
+	"github.com/pinfold-cluster/pinfold/p2p"
+	"github.com/pinfold-cluster/pinfold/state"
+)
+
+func newLink(t *testing.T) p2p.Link {
+	t.Helper()
+	id, dataID := randomPeer(t), randomPeer(t)
+	c, err := p2p.NewCluster("garden", id, dataID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p2p.Link{Name: c.Name, Key: c.Key, Incarnation: c.Incarnation, Secret: p2p.NewSecret(), Hold: config.HoldAll,
+		Addresses: []api.Multiaddr{multiaddr.StringCast("/ip4/127.0.0.1/tcp/9/p2p/" + id.String())}}
+}
+
+// initFollowed makes the directory of a follower of source.
+func initFollowed(t *testing.T, base, name, source string) followed {
+	t.Helper()
+	d, err := followedIn(base, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := config.FollowerFromEnv(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.init(t.Context(), source, c, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func encodeLink(t *testing.T, l p2p.Link) string {
+	t.Helper()
+	text, err := l.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// D18: the incumbent's list of a follower that does not run prints nothing, and leaves an
+// empty database of another kind.
+func TestD18_ListWorksOffline(t *testing.T) {
+	d := initFollowed(t, t.TempDir(), "archive", encodeLink(t, newLink(t)))
+	var out strings.Builder
+	if err := d.list(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "never fetched") {
+		t.Errorf("before the pinset was fetched: %v, %q", err, out.String())
+	}
+	if _, err := os.Stat(d.state()); err == nil {
+		t.Error("a list made a database")
+	}
+	st, err := state.Open(d.state(), state.Options{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, bare := api.NewPin(randomCid(), copies(-1), time.Now()), api.NewPin(randomCid(), copies(1), time.Now())
+	named.Name = "a \x1b[31mname"
+	b := st.NewBatch()
+	for _, p := range []api.Pin{named, bare} {
+		if err := b.Put(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Commit(7); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.list(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"offline              " + bare.Cid.String() + "\n", "offline              " + named.Cid.String() + " a \ufffd[31mname\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("got\n%s\nwithout %q", out.String(), want)
+		}
+	}
+	release, err := d.lock() // it let go of everything
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+}
+
+// The URL of a link is read anew. What it says of the same cluster counts; another cluster
+// is refused, and what cannot be read changes nothing.
+func TestFollowed_RenewsItsLink(t *testing.T) {
+	link := newLink(t)
+	status, answer := http.StatusOK, ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer server.Close()
+	serve := func(l p2p.Link) {
+		text, err := json.Marshal(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, answer = http.StatusOK, string(text)
+	}
+	serve(link)
+	d := initFollowed(t, t.TempDir(), "archive", server.URL)
+	warned := 0
+	renew := func() (p2p.Link, error) { return d.renewLink(t.Context(), server.URL, func(error) { warned++ }) }
+
+	moved := link
+	moved.Addresses = []api.Multiaddr{multiaddr.StringCast("/ip4/127.0.0.1/tcp/10/p2p/" + randomPeer(t).String())}
+	serve(moved)
+	if got, err := renew(); err != nil || !got.Addresses[0].Equal(moved.Addresses[0]) {
+		t.Errorf("new addresses: got %v, %v", got.Addresses, err)
+	}
+	for _, broken := range []struct {
+		status int
+		text   string
+	}{{http.StatusNotFound, answer}, {http.StatusOK, "<html>"}, {http.StatusOK, strings.Repeat(" ", p2p.MaxLink+1)}} {
+		status, answer = broken.status, broken.text
+		before := warned
+		if got, err := renew(); err != nil || warned != before+1 || !got.Addresses[0].Equal(moved.Addresses[0]) {
+			t.Errorf("%d %.10s: got %v, %v, %d warnings", broken.status, broken.text, got.Addresses, err, warned-before)
+		}
+	}
+	serve(newLink(t))
+	if _, err := renew(); err == nil || !strings.Contains(err.Error(), "another cluster") {
+		t.Errorf("another cluster: %v", err)
+	}
+	if kept, err := d.loadLink(); err != nil || !kept.Key.Equal(link.Key) {
+		t.Errorf("the link kept is of %x, %v", kept.Key, err)
+	}
+
+	// Of another incarnation the old pinset means nothing; content stays.
+	for _, dir := range []string{d.state(), d.feed(), filepath.Join(d.ipfs(), "blocks")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anew := moved
+	anew.Incarnation++
+	serve(anew)
+	if got, err := renew(); err != nil || got.Incarnation != anew.Incarnation {
+		t.Errorf("a new incarnation: %x, %v", got.Incarnation, err)
+	}
+	if _, err := os.Stat(d.state()); err == nil {
+		t.Error("the pinset of the old incarnation is still there")
+	}
+	if _, err := os.Stat(filepath.Join(d.ipfs(), "blocks")); err != nil {
+		t.Errorf("content is gone with the incarnation: %v", err)
+	}
+}
+
+func TestFollowed_SeveralHavePortsOfTheirOwn(t *testing.T) {
+	base, link := t.TempDir(), encodeLink(t, newLink(t))
+	seen := map[string]string{}
+	for _, name := range []string{"a", "b", "c.d-e_f"} {
+		c, _, err := config.LoadFollower(string(initFollowed(t, base, name, link).directory), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, addr := range []string{c.Cluster.Listen[0].String(), c.Embedded.Data.Listen[0].String(), c.Embedded.Gateway.ListenMultiaddress} {
+			port := addr[strings.LastIndexByte(addr, '/'):]
+			if seen[port] != "" {
+				t.Errorf("%s and %s listen at %s", seen[port], name, port)
+			}
+			seen[port] = name
+		}
+	}
+	var out strings.Builder
+	if err := listFollowed(base, &out); err != nil || strings.Count(out.String(), "(not running)") != 3 {
+		t.Errorf("got %v\n%s", err, out.String())
+	}
+	for _, bad := range []string{"", ".", "..", "../x", "a/b", "-a", "a b", strings.Repeat("a", 65)} {
+		if _, err := followedIn(base, bad); err == nil {
+			t.Errorf("%q passes as a name", bad)
+		}
+	}
+}
+
+func TestReadOnly_RefusesWhatWouldChangeTheCluster(t *testing.T) {
+	h := readOnly(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	for request, want := range map[string]int{
+		"GET /pins": 204, "HEAD /id": 204, "OPTIONS /pins": 204, "POST /pins/recover": 204, "POST /pins/QmX/recover": 204, "POST /ipfs/gc": 204,
+		"POST /pins": 403, "POST /pins/QmX": 403, "DELETE /pins/QmX": 403, "POST /add": 403, "POST /peers/invite": 403, "DELETE /peers/x": 403,
+		"POST /followers/link": 403, "POST /token": 403, "PUT /pins/QmX": 403, "POST /pins/a/b/recover": 403, "POST /pins/ipfs/recover/recover": 403,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", request, w.Code, want)
+		}
+		if want == 403 && !strings.Contains(w.Body.String(), "this is a follower") {
+			t.Errorf("%s: no reason: %s", request, w.Body)
+		}
+	}
+}
