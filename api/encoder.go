@@ -112,26 +112,40 @@ func (e *Encoder) AppendInfo(b []byte, g *GlobalPinInfo) ([]byte, error) {
 	out = append(out, `,"metadata":`...)
 	out = appendMap(out, g.Metadata)
 	out = append(out, `,"peer_map":`...)
-	if g.PeerMap == nil {
-		return append(out, "null}"...), nil
+	if out, err = e.appendShorts(out, g.PeerMap); err != nil {
+		return b, err
 	}
-	e.names = e.names[:0]
-	for name := range g.PeerMap {
-		e.names = append(e.names, name)
-	}
-	slices.Sort(e.names)
-	for i, name := range e.names {
-		out = append(out, "{,"[min(i, 1)])
-		out = append(appendString(out, name), ':')
-		p := g.PeerMap[name]
-		if out, err = e.appendShort(out, &p); err != nil {
+	if len(g.Followers) > 0 {
+		out = append(out, `,"followers":`...)
+		if out, err = e.appendShorts(out, g.Followers); err != nil {
 			return b, err
 		}
 	}
-	if len(e.names) == 0 {
-		out = append(out, '{')
+	return append(out, '}'), nil
+}
+
+func (e *Encoder) appendShorts(b []byte, m map[string]PinInfoShort) ([]byte, error) {
+	if m == nil {
+		return append(b, "null"...), nil
 	}
-	return append(out, "}}"...), nil
+	e.names = e.names[:0]
+	for name := range m {
+		e.names = append(e.names, name)
+	}
+	slices.Sort(e.names)
+	b = append(b, '{')
+	for i, name := range e.names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), ':')
+		p := m[name]
+		var err error
+		if b, err = e.appendShort(b, &p); err != nil {
+			return b, err
+		}
+	}
+	return append(b, '}'), nil
 }
 
 func (e *Encoder) appendShort(b []byte, p *PinInfoShort) ([]byte, error) {

@@ -48,19 +48,28 @@ type FollowerStatus struct {
 // Follower is a follower as a full peer sees it.
 type Follower struct {
 	FollowerStatus
-	Addresses []Multiaddr `json:"addresses"`
-	// Agrees tells whether its digest is that of this peer's pinset at its index; nil where
-	// this peer cannot tell.
-	Agrees *bool `json:"agrees,omitempty"`
+	Addresses []Multiaddr `json:"addresses" cbor:"30,keyasint,omitempty"`
+	// Connected tells whether it is connected with a full peer now.
+	Connected bool `json:"connected" cbor:"31,keyasint,omitempty"`
+	// Agrees tells whether its digest is that of the cluster's pinset at its index; nil
+	// where the peers cannot tell.
+	Agrees *bool `json:"agrees,omitempty" cbor:"32,keyasint,omitempty"`
 	// Proven, Lied and Unanswered count the challenges to show blocks of a pin that it says
 	// it has.
-	Proven     uint64 `json:"proven"`
-	Lied       uint64 `json:"lied"`
-	Unanswered uint64 `json:"unanswered"`
-	// Admitted tells whether it may fetch content from this peer.
-	Admitted bool `json:"admitted"`
+	Proven     uint64 `json:"proven" cbor:"33,keyasint,omitempty"`
+	Lied       uint64 `json:"lied" cbor:"34,keyasint,omitempty"`
+	Unanswered uint64 `json:"unanswered" cbor:"35,keyasint,omitempty"`
+	// Admitted tells whether it may fetch content from full peers.
+	Admitted bool `json:"admitted" cbor:"36,keyasint,omitempty"`
 	// Asked is when it last answered.
-	Asked time.Time `json:"asked,omitzero"`
+	Asked time.Time `json:"asked,omitzero" cbor:"37,keyasint,omitzero"`
 	// Error is why it did not answer the last question.
-	Error string `json:"error,omitempty"`
+	Error string `json:"error,omitempty" cbor:"38,keyasint,omitempty"`
+}
+
+// FollowerQuery asks a full peer for the followers that it knows, by the bytes of IDs.
+type FollowerQuery struct {
+	After PeerID `cbor:"1,keyasint,omitempty"` // those past this one
+	Limit int    `cbor:"2,keyasint,omitempty"` // at most so many
+	Only  PeerID `cbor:"3,keyasint,omitempty"` // this one alone, whatever else is asked for; "": all
 }

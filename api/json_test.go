@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -270,6 +271,9 @@ func randomInfo(t testing.TB, r *rand.Rand, text string) GlobalPinInfo {
 			s.IPFS = q.Allocations[0]
 			g.PeerMap[id] = s
 		}
+	}
+	if r.IntN(2) == 0 {
+		g.Followers = maps.Clone(g.PeerMap)
 	}
 	return g
 }

@@ -131,6 +131,9 @@ type GlobalPinInfo struct {
 	Created     time.Time               `json:"created"`
 	Metadata    map[string]string       `json:"metadata"`
 	PeerMap     map[string]PinInfoShort `json:"peer_map"` // by PeerID.String()
+	// Followers says what followers of the cluster tell, by PeerID.String(), where they
+	// were asked. It may be false.
+	Followers map[string]PinInfoShort `json:"followers,omitempty"`
 }
 
 // Merge adds what one peer says to g.

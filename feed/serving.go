@@ -18,7 +18,11 @@ type Report struct {
 	Capacity uint64 `cbor:"6,keyasint,omitempty"` // bytes that it means to hold; 0: no bound
 	Pins     uint64 `cbor:"7,keyasint,omitempty"` // that it holds
 	Bytes    uint64 `cbor:"8,keyasint,omitempty"`
-	Claim    []byte `cbor:"9,keyasint,omitempty"` // ranges that it holds: see Claim
+	Claim    []byte `cbor:"9,keyasint,omitempty"`  // ranges that it holds: see Claim
+	Wanted   uint64 `cbor:"10,keyasint,omitempty"` // pins that it is to hold
+	Failed   uint64 `cbor:"11,keyasint,omitempty"` // pins of them that it could not get so far
+	Latest   uint64 `cbor:"12,keyasint,omitempty"` // highest index that it has heard a member sign
+	Free     uint64 `cbor:"13,keyasint,omitempty"` // bytes that it may still take
 }
 
 // Answers are what a follower tells members that ask.

@@ -81,6 +81,15 @@ func (c *Client) Status(ctx context.Context, id api.Cid, local bool) (api.Global
 	return info, err
 }
 
+// Copies is Status, with what followers of the cluster say in Followers.
+func (c *Client) Copies(ctx context.Context, id api.Cid, local bool) (api.GlobalPinInfo, error) {
+	var info api.GlobalPinInfo
+	q := localQuery(local)
+	q.Set("followers", "true")
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/pins/" + id.String(), query: q}, &info)
+	return info, err
+}
+
 // AwaitPinned waits until all holders have id pinned, or limit, at most an hour, is up,
 // and tells its status then. IPFS Cluster tells it at once.
 func (c *Client) AwaitPinned(ctx context.Context, id api.Cid, limit time.Duration) (api.GlobalPinInfo, error) {
@@ -95,6 +104,7 @@ type StatusList struct {
 	Filter api.TrackerStatus // items with one of these on any peer; StatusUndefined is all
 	Cids   []api.Cid         // only these, Filter being ignored
 	Local  bool              // what the asked peer says
+	Copies bool              // with what followers say of Cids, at most 256
 }
 
 // Statuses lists how far along pins are.
@@ -105,6 +115,9 @@ func (c *Client) Statuses(ctx context.Context, l StatusList) iter.Seq2[api.Globa
 	}
 	if len(l.Cids) > 0 {
 		q.Set("cids", join(l.Cids, api.Cid.String))
+	}
+	if l.Copies {
+		q.Set("followers", "true")
 	}
 	return list[api.GlobalPinInfo](ctx, c, request{method: http.MethodGet, path: "/pins", query: q})
 }

@@ -106,7 +106,8 @@ func (h *handler) routes() []route {
 			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 24h"}}, result: api.Invitation{}, serve: h.invite},
 		{method: "DELETE", scope: api.ScopeAdmin, path: "/peers/{peer}", about: "removes a peer from the cluster", status: http.StatusNoContent, serve: h.removePeer},
 
-		{method: "GET", scope: api.ScopeRead, path: "/followers", about: "the followers connected with the contacted peer, as they tell and prove", params: pageParams, lines: true, result: api.Follower{}, serve: h.followers},
+		{method: "GET", scope: api.ScopeRead, path: "/followers", about: "the followers that peers of the cluster know, as they tell and prove; by ID", params: slices.Concat([]queryParam{localParam}, pageParams), lines: true, result: api.Follower{}, serve: h.followers},
+		{method: "GET", scope: api.ScopeRead, path: "/followers/{id}", about: "one follower, as it tells and proves", params: []queryParam{localParam}, result: api.Follower{}, serve: h.follower},
 		{method: "POST", scope: api.ScopeAdmin, path: "/followers/link", about: "makes a link with which any number of peers can follow the cluster", result: api.FollowLink{}, serve: h.followLink},
 
 		{method: "POST", scope: api.ScopeWrite, path: "/add", about: "adds the files of the body and pins their root; with stream-channels=false the answer is one array of its lines",
@@ -117,12 +118,12 @@ func (h *handler) routes() []route {
 
 		{method: "GET", scope: api.ScopeRead, path: "/pins", about: "how far along pins are on each peer", lines: true, picks: true, result: api.GlobalPinInfo{}, params: append([]queryParam{localParam,
 			{"filter", list, "statuses, of which a peer must report one"},
-			{"cids", list, "the pins to tell of, in the pinset or not; filter is then without effect"}}, listParams...), serve: h.fresh(h.statuses)},
+			{"cids", list, "the pins to tell of, in the pinset or not; filter is then without effect"}, followersParam}, listParams...), serve: h.fresh(h.statuses)},
 		{method: "POST", scope: api.ScopeWrite, path: "/pins", about: "pins and unpins what the lines of the body say, and answers each with a line", body: "application/x-ndjson",
 			lines: true, result: api.BulkResult{}, serve: h.bulk},
 		{method: "POST", scope: api.ScopeWrite, path: "/pins/recover", about: "tries again what has failed", params: []queryParam{localParam}, lines: true, result: api.GlobalPinInfo{}, serve: h.recoverAll},
 		{method: "GET", scope: api.ScopeRead, path: "/pins/{cid}", about: "how far along one pin is; one that is not in the pinset is unpinned everywhere",
-			params: slices.Concat([]queryParam{localParam}, statusWaitParams, readParams), result: api.GlobalPinInfo{}, serve: h.fresh(h.status)},
+			params: slices.Concat([]queryParam{localParam, followersParam}, statusWaitParams, readParams), result: api.GlobalPinInfo{}, serve: h.fresh(h.status)},
 		{method: "POST", scope: api.ScopeWrite, path: "/pins/{cid}", about: "pins a CID", params: pinParams, result: api.WaitedPin{}, serve: h.pin},
 		{method: "DELETE", scope: api.ScopeWrite, path: "/pins/{cid}", about: "unpins a CID", result: api.Pin{}, serve: h.unpin},
 		{method: "POST", scope: api.ScopeWrite, path: "/pins/{cid}/recover", about: "tries one pin again", params: []queryParam{localParam}, result: api.GlobalPinInfo{}, serve: h.recover},

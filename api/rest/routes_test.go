@@ -40,7 +40,8 @@ var rowsOfRoutes = map[string]row{
 	"POST /peers":          {valid: sent{path: "/peers", body: `{"peer_id":"` + p0 + `"}`}, malformed: sent{path: "/peers", body: `{"peer_id":`}},
 	"POST /peers/invite":   {valid: sent{path: "/peers/invite?ttl=1h"}, malformed: sent{path: "/peers/invite?ttl=h"}},
 	"DELETE /peers/{peer}": {valid: sent{path: "/peers/" + p1, status: 204}, malformed: sent{path: "/peers/" + p1 + "x"}},
-	"GET /followers":       {valid: sent{path: "/followers"}, malformed: sent{path: "/followers?a=%zz"}},
+	"GET /followers":       {valid: sent{path: "/followers"}, malformed: sent{path: "/followers?limit=0"}},
+	"GET /followers/{id}":  {valid: sent{path: "/followers/" + p1}, malformed: sent{path: "/followers/" + p1 + "x"}},
 	"POST /followers/link": {valid: sent{path: "/followers/link"}, malformed: sent{path: "/followers/link?a=%zz"}},
 	"POST /add": {valid: sent{path: "/add", body: upload("a", "abc"), media: boundaryType}, malformed: sent{path: "/add", body: "abc"},
 		large: sent{path: "/add", body: upload(strings.Repeat("a", 20<<10), "abc"), media: boundaryType, status: 400}},
@@ -89,6 +90,7 @@ func whole(t *testing.T) *cluster {
 	}
 	c.resolve = func(string) (api.Cid, error) { return apitest.Cid(t, cid0), nil }
 	c.peers = seq(nil, api.Peer{ID: apitest.PeerID(t, p0)}, api.Peer{ID: apitest.PeerID(t, p1)})
+	c.followers = []api.Follower{{FollowerStatus: api.FollowerStatus{ID: apitest.PeerID(t, p1)}}}
 	c.events = events.New(7, c)
 	return c
 }

@@ -63,13 +63,22 @@ func (h *handler) one(w http.ResponseWriter, r *http.Request, ask func(Tracker, 
 	if err != nil {
 		return err
 	}
-	t, _, err := h.tracker(r)
+	t, p, err := h.tracker(r)
 	if err != nil {
 		return err
+	}
+	followers := r.Method == http.MethodGet && p.boolean("followers", false)
+	if p.err != nil {
+		return p.err
 	}
 	info, err := ask(t, r.Context(), c)
 	if err != nil {
 		return err
+	}
+	if followers {
+		if err := h.addCopies(r.Context(), []*api.GlobalPinInfo{&info}, p.local()); err != nil {
+			return err
+		}
 	}
 	return web.WriteJSON(w, shownInfo(info, time.Now()))
 }
@@ -88,6 +97,7 @@ func (h *handler) statuses(w http.ResponseWriter, r *http.Request) error {
 		cids = append(cids, c)
 	}
 	filter, err := api.ParseStatusFilter(p.text("filter"))
+	followers := p.boolean("followers", false)
 	if p.err != nil {
 		return p.err
 	}
@@ -95,7 +105,14 @@ func (h *handler) statuses(w http.ResponseWriter, r *http.Request) error {
 		if err := p.alone("cids", listParams); err != nil {
 			return err
 		}
-		return h.infos(w, r, statusOf(r.Context(), t, cids))
+		list := statusOf(r.Context(), t, cids)
+		if followers {
+			if len(cids) > maxCopies {
+				return errCopies()
+			}
+			list = withCopies(r.Context(), h, list, func(info *api.GlobalPinInfo) *api.GlobalPinInfo { return info }, p.local())
+		}
+		return h.infos(w, r, list)
 	}
 	if err != nil {
 		return err

@@ -125,6 +125,10 @@ func (h *handler) answerStatuses(w http.ResponseWriter, r *http.Request, t Track
 	if p.err != nil {
 		return p.err
 	}
+	followers := p.boolean("followers", false)
+	if followers && (l.limit == 0 || l.limit > maxCopies) {
+		return errCopies()
+	}
 	if l.count && filter == api.StatusUndefined && l.filter.All() { // a row a pin
 		if n, kept := h.Pinset.Count(l.filter); kept {
 			return web.WriteJSON(w, api.Count{Count: n})
@@ -133,6 +137,9 @@ func (h *handler) answerStatuses(w http.ResponseWriter, r *http.Request, t Track
 	list, err := h.statusRows(r, t, l, filter, fields)
 	if err != nil {
 		return err
+	}
+	if followers {
+		list.items = withCopies(r.Context(), h, list.items, func(row *statusRow) *api.GlobalPinInfo { return &row.info }, p.local())
 	}
 	return answer(h, w, r, l, list)
 }

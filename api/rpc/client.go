@@ -151,6 +151,16 @@ func (c *Client) Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]bo
 	return res, err
 }
 
+// Followers asks a peer for followers that it knows.
+func (c *Client) Followers(ctx context.Context, to api.PeerID, q api.FollowerQuery) ([]api.Follower, error) {
+	return invoke(ctx, c, to, followers, q, maxMessage)
+}
+
+// Copies asks a peer what the followers connected with it say they hold of the CIDs.
+func (c *Client) Copies(ctx context.Context, to api.PeerID, cids []api.Cid) ([]api.PinInfo, error) {
+	return invoke(ctx, c, to, copies, cids, maxMessage)
+}
+
 // invoke makes a call whose answer has at most limit bytes.
 func invoke[Req, Res any](ctx context.Context, c *Client, to api.PeerID, p proc[Req, Res], req Req, limit int) (Res, error) {
 	var none Res

@@ -36,6 +36,10 @@ var (
 		Created: when, Metadata: map[string]string{"a": "1"}, PinInfoShort: api.PinInfoShort{PeerName: "p", IPFS: peer2,
 			IPFSAddresses: []api.Multiaddr{addr1, addr2}, Status: api.StatusPinning, Timestamp: when, Error: "e", AttemptCount: 3,
 			PriorityPin: true, Cause: api.CauseStalled, NextTry: when, Bytes: 5, Rate: 6}}
+	follower1 = api.Follower{FollowerStatus: api.FollowerStatus{ID: peer1, Name: "f", Version: "1", Index: 7, Digest: "00ff", Latest: 8, Heard: when,
+		Stopped: "s", Neighbours: 9, Hold: "share", Capacity: 10, Known: 11, Wanted: 12, Pinned: 13, Failed: 14, Bytes: 15, Free: 16, Rate: 17,
+		Claim: []byte{1}, Trouble: api.CauseStalled}, Addresses: []api.Multiaddr{addr1}, Connected: true, Agrees: new(bool), Proven: 18, Lied: 19,
+		Unanswered: 20, Admitted: true, Asked: when, Error: "e"}
 )
 
 // sample is one message of a call: one that has everything, and an empty one.
@@ -78,6 +82,9 @@ func samples() []sample {
 			&api.RepairStatus{}},
 		{"holds request", &[]api.Cid{cid1, cid0, {}}, &[]api.Cid{}},
 		{"holds answer", &[]bool{true, false}, &[]bool{}},
+		{"followers request", &api.FollowerQuery{After: peer1, Limit: 256, Only: peer2}, &api.FollowerQuery{}},
+		{"followers answer", &[]api.Follower{follower1, {FollowerStatus: api.FollowerStatus{ID: peer2}}}, &[]api.Follower{}},
+		{"copies answer", &[]api.PinInfo{info1, {}}, &[]api.PinInfo{}},
 	}
 }
 
@@ -140,6 +147,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		types(identify), types(join), types(removePeer), types(revoke), types(links), types(repoGC), types(repoStat), types(commit), types(readIndex),
 		types(status), types(statuses), types(recoverPin), types(recoverAll), types(repair), types(holds),
+		types(followers), types(copies),
 	} {
 		for i := range typ.NumIn() {
 			if !have[typ.In(i)] {

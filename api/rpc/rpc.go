@@ -34,6 +34,9 @@ const (
 	news       proc[api.NewsQuery, api.NewsPage]     = "/tracker/news"
 	repair     proc[struct{}, api.RepairStatus]      = "/pinner/repair"
 	holds      proc[[]api.Cid, []bool]               = "/node/holds"
+
+	followers proc[api.FollowerQuery, []api.Follower] = "/followers/list"
+	copies    proc[[]api.Cid, []api.PinInfo]          = "/followers/copies"
 )
 
 // index carries a log index.
@@ -91,6 +94,10 @@ type Handlers struct {
 	Repair func(ctx context.Context, from api.PeerID) (api.RepairStatus, error)
 	// Holds tells, in order, which of the DAGs are whole on the peer's node.
 	Holds func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]bool, error)
+	// Followers lists those that the peer knows.
+	Followers func(ctx context.Context, from api.PeerID, q api.FollowerQuery) ([]api.Follower, error)
+	// Copies asks the followers connected with the peer what they hold of the CIDs.
+	Copies func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]api.PinInfo, error)
 }
 
 // calls is the table of calls: who may make each, and what answers it.
@@ -112,6 +119,8 @@ func (h Handlers) calls() []call {
 		answer(news, member, h.News),
 		answer0(repair, member, h.Repair),
 		answer(holds, member, h.Holds),
+		answer(followers, member, h.Followers),
+		answer(copies, member, h.Copies),
 	}
 }
 

@@ -184,6 +184,12 @@ func all(called func(from api.PeerID)) Handlers {
 		Holds: func(_ context.Context, from api.PeerID, cids []api.Cid) ([]bool, error) {
 			return make([]bool, len(cids)), one(from)
 		},
+		Followers: func(_ context.Context, from api.PeerID, q api.FollowerQuery) ([]api.Follower, error) {
+			return []api.Follower{{FollowerStatus: api.FollowerStatus{ID: q.After, Pinned: uint64(q.Limit)}}}, one(from)
+		},
+		Copies: func(_ context.Context, from api.PeerID, cids []api.Cid) ([]api.PinInfo, error) {
+			return []api.PinInfo{{Cid: cids[0], Peer: peer1}}, one(from)
+		},
 	}
 }
 
@@ -231,6 +237,10 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("recover all", page, api.StatusPage{Last: cid1}, err)
 	held, err := c.Holds(ctx, to, []api.Cid{cid0, cid1})
 	check("holds", held, []bool{false, false}, err)
+	fs, err := c.Followers(ctx, to, api.FollowerQuery{After: peer1, Limit: 3})
+	check("followers", fs, []api.Follower{{FollowerStatus: api.FollowerStatus{ID: peer1, Pinned: 3}}}, err)
+	infos, err := c.Copies(ctx, to, []api.Cid{cid0, cid1})
+	check("copies", infos, []api.PinInfo{{Cid: cid0, Peer: peer1}}, err)
 }
 
 // The whole table, called by all sorts of peers that are not members.
@@ -241,7 +251,7 @@ func TestCalls_RulesHold(t *testing.T) {
 	removed := w.member()
 	w.removed.Store(removed.ID(), true)
 	bodies := map[string]any{string(join): api.JoinRequest{DataID: peer1}, string(removePeer): peer1,
-		string(status): cid1, string(recoverPin): cid1, string(holds): []api.Cid{cid1}}
+		string(status): cid1, string(recoverPin): cid1, string(holds): []api.Cid{cid1}, string(copies): []api.Cid{cid1}}
 	for name, host := range map[string]*p2p.Host{
 		"member": w.member(), "stranger": w.as(0), "of another incarnation": w.as(w.cluster.Incarnation + 1), "removed": removed,
 	} {

@@ -11,7 +11,7 @@ import (
 )
 
 func newStatus(c *ctl) *cobra.Command {
-	var local bool
+	var local, followers bool
 	var filter string
 	cmd := &cobra.Command{Use: "status [CID...]", Short: "Show who has what, and why not where not", RunE: func(cmd *cobra.Command, args []string) error {
 		f, err := api.ParseStatusFilter(filter)
@@ -26,16 +26,24 @@ func newStatus(c *ctl) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if followers && len(cids) == 0 {
+			return fmt.Errorf("--followers needs the CIDs to ask followers about")
+		}
 		if len(cids) == 1 {
-			info, err := cl.Status(cmd.Context(), cids[0], local)
+			status := cl.Status
+			if followers {
+				status = cl.Copies
+			}
+			info, err := status(cmd.Context(), cids[0], local)
 			if err != nil {
 				return err
 			}
 			return c.show(func(p *printer) error { return p.status(info) })
 		}
-		return c.showStatuses(cl.Statuses(cmd.Context(), client.StatusList{Filter: f, Cids: cids, Local: local}))
+		return c.showStatuses(cl.Statuses(cmd.Context(), client.StatusList{Filter: f, Cids: cids, Local: local, Copies: followers}))
 	}}
 	cmd.Flags().BoolVar(&local, "local", false, "ask only the peer that answers")
+	cmd.Flags().BoolVar(&followers, "followers", false, "ask connected followers for their copies, too, and show these apart; needs CIDs")
 	cmd.Flags().StringVar(&filter, "filter", "", "statuses to show, with commas: pinned, pinning, queued, error, ...")
 	return cmd
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
 
 func newFollowLink(c *ctl) *cobra.Command {
@@ -71,17 +73,31 @@ func newFollowers(c *ctl) *cobra.Command {
 }
 
 func newFollowersLs(c *ctl) *cobra.Command {
-	return &cobra.Command{Use: "ls", Short: "List the followers connected with the peer that answers",
-		Long: "List the followers connected with the peer that answers: what they tell of themselves, and what they proved when\n" +
-			"they were asked for blocks of what they say they hold. Others are connected with other peers, or with followers only.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+	var local bool
+	cmd := &cobra.Command{Use: "ls [ID]", Short: "List the followers that peers know, or show one",
+		Long: "List the followers that are connected with a peer of the cluster, or were, or show one: what they tell of themselves,\n" +
+			"and what they proved when they were asked for blocks of what they say they hold. Most followers of a large cluster\n" +
+			"are connected with others alone, and only now and then with a peer.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
 				return err
 			}
+			list := cl.Followers(cmd.Context(), local)
+			if len(args) == 1 {
+				id, err := api.ParsePeerID(args[0])
+				if err != nil {
+					return err
+				}
+				f, err := cl.Follower(cmd.Context(), id, local)
+				if err != nil {
+					return err
+				}
+				list = func(yield func(api.Follower, error) bool) { yield(f, nil) }
+			}
 			return c.show(func(p *printer) error {
-				for f, err := range cl.Followers(cmd.Context()) {
+				for f, err := range list {
 					if err != nil {
 						return err
 					}
@@ -92,4 +108,6 @@ func newFollowersLs(c *ctl) *cobra.Command {
 				return nil
 			})
 		}}
+	cmd.Flags().BoolVar(&local, "local", false, "ask only the peer that answers")
+	return cmd
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -217,31 +219,14 @@ func stamp(t time.Time, unknown string) string {
 }
 
 func (p *printer) status(g api.GlobalPinInfo) error {
-	if p.enc == encJSON {
+	switch p.enc {
+	case encJSON:
 		return p.json(g)
-	}
-	ids := make([]string, 0, len(g.PeerMap))
-	for id := range g.PeerMap {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	if p.enc == encTable {
-		for _, id := range ids {
-			s := g.PeerMap[id]
-			next := ""
-			if !s.NextTry.IsZero() {
-				next = s.NextTry.Local().Format(time.TimeOnly)
-			}
-			peer := s.PeerName
-			if peer == "" {
-				peer = id
-			}
-			if err := p.row("CID\tNAME\tPEER\tSTATUS\tPROGRESS\tATTEMPTS\tNEXT TRY\tREASON", g.Cid.String(), g.Name, peer,
-				strings.ToUpper(s.Status.String()), progress(s), fmt.Sprint(s.AttemptCount), next, reason(s)); err != nil {
-				return err
-			}
+	case encTable:
+		if err := p.statusRows(g, g.PeerMap, ""); err != nil {
+			return err
 		}
-		return nil
+		return p.statusRows(g, g.Followers, "follower ")
 	}
 	var b strings.Builder
 	b.WriteString(g.Cid.String())
@@ -249,24 +234,45 @@ func (p *printer) status(g api.GlobalPinInfo) error {
 		b.WriteString(" | " + printable(g.Name))
 	}
 	b.WriteString(":\n")
-	for _, id := range ids {
-		s := g.PeerMap[id]
-		name := s.PeerName
-		if name == "" {
-			name = id
-		}
-		fmt.Fprintf(&b, "    > %-20s : %s", printable(name), strings.ToUpper(s.Status.String()))
-		if s.Error != "" {
-			fmt.Fprintf(&b, ": %s", printable(s.Error))
-		}
-		fmt.Fprintf(&b, " | %s | Attempts: %d | Priority: %t", s.Timestamp.Format(time.RFC3339Nano), s.AttemptCount, s.PriorityPin)
-		if !s.NextTry.IsZero() {
-			fmt.Fprintf(&b, " | Next try: %s", s.NextTry.Format(time.RFC3339))
-		}
-		b.WriteByte('\n')
+	statusLines(&b, g.PeerMap)
+	if len(g.Followers) > 0 {
+		b.WriteString("  followers, as they say:\n")
+		statusLines(&b, g.Followers)
 	}
 	_, err := io.WriteString(p.w, b.String())
 	return err
+}
+
+// statusRows writes a row a peer, the peer's name behind kind.
+func (p *printer) statusRows(g api.GlobalPinInfo, peers map[string]api.PinInfoShort, kind string) error {
+	for _, id := range slices.Sorted(maps.Keys(peers)) {
+		s := peers[id]
+		next := ""
+		if !s.NextTry.IsZero() {
+			next = s.NextTry.Local().Format(time.TimeOnly)
+		}
+		if err := p.row("CID\tNAME\tPEER\tSTATUS\tPROGRESS\tATTEMPTS\tNEXT TRY\tREASON", g.Cid.String(), g.Name, kind+cmp.Or(s.PeerName, id),
+			strings.ToUpper(s.Status.String()), progress(s), fmt.Sprint(s.AttemptCount), next, reason(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statusLines writes a line a peer.
+func statusLines(b *strings.Builder, peers map[string]api.PinInfoShort) {
+	for _, id := range slices.Sorted(maps.Keys(peers)) {
+		s := peers[id]
+		fmt.Fprintf(b, "    > %-20s : %s", printable(cmp.Or(s.PeerName, id)), strings.ToUpper(s.Status.String()))
+		if s.Error != "" {
+			fmt.Fprintf(b, ": %s", printable(s.Error))
+		}
+		fmt.Fprintf(b, " | %s | Attempts: %d | Priority: %t", s.Timestamp.Format(time.RFC3339Nano), s.AttemptCount, s.PriorityPin)
+		if !s.NextTry.IsZero() {
+			fmt.Fprintf(b, " | Next try: %s", s.NextTry.Format(time.RFC3339))
+		}
+		b.WriteByte('\n')
+	}
 }
 
 func progress(s api.PinInfoShort) string {

@@ -13,13 +13,33 @@ func (p *printer) follower(f api.Follower) error {
 	case encJSON:
 		return p.json(f)
 	case encTable:
-		return p.row("FOLLOWER\tNAME\tSTATE\tINDEX\tHOLDS\tPINNED\tSIZE\tPROVEN\tLIED\tHEARD", f.ID.String(), f.Name, followerState(f), fmt.Sprint(f.Index), f.Hold,
-			fmt.Sprintf("%d/%d", f.Pinned, f.Wanted), humanize.IBytes(f.Bytes), fmt.Sprint(f.Proven), fmt.Sprint(f.Lied), stamp(f.Asked, "never"))
+		return p.row("FOLLOWER\tNAME\tVERSION\tSTATE\tINDEX\tDIGEST\tHOLDS\tPINNED\tSIZE\tPROVEN\tFAILED\tSILENT\tHEARD", f.ID.String(), f.Name, f.Version, followerState(f),
+			fmt.Sprint(f.Index), agreement(f), holding(f), fmt.Sprintf("%d/%d", f.Pinned, f.Wanted), humanize.IBytes(f.Bytes),
+			fmt.Sprint(f.Proven), fmt.Sprint(f.Lied), fmt.Sprint(f.Unanswered), stamp(f.Asked, "never"))
 	}
-	_, err := fmt.Fprintf(p.w, "%s | %s | %s | index %d | holds %s: %d of %d pins, %s | challenges: %d proven, %d failed, %d unanswered | heard %s\n",
-		f.ID, printable(f.Name), printable(followerState(f)), f.Index, printable(f.Hold), f.Pinned, f.Wanted, humanize.IBytes(f.Bytes),
-		f.Proven, f.Lied, f.Unanswered, stamp(f.Asked, "never"))
+	_, err := fmt.Fprintf(p.w, "%s | %s | %s | %s | index %d, digest %s | holds %s: %d of %d pins, %s | challenges: %d proven, %d failed, %d unanswered | heard %s\n",
+		f.ID, printable(f.Name), printable(f.Version), printable(followerState(f)), f.Index, agreement(f), printable(holding(f)), f.Pinned, f.Wanted,
+		humanize.IBytes(f.Bytes), f.Proven, f.Lied, f.Unanswered, stamp(f.Asked, "never"))
 	return err
+}
+
+// agreement tells whether a follower has the cluster's pinset.
+func agreement(f api.Follower) string {
+	switch {
+	case f.Agrees == nil:
+		return "unknown"
+	case *f.Agrees:
+		return "equal"
+	}
+	return "DIFFERS"
+}
+
+// holding is what a follower means to hold.
+func holding(f api.Follower) string {
+	if f.Capacity == 0 {
+		return f.Hold
+	}
+	return f.Hold + " up to " + humanize.IBytes(f.Capacity)
 }
 
 // followerState is how a follower is, in few words.
@@ -29,6 +49,8 @@ func followerState(f api.Follower) string {
 		return "ERROR: " + f.Error
 	case f.Stopped != "":
 		return "STOPPED: " + f.Stopped
+	case f.Lied > 0:
+		return "LIED: it has not what it says"
 	case f.Agrees != nil && !*f.Agrees:
 		return "DIFFERS"
 	case f.Index == 0:

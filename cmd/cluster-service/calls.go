@@ -39,8 +39,10 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		News: func(ctx context.Context, _ api.PeerID, q api.NewsQuery) (api.NewsPage, error) {
 			return p.tracker.News(ctx, q)
 		},
-		Repair: func(_ context.Context, _ api.PeerID) (api.RepairStatus, error) { return p.pinner.Repair(), nil },
-		Holds:  func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
+		Repair:    func(_ context.Context, _ api.PeerID) (api.RepairStatus, error) { return p.pinner.Repair(), nil },
+		Holds:     func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
+		Followers: followers{p}.serve,
+		Copies:    followers{p}.copies,
 	}, p.component("rpc"))
 }
 

@@ -28,11 +28,12 @@ func (p *Daemon) openPublisher() {
 		Data:      func() peer.AddrInfo { return peer.AddrInfo{ID: p.ids.data.ID, Addrs: p.data.Addrs()} },
 		Leads:     p.leads,
 		Removed:   p.state.Removed,
-		Met:       p.admitting.meet,
+		Met:       func(f feed.Peer) { p.admitting.meet(f); p.audience.met(f) },
 		Bandwidth: p.c.Followers.MaxBandwidth,
 	}
 	v := p2p.NewVerifier(p.cluster.Key, p.cluster.Incarnation)
 	p.publisher = feed.NewPublisher(feed.Over(p.host), v, p.sign, p.state, o, p.component("feed"))
+	p.audience = newAudience(p.publisher, p.c.Followers.AskInterval, p.component("followers"))
 }
 
 func (p *Daemon) leads() bool {
@@ -52,4 +53,13 @@ func (p *Daemon) publish(ctx context.Context) error {
 		return nil
 	}
 	return p.publisher.Run(ctx)
+}
+
+// attend asks followers, where they are served, until ctx ends.
+func (p *Daemon) attend(ctx context.Context) error {
+	if p.audience == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return p.audience.run(ctx)
 }

@@ -125,13 +125,32 @@ func (followerDoor) Link(context.Context) (api.FollowLink, error) {
 	return api.FollowLink{}, errFollower
 }
 
-// List gives the follower's own status.
-func (d followerDoor) List() []api.Follower {
-	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
-	defer cancel()
-	s := d.f.status(ctx)
-	return []api.Follower{{FollowerStatus: s, Addresses: d.f.host.Addrs(), Asked: time.Now()}}
+// List gives the follower itself.
+func (d followerDoor) List(ctx context.Context, after api.PeerID, _ bool) iter.Seq2[api.Follower, error] {
+	return func(yield func(api.Follower, error) bool) {
+		if d.f.ids.cluster.ID > after {
+			yield(d.self(ctx), nil)
+		}
+	}
 }
+
+// Get gives the follower itself.
+func (d followerDoor) Get(ctx context.Context, id api.PeerID, _ bool) (api.Follower, error) {
+	if id != d.f.ids.cluster.ID {
+		return api.Follower{}, api.NotFound.Errorf("a follower knows itself alone")
+	}
+	return d.self(ctx), nil
+}
+
+// self is the follower's own status.
+func (d followerDoor) self(ctx context.Context) api.Follower {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return api.Follower{FollowerStatus: d.f.status(ctx), Addresses: d.f.host.Addrs(), Asked: time.Now()}
+}
+
+// Copies is nothing: peer_map has the follower's own.
+func (followerDoor) Copies(context.Context, []api.Cid, bool) ([]api.PinInfo, error) { return nil, nil }
 
 // statusTimeout bounds looking at the follower's own state.
 const statusTimeout = 10 * time.Second

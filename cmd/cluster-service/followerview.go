@@ -128,7 +128,7 @@ type answers struct{ f *Follower }
 func (a answers) Report(ctx context.Context) (feed.Report, error) {
 	s, st, claim := a.f.feed.Status(), a.f.status(ctx), a.f.claim()
 	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Stopped: st.Stopped, Hold: st.Hold, Capacity: st.Capacity,
-		Pins: st.Pinned, Bytes: st.Bytes, Claim: claim[:]}, nil
+		Pins: st.Pinned, Bytes: st.Bytes, Claim: claim[:], Wanted: st.Wanted, Failed: st.Failed, Latest: st.Latest, Free: st.Free}, nil
 }
 
 // PinStatuses implements feed.Answers.

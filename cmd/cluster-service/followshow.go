@@ -83,7 +83,7 @@ func (d followed) infoOnline(ctx context.Context, cl *client.Client, line func(n
 	if self.Gateway != "" {
 		line("Content", "%s/ipfs/CID", self.Gateway)
 	}
-	for f, err := range cl.Followers(ctx) {
+	for f, err := range cl.Followers(ctx, true) {
 		if err != nil {
 			return err
 		}

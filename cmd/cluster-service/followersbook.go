@@ -1,0 +1,213 @@
+package main
+
+import (
+	"container/list"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/feed"
+)
+
+const (
+	// maxKnown bounds the followers remembered, of some KiB each at most.
+	maxKnown = 20000
+	// maxFollowerText and maxFollowerReason bound what is kept of a follower's words, in
+	// bytes.
+	maxFollowerText   = 64
+	maxFollowerReason = 256
+	// maxMisses bounds how rare questions become to one that does not answer: 2^5 times
+	// the interval.
+	maxMisses = 5
+	// unansweredTrust is how many challenges in a row may stay unanswered before what a
+	// follower claims counts for nothing, until it proves a copy.
+	unansweredTrust = 3
+)
+
+// A book remembers what followers told. Those unheard for longest are forgotten when
+// there are too many.
+type book struct {
+	max int
+
+	mu sync.Mutex
+	by map[api.PeerID]*list.Element // of *followerNote
+	// heard has those by when they were heard last, the longest unheard first.
+	heard *list.List
+}
+
+// A followerNote is what a peer knows of one follower.
+type followerNote struct {
+	peer    feed.Peer
+	report  feed.Report // the last, its texts cut short
+	heard   time.Time   // when it said hello or answered
+	tried   time.Time   // when it was asked last
+	asked   time.Time   // when it answered last
+	misses  int         // answers missed in a row
+	err     string      // of the last question
+	busy    bool        // it is being asked
+	agrees  *bool
+	results challengeCounts
+}
+
+// challengeCounts are what became of the challenges of a follower.
+type challengeCounts struct {
+	proven, lied, unanswered uint64
+	silent                   int       // unanswered since it proved a copy
+	last                     time.Time // when the last one began
+}
+
+// trusted tells whether what the follower claims counts for something.
+func (c challengeCounts) trusted() bool { return c.lied == 0 && c.silent < unansweredTrust }
+
+func newBook(max int) *book {
+	return &book{max: max, by: map[api.PeerID]*list.Element{}, heard: list.New()}
+}
+
+// note gives what is known of id, which is made where there is nothing. Under mu.
+func (b *book) note(id api.PeerID) *followerNote {
+	if e, ok := b.by[id]; ok {
+		return e.Value.(*followerNote)
+	}
+	if len(b.by) >= b.max {
+		first := b.heard.Front()
+		delete(b.by, first.Value.(*followerNote).peer.ID)
+		b.heard.Remove(first)
+	}
+	n := &followerNote{peer: feed.Peer{ID: id}}
+	b.by[id] = b.heard.PushBack(n)
+	return n
+}
+
+// met notes that a follower said hello.
+func (b *book) met(p feed.Peer, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.note(p.ID)
+	n.introduce(p)
+	n.heard = now
+	b.heard.MoveToBack(b.by[p.ID])
+}
+
+// introduce keeps what a follower says of itself.
+func (n *followerNote) introduce(p feed.Peer) {
+	p.Name, p.Version = short(p.Name, maxFollowerText), short(p.Version, maxFollowerText)
+	n.peer = p
+}
+
+// due takes the follower of these to ask next: one never asked, or else the one asked
+// longest ago, if that is every or more ago. One that misses answers is asked ever more
+// seldom. Who takes one ends it with answered or missed.
+func (b *book) due(of []feed.Peer, every time.Duration, now time.Time) (id api.PeerID, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var next *followerNote
+	for _, p := range of {
+		n := b.note(p.ID)
+		if n.heard.IsZero() {
+			n.introduce(p)
+		}
+		if !n.busy && (n.tried.IsZero() || now.Sub(n.tried) >= every<<min(n.misses, maxMisses)) && (next == nil || n.tried.Before(next.tried)) {
+			next = n
+		}
+	}
+	if next == nil {
+		return "", false
+	}
+	next.busy, next.tried = true, now
+	return next.peer.ID, true
+}
+
+// answered keeps a report.
+func (b *book) answered(id api.PeerID, r feed.Report, agrees *bool, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.note(id)
+	r.Hold, r.Stopped = short(r.Hold, maxFollowerText), short(r.Stopped, maxFollowerReason)
+	if len(r.Digest) != 32 {
+		r.Digest = nil
+	}
+	if len(r.Claim) != len(feed.Claim{}) {
+		r.Claim = nil
+	}
+	n.report, n.agrees, n.heard, n.asked = r, agrees, now, now
+	n.busy, n.misses, n.err = false, 0, ""
+	b.heard.MoveToBack(b.by[id])
+}
+
+// missed notes that a follower did not answer.
+func (b *book) missed(id api.PeerID, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.note(id)
+	n.busy, n.err = false, short(err.Error(), maxFollowerReason)
+	n.misses++
+}
+
+// get gives what is known of a follower.
+func (b *book) get(id api.PeerID) (followerNote, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e, ok := b.by[id]; ok {
+		return *e.Value.(*followerNote), true
+	}
+	return followerNote{}, false
+}
+
+// challenged changes what became of a follower's challenges, and gives them.
+func (b *book) challenged(id api.PeerID, change func(*challengeCounts)) challengeCounts {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.note(id)
+	change(&n.results)
+	return n.results
+}
+
+// page gives up to most followers past after, by the bytes of their IDs.
+func (b *book) page(after api.PeerID, most int) []followerNote {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ids := make([]api.PeerID, 0, len(b.by))
+	for id := range b.by {
+		if id > after {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	out := make([]followerNote, min(len(ids), most))
+	for i := range out {
+		out[i] = *b.by[ids[i]].Value.(*followerNote)
+	}
+	return out
+}
+
+// count tells how many are known, and how many of them lied.
+func (b *book) count() (known, liars int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.by {
+		if e.Value.(*followerNote).results.lied > 0 {
+			liars++
+		}
+	}
+	return len(b.by), liars
+}
+
+// follower is n as doors show it.
+func (n followerNote) follower() api.Follower {
+	r := n.report
+	return api.Follower{
+		FollowerStatus: api.FollowerStatus{ID: n.peer.ID, Name: n.peer.Name, Version: n.peer.Version, Index: r.Index, Digest: hex.EncodeToString(r.Digest),
+			Latest: r.Latest, Stopped: r.Stopped, Hold: r.Hold, Capacity: r.Capacity, Wanted: r.Wanted, Pinned: r.Pins, Failed: r.Failed,
+			Bytes: r.Bytes, Free: r.Free},
+		Addresses: n.peer.Addrs, Agrees: n.agrees,
+		Proven: n.results.proven, Lied: n.results.lied, Unanswered: n.results.unanswered, Asked: n.asked, Error: n.err,
+	}
+}
+
+// short is text of at most max bytes, without what is no UTF-8.
+func short(s string, max int) string {
+	return strings.ToValidUTF8(strings.Clone(s[:min(len(s), max)]), "")
+}
