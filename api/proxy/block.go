@@ -201,7 +201,7 @@ func (c *call) blockRm() error {
 		if err != nil {
 			return err
 		}
-		err = c.Node.Delete(c.ctx, x)
+		err = c.delete(x)
 		line := removedBlock{Hash: c.cid(x)}
 		switch {
 		case errors.Is(err, api.NotFound) && !c.boolean("force"):
@@ -216,4 +216,14 @@ func (c *call) blockRm() error {
 		}
 	}
 	return nil
+}
+
+// delete removes a block, once it is sure that no pin needs it.
+func (c *call) delete(x cid.Cid) error {
+	done, err := c.walk()
+	if err != nil {
+		return err
+	}
+	defer done()
+	return c.Node.Delete(c.ctx, x)
 }

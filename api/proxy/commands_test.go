@@ -301,3 +301,18 @@ func TestConfig_IsReadOnly(t *testing.T) {
 		}
 	}
 }
+
+// What is collected is told as it goes, and what goes wrong at the end.
+func TestRepoGC(t *testing.T) {
+	url, _ := open(t)
+	for ask, want := range map[string]string{"repo/gc": "two: not reached", "repo/gc?stream-errors=true": "encountered errors during gc run"} {
+		post(t, url, "add?pin=false&raw-leaves=true", "a.txt", "hello\n")
+		a := post(t, url, ask)
+		if a.status != 200 || !strings.Contains(a.body, `{"Key":{"/":"baf`) || a.trailer != want || strings.Contains(a.body, `{"Error":"two: not reached"}`) != (ask != "repo/gc") {
+			t.Errorf("%s: got %d %s (trailer %q), want the trailer %q", ask, a.status, a.body, a.trailer, want)
+		}
+	}
+	if a := post(t, url, "repo/gc?silent=true"); a.body != "" {
+		t.Errorf("silent: got %s", a.body)
+	}
+}

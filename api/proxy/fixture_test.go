@@ -96,15 +96,16 @@ func (c *cluster) Status(ctx context.Context, x api.Cid) (g api.GlobalPinInfo, e
 	return g, err
 }
 
-func (c *cluster) GC(ctx context.Context, _ bool) (api.GlobalRepoGC, error) {
-	var r api.RepoGC
+func (c *cluster) GCEach(ctx context.Context, f func(api.RepoGC) error) error {
 	for k, err := range c.node.GC(ctx) {
 		if err != nil {
-			return api.GlobalRepoGC{}, err
+			return err
 		}
-		r.Keys = append(r.Keys, k)
+		if err := f(api.RepoGC{PeerName: "one", Keys: []api.RepoGCKey{k}}); err != nil {
+			return err
+		}
 	}
-	return api.GlobalRepoGC{PeerMap: map[string]api.RepoGC{"one": r}}, nil
+	return f(api.RepoGC{PeerName: "two", Error: "not reached"})
 }
 
 func (c *cluster) RepoStats(ctx context.Context) ([]api.RepoStat, error) {

@@ -58,6 +58,11 @@ func (c *call) pinLs() error {
 	}
 	// What is only below other pins has no name.
 	if c.Node != nil && name == "" && (kind == "all" || kind == "indirect") {
+		done, err := c.walk()
+		if err != nil {
+			return err
+		}
+		defer done()
 		for k, err := range c.Node.Below(c.ctx, true) {
 			if err != nil {
 				return err
@@ -189,6 +194,11 @@ func (c *call) resolveAll() ([]cid.Cid, error) {
 
 // pinnedThrough finds a pin of the node that x is below, undefined without one.
 func (c *call) pinnedThrough(x cid.Cid) (cid.Cid, error) {
+	done, err := c.walk()
+	if err != nil {
+		return cid.Undef, err
+	}
+	defer done()
 	for k, err := range c.Node.Below(c.ctx, false) {
 		if err != nil {
 			return cid.Undef, err

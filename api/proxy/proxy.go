@@ -57,9 +57,10 @@ type Resolver interface {
 	Resolve(ctx context.Context, path string) (api.Cid, error)
 }
 
-// Collector removes unpinned blocks on all peers.
+// Collector removes unpinned blocks on all peers. It calls f, never twice at a time, with
+// what it has removed as that becomes known, and stops where f fails.
 type Collector interface {
-	GC(ctx context.Context, local bool) (api.GlobalRepoGC, error)
+	GCEach(ctx context.Context, f func(api.RepoGC) error) error
 }
 
 // Room tells the room on each peer, in one error for those that do not answer.
@@ -117,14 +118,28 @@ type handler struct {
 	commands map[string]*command // by path, such as pin/add
 	daemon   *daemon             // nil with the embedded node
 	active   active
-	services sync.Mutex // held while those that are known change
+	services sync.Mutex    // held while those that are known change
+	walks    chan struct{} // has a value for each walk of all pins in progress
+}
+
+// maxWalks is how many requests at once may walk what is below all pins.
+const maxWalks = 4
+
+// walk waits for its turn to walk what is below all pins. done ends it.
+func (c *call) walk() (done func(), err error) {
+	select {
+	case c.walks <- struct{}{}:
+		return func() { <-c.walks }, nil
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err()
+	}
 }
 
 // New returns the proxy over parts. It belongs behind web.NewPlain: it refuses other
 // pages' requests by Kubo's rules. The error is Invalid where o or the daemon's address is.
 func New(parts Parts, o Options, log *slog.Logger) (http.Handler, error) {
 	o = o.WithDefaults()
-	h := &handler{Parts: parts, o: o, log: log, commands: map[string]*command{}}
+	h := &handler{Parts: parts, o: o, log: log, commands: map[string]*command{}, walks: make(chan struct{}, maxWalks)}
 	cluster, native := clusterCommands, nativeCommands
 	if parts.Node == nil {
 		native = nil

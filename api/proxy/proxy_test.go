@@ -2,15 +2,21 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfs/go-cid"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/proxy"
+	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo/kubotest"
 )
@@ -315,5 +321,60 @@ func TestBadInput(t *testing.T) {
 				t.Fatalf("%s is pinned", p.Cid)
 			}
 		})
+	}
+}
+
+// Clients that are slow with their head, or send too large a one, are answered or cut off
+// in bounded time, and hold up nobody.
+func TestSlowAndHuge(t *testing.T) {
+	_, c := open(t)
+	p := c.parts()
+	p.Node = c.node.(proxy.Node)
+	h, err := proxy.New(p, proxy.Options{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := proxy.Options{ListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}, ReadHeaderTimeout: 200 * time.Millisecond}
+	s, err := web.NewPlain(o.WithDefaults().Door(), h, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	addr := s.Addrs()[0].String()
+	var slow []net.Conn
+	for range 20 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("POST /api/v0/id HTTP/1.1\r\nHost: x\r\nX-Slow:")); err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, conn)
+	}
+	a := send(t, request(t, "POST", "http://"+addr+"/api/v0/version", http.Header{"X-Large": {strings.Repeat("a", 20_000)}}, ""))
+	var e struct{ Message, Type string }
+	if err := json.Unmarshal([]byte(a.body), &e); a.status != 431 || err != nil || e.Type != "error" || e.Message == "" {
+		t.Errorf("a huge header: got %d %q, want 431 and an error object", a.status, a.body)
+	}
+	if a := send(t, request(t, "POST", "http://"+addr+"/api/v0/version", nil, "")); a.status != 200 {
+		t.Errorf("beside the slow ones: got %d", a.status)
+	}
+	for _, conn := range slow {
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Fatalf("a slow head is not cut off: %v", err)
+		}
 	}
 }

@@ -79,11 +79,8 @@ type link struct {
 
 func linkTo(c cid.Cid) *link { return &link{c.String()} }
 
+// repoGC collects on all peers, and tells of each block while others are being removed.
 func (c *call) repoGC() error {
-	all, err := c.GC.GC(c.ctx, false)
-	if err != nil {
-		return err
-	}
 	if err := c.begin(); err != nil {
 		return err
 	}
@@ -95,7 +92,7 @@ func (c *call) repoGC() error {
 		}
 		return nil
 	}
-	for _, peer := range all.PeerMap {
+	err := c.GC.GCEach(c.ctx, func(peer api.RepoGC) (err error) {
 		for _, k := range peer.Keys {
 			switch {
 			case k.Error != "":
@@ -108,10 +105,12 @@ func (c *call) repoGC() error {
 			}
 		}
 		if peer.Error != "" {
-			if err := tell(peer.PeerName + ": " + peer.Error); err != nil {
-				return err
-			}
+			return tell(peer.PeerName + ": " + peer.Error)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if len(failed) > 0 && c.boolean("stream-errors") {
 		return errors.New("encountered errors during gc run")

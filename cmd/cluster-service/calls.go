@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/rpc"
 	"github.com/pinfold-cluster/pinfold/monitor"
@@ -88,21 +90,42 @@ func (f forwarder) Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]
 	return f.p.calls.Holds(ctx, to, cids)
 }
 
-// collect runs a collection on this peer's node.
-func (p *Daemon) collect(ctx context.Context) api.RepoGC {
+// gcBatch is how many removed blocks of this peer are told at once.
+const gcBatch = 256
+
+// collectEach runs a collection on this peer's node, and tells of what it removes in
+// batches, and at the end what went wrong. It stops where tell fails.
+func (p *Daemon) collectEach(ctx context.Context, tell func(api.RepoGC) error) error {
 	out := api.RepoGC{Peer: p.ids.cluster.ID, PeerName: p.c.Cluster.PeerName, Keys: []api.RepoGCKey{}}
 	if err := p.current(ctx); err != nil {
 		out.Error = "not collecting from an old view of the pinset: " + err.Error()
-		return out
+		return tell(out)
 	}
 	for key, err := range p.node.GC(ctx) {
 		if err != nil {
 			out.Error = err.Error()
 			break
 		}
-		out.Keys = append(out.Keys, key)
+		if out.Keys = append(out.Keys, key); len(out.Keys) < gcBatch {
+			continue
+		}
+		if err := tell(out); err != nil {
+			return err
+		}
+		out.Keys = []api.RepoGCKey{}
 	}
-	return out
+	return tell(out)
+}
+
+// collect is collectEach, told at once.
+func (p *Daemon) collect(ctx context.Context) api.RepoGC {
+	all := api.RepoGC{Keys: []api.RepoGCKey{}}
+	_ = p.collectEach(ctx, func(r api.RepoGC) error { // which does not fail
+		r.Keys = append(all.Keys, r.Keys...)
+		all = r
+		return nil
+	})
+	return all
 }
 
 // collector runs collections on this peer or on all.
@@ -133,6 +156,39 @@ func (c collector) GC(ctx context.Context, local bool) (api.GlobalRepoGC, error)
 		out.PeerMap[r.Peer.String()] = r
 	}
 	return out, nil
+}
+
+// GCEach collects on all peers at once, and calls f, never twice at a time, with what is
+// removed as it becomes known: on this peer while it goes on, on another once it has
+// ended. It stops where f fails.
+func (c collector) GCEach(ctx context.Context, f func(api.RepoGC) error) error {
+	members, err := c.p.state.Members()
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	tell := func(r api.RepoGC) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return f(r)
+	}
+	for _, m := range members {
+		g.Go(func() error {
+			if m.ID == c.p.ids.cluster.ID {
+				return c.p.collectEach(ctx, tell)
+			}
+			r, err := c.p.calls.RepoGC(ctx, m.ID)
+			if err != nil {
+				r = api.RepoGC{Peer: m.ID, PeerName: m.Name, Error: err.Error()}
+			}
+			return tell(r)
+		})
+	}
+	return g.Wait()
 }
 
 // parallel returns f of each item, all done at once.
