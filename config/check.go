@@ -118,6 +118,7 @@ var rules = map[string]rule{
 	"api.pinsvcapi.cors_allowed_headers":               names,
 	"api.pinsvcapi.cors_exposed_headers":               names,
 	"api.pinsvcapi.cors_max_age":                       lasting(0, year),
+	"api.ipfsproxy.cors_allowed_origins":               anything,
 	"api.ipfsproxy.listen_multiaddress":                anything, // proxy.Options.Validate knows the rest
 	"api.ipfsproxy.node_multiaddress":                  anything,
 	"api.ipfsproxy.log_file":                           anything,
