@@ -106,7 +106,7 @@ func follow(cmd *cobra.Command, g *globals, base string, args []string, f follow
 	case "leave":
 		return d.leave(cmd, g)
 	case "resume":
-		return d.resume(out)
+		return d.resume(cmd.Context(), out)
 	case "init":
 		if len(args) < 3 {
 			return errors.New("reading the command: init takes the link or URL to follow")

@@ -52,6 +52,27 @@ const maxSocketPath = 104
 // socket is where the follower answers the commands of this machine.
 func (d followed) socket() string { return d.path("api-socket") }
 
+const (
+	lockWait = 3 * time.Second
+	lockTick = 50 * time.Millisecond
+)
+
+// lockSoon is lock, but waits a little for a command that looks at the pinset to end.
+func (d followed) lockSoon(ctx context.Context) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	for {
+		if release, err = d.lock(); err == nil {
+			return release, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(lockTick):
+		}
+	}
+}
+
 // initialised tells whether the directory is a follower's: its settings are the last file
 // that init writes.
 func (d followed) initialised() (bool, error) { return config.FollowerExists(string(d.directory)) }
@@ -200,7 +221,7 @@ func (d followed) renewLink(ctx context.Context, source string, warn func(error)
 // The ports of followers are below those that systems give to connections: one that does
 // not run finds its own free again.
 const (
-	lowPort = 20000
+	lowPort   = 20000
 	highPort  = 32000
 	portTries = 1000
 )

@@ -100,7 +100,7 @@ func openFollower(ctx context.Context, d followed, c config.Follower, log *slog.
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	release, err := d.lock()
+	release, err := d.lockSoon(ctx)
 	if err != nil {
 		return nil, err
 	}

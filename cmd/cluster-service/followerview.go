@@ -8,9 +8,12 @@ import (
 	"sync"
 	"time"
 
+	ipld "github.com/ipfs/go-ipld-format"
+
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/config"
 	"github.com/pinfold-cluster/pinfold/feed"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
 )
 
 // census counts what a follower is to hold, and what of it its node has pinned.
@@ -138,6 +141,26 @@ func (a answers) PinStatuses(ctx context.Context, cids []api.Cid) ([]api.PinInfo
 		out = append(out, a.f.tracker.Status(ctx, c))
 	}
 	return out, nil
+}
+
+// Challenge shows blocks that members ask for, of what is on the node alone.
+func (a answers) Challenge(ctx context.Context, c feed.Challenge) (feed.Answer, error) {
+	return c.Answer(ctx, ownBlocks{a.f.node})
+}
+
+// ownBlocks are those on a node: what others have is not fetched.
+type ownBlocks struct{ node *embedded.Node }
+
+// Block implements feed.Blocks.
+func (o ownBlocks) Block(ctx context.Context, c api.Cid) ([]byte, error) {
+	b, err := o.node.Reader(false).GetBlock(ctx, c.Cid)
+	if ipld.IsNotFound(err) {
+		return nil, api.NotFound.Errorf("%s is not on the node", c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.RawData(), nil
 }
 
 // gcRoom is the part of the capacity, as a divisor, below which a collection does not

@@ -166,7 +166,7 @@ func (d followed) listOffline(ctx context.Context, out io.Writer) error {
 	if _, err := os.Stat(d.state()); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("listing: the pinset of %s was never fetched; 'cluster-service follow %s run' does so", d.name, d.name)
 	}
-	st, release, err := d.openState()
+	st, release, err := d.openState(ctx)
 	if err != nil {
 		return err
 	}
@@ -186,12 +186,12 @@ func (d followed) listOffline(ctx context.Context, out io.Writer) error {
 }
 
 // openState opens the pinset of a follower that does not run.
-func (d followed) openState() (*state.State, func(), error) {
+func (d followed) openState(ctx context.Context) (*state.State, func(), error) {
 	c, _, err := config.LoadFollower(string(d.directory), os.Environ())
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the settings: %w", err)
 	}
-	release, err := d.lock()
+	release, err := d.lockSoon(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -228,7 +228,7 @@ func (d followed) leave(cmd *cobra.Command, g *globals) error {
 }
 
 // resume lets a follower go on that has stopped because members contradicted each other.
-func (d followed) resume(out io.Writer) error {
+func (d followed) resume(ctx context.Context, out io.Writer) error {
 	if err := d.known(); err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (d followed) resume(out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("reading the link: %w", err)
 	}
-	st, release, err := d.openState()
+	st, release, err := d.openState(ctx)
 	if err != nil {
 		return fmt.Errorf("resuming: stop the follower first: %w", err)
 	}
