@@ -12,6 +12,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
+// catchUpTime is how long a follower may take to have what the voters have.
+const catchUpTime = 5 * time.Minute
+
 // A Load is what is measured.
 type Load struct {
 	Followers int
@@ -38,8 +41,8 @@ type Figures struct {
 	Guests     int           // followers with a place at a voter
 }
 
-// Measure runs the load on a cluster with states in dir. At its end all followers have
-// the voters' pinset, or it fails.
+// Measure runs the load on a cluster with states in dir. It fails where followers do
+// not get to the voters' pinset.
 func Measure(dir string, l Load) (out Figures, err error) {
 	out.Followers = l.Followers
 	c, err := NewCluster(New(), dir, l.Places)
@@ -69,6 +72,9 @@ func Measure(dir string, l Load) (out Figures, err error) {
 		time.Sleep(l.Ramp / time.Duration(l.Followers))
 	}
 	time.Sleep(l.Settle)
+	if err := same(all); err != nil {
+		return out, err
+	}
 	out.EnterBytes = float64(c.bytes().sum(visits)-before.sum(visits)) / float64(l.Followers)
 
 	before = c.bytes()
@@ -87,6 +93,9 @@ func Measure(dir string, l Load) (out Figures, err error) {
 		out.Guests += len(v.Guests())
 	}
 	time.Sleep(l.Settle)
+	if err := same(all); err != nil {
+		return out, err
+	}
 	if err := c.delaysOf(first, &out); err != nil {
 		return out, err
 	}
@@ -97,12 +106,22 @@ func Measure(dir string, l Load) (out Figures, err error) {
 		}
 		out.ChurnBytes = (c.bytes().sum(visits) - before.sum(visits)) / float64(l.Churn)
 	}
+	return out, same(all)
+}
+
+// same returns once all followers have the voters' pinset; an error after a while.
+func same(all []*Follower) error {
+	late := time.Now().Add(catchUpTime)
 	for _, f := range all {
-		if err := f.Is(); err != nil {
-			return out, err
+		err := f.Is()
+		for ; err != nil && time.Now().Before(late); err = f.Is() {
+			time.Sleep(time.Second)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // pinSome commits pins, one in each step.

@@ -26,8 +26,8 @@ func TestScale(t *testing.T) {
 	const places = 64
 	var all []Figures
 	for _, n := range numbers(t, *sizes) {
-		all = append(all, measure(t, Load{Followers: n, Places: places, Ramp: time.Minute, Settle: time.Minute,
-			Idle: 2 * time.Minute, Pins: 60, Every: time.Second, Churn: min(20, n)}))
+		all = append(all, measure(t, Load{Followers: n, Places: places, Ramp: 30 * time.Second, Settle: 30 * time.Second,
+			Idle: time.Minute, Pins: 30, Every: time.Second, Churn: min(10, n)}))
 	}
 	print(all)
 	if len(all) < 3 {
