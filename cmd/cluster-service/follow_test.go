@@ -254,12 +254,15 @@ func TestFollow_FromLinkToLeave(t *testing.T) {
 	v.start("archive", "run")
 	holds(d, e)
 
-	info := v.mustSay("archive")
-	for _, want := range []string{`"test"`, "as volunteer", "2 of 2 pins", "up to date"} {
-		if !strings.Contains(info, want) {
-			t.Errorf("info does not say %q:\n%s", want, info)
+	eventually(t, patience, func() error { // it counts now and then
+		info := v.mustSay("archive")
+		for _, want := range []string{`"test"`, "as volunteer", "2 of 2 pins", "up to date"} {
+			if !strings.Contains(info, want) {
+				return fmt.Errorf("info does not say %q:\n%s", want, info)
+			}
 		}
-	}
+		return nil
+	})
 	if out, err := v.say("archive", "leave", "--force"); err == nil || !strings.Contains(out, "stop it first") {
 		t.Errorf("leave while it runs: %v\n%s", err, out)
 	}
