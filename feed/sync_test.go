@@ -398,3 +398,34 @@ func FuzzParsePage(f *testing.F) {
 		}
 	})
 }
+
+// What lies before, between and after pages that are right already goes.
+func TestSync_DeletesRoundPagesThatStay(t *testing.T) {
+	a, b := pageState(t), pageState(t)
+	fillPages(t, b, 0, 3000)
+	leaves := buildTree(t, b).levels[0]
+	if len(leaves) < 5 {
+		t.Fatalf("%d pages of rows, want 5", len(leaves))
+	}
+	f, err := b.Freeze()
+	check(t, err)
+	defer f.Close()
+	batch := a.NewBatch()
+	for i, n := range leaves {
+		if i == 0 || i == len(leaves)/2 || i == len(leaves)-1 {
+			continue
+		}
+		for r, err := range f.Rows(t.Context(), []byte(n.first), after(n.last)) {
+			check(t, err)
+			check(t, batch.PutRow(r))
+		}
+	}
+	check(t, batch.CommitAt(7))
+	tree := buildTree(t, a)
+	var fetched atomic.Int64
+	check(t, Sync(t.Context(), b, tree.Root(), counted(&fetched, tree.Page)))
+	sameRows(t, a, b)
+	if int(fetched.Load()) > len(tree.levels)-1+1 {
+		t.Errorf("%d pages were fetched, though all of rows are there", fetched.Load())
+	}
+}
