@@ -25,9 +25,9 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 const (
@@ -133,23 +133,12 @@ func (g *Gateway) Run(ctx context.Context) error {
 		ConnState:         all.state,
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
-	grp, gctx := errgroup.WithContext(ctx)
-	grp.Go(func() error {
+	return web.Serve(ctx, srv, shutdownGrace, func() {}, func() error {
 		if err := srv.Serve(listener{g.listener}); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the gateway: %w", err)
 		}
 		return nil
 	})
-	grp.Go(func() error {
-		<-gctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if err := srv.Shutdown(grace); err != nil {
-			return srv.Close()
-		}
-		return nil
-	})
-	return grp.Wait()
 }
 
 // Close releases the address. Run must have returned, or never have been called.

@@ -103,9 +103,9 @@ func (s *Server) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	g, gctx := errgroup.WithContext(ctx)
+	var serves []func() error
 	for _, l := range s.also {
-		g.Go(func() error {
+		serves = append(serves, func() error {
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve HTTP over libp2p: %w", err)
 			}
@@ -113,7 +113,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	for _, l := range s.listeners {
-		g.Go(func() error {
+		serves = append(serves, func() error {
 			serve := func() error { return srv.Serve(l) }
 			if s.o.SSLCertFile != "" {
 				serve = func() error { return srv.ServeTLS(l, s.o.SSLCertFile, s.o.SSLKeyFile) }
@@ -124,11 +124,22 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	return Serve(ctx, srv, shutdownGrace, cut, serves...)
+}
+
+// Serve runs the ways in which srv takes connections until ctx ends or one of them fails.
+// Requests under way then have a grace to end; after it cut is called and their
+// connections are closed.
+func Serve(ctx context.Context, srv *http.Server, grace time.Duration, cut func(), serves ...func() error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	for _, serve := range serves {
+		g.Go(serve)
+	}
 	g.Go(func() error {
 		<-gctx.Done()
-		grace, cancel := context.WithTimeout(base, shutdownGrace)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
-		if err := srv.Shutdown(grace); err != nil {
+		if err := srv.Shutdown(end); err != nil {
 			cut()
 			return srv.Close()
 		}
