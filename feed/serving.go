@@ -108,6 +108,37 @@ func (f *Follower) coverage(context.Context) ([]byte, error) {
 	return f.table, nil
 }
 
+// Coverage asks neighbours for the table of coverage. The error is NotFound where nobody
+// has one.
+func (f *Follower) Coverage(ctx context.Context) (Coverage, error) {
+	for _, p := range f.some(askedAtOnce) {
+		raw, err := f.client.one(ctx, p.ID, request{Op: opCoverage}, pageTime)
+		if api.KindOf(err) == api.NotFound {
+			continue
+		}
+		var m message
+		if err == nil {
+			m, err = open(f.judge.verifier, raw)
+		}
+		if err == nil && m.kind != kindCoverage {
+			err = api.Invalid.Errorf("no table of coverage")
+		}
+		var c Coverage
+		if err == nil {
+			c, err = ParseCoverage(m.body)
+		}
+		if err != nil {
+			f.blame(ctx, p, err)
+			continue
+		}
+		f.mu.Lock()
+		f.table = raw
+		f.mu.Unlock()
+		return c, nil
+	}
+	return Coverage{}, api.NotFound.Errorf("no neighbour has a table of coverage")
+}
+
 // member implements source.
 func (f *Follower) member(ctx context.Context, req request) ([]byte, error) {
 	if f.o.Answers == nil {
