@@ -71,12 +71,16 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 	members = members || k.callingMember()
 	toMembers, toOthers := k.book.due(now, n == 0)
 	toMembers, toOthers = slices.DeleteFunc(toMembers, k.known), slices.DeleteFunc(toOthers, k.known)
-	if !members && len(toMembers) > 0 && k.visits(n, now) {
+	// Members have few places for many: while there are others to try, few are enough.
+	short := n+len(k.busy) < k.o.Neighbours && (len(toOthers) == 0 || n+len(k.busy) < k.o.Neighbours/2)
+	if !members && len(toMembers) > 0 && (short || k.visits(n, now)) {
 		k.call(ctx, toMembers[0])
 		toMembers = toMembers[1:]
 	}
-	// Followers first: members have few places for many.
-	for _, p := range append(toOthers, toMembers...) {
+	if short {
+		toOthers = append(toOthers, toMembers...)
+	}
+	for _, p := range toOthers {
 		if n+len(k.busy) >= k.o.Neighbours || len(k.busy) >= callsAtOnce {
 			break
 		}
@@ -85,13 +89,10 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 	k.greet(ctx, now, n)
 }
 
-// visits tells whether it is time to ask a member for a place, with n neighbours but none
-// of them a member.
+// visits tells whether it is time to ask a member for a place though there are enough
+// neighbours, none of them a member.
 func (k *keeper) visits(n int, now time.Time) bool {
-	if n+len(k.busy) < k.o.Neighbours {
-		return true
-	}
-	if now.Before(k.visit.next) {
+	if n == 0 || now.Before(k.visit.next) {
 		return false
 	}
 	first := k.visit.wait == 0

@@ -1,0 +1,419 @@
+package feed
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/p2p"
+	"github.com/pinfold-cluster/pinfold/state"
+)
+
+// gossip publishes as the member, whatever its publisher thinks.
+func (m *fullPeer) gossip(t testing.TB, kind string, body []byte) {
+	t.Helper()
+	raw, err := m.sign(kind, body)
+	check(t, err)
+	check(t, m.host.Feed().Publish(t.Context(), raw))
+}
+
+// lie is what a member would have told had the entry at index been another.
+func lie(t testing.TB, index uint64, before [32]byte) []byte {
+	t.Helper()
+	enc, err := encodeBatch(state.Changes{Index: index, Before: before, After: [32]byte{1}, Rows: []state.Row{{Cid: pageCid(9999)}}})
+	check(t, err)
+	return batchesBody([][]byte{enc})
+}
+
+func TestFollower_StopsWhereMembersContradictEachOther(t *testing.T) {
+	for name, contradict := range map[string]func(t *testing.T, w *world, rogue *fullPeer){
+		"two batches for one index": func(t *testing.T, w *world, rogue *fullPeer) {
+			rogue.gossip(t, kindBatches, lie(t, w.index, w.digests[w.index-2]))
+		},
+		"another digest at an index": func(t *testing.T, w *world, rogue *fullPeer) {
+			body, err := beacon{index: w.index, digest: [32]byte{7}, time: time.Now()}.encode()
+			check(t, err)
+			rogue.gossip(t, kindBeacon, body)
+		},
+		"a batch that does not give its digest": func(t *testing.T, w *world, rogue *fullPeer) {
+			rogue.gossip(t, kindBatches, lie(t, w.index+1, w.digests[w.index]))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			w.pin(0, 20)
+			f := w.follow(FollowerOptions{})
+			w.same(f)
+			w.pin(20, 21)
+			w.pin(21, 22)
+			w.same(f)
+			rogue := w.members[1]
+			eventually(t, "the follower is its neighbour", func() bool { return rogue.host.Feed().Readers() > 0 })
+			contradict(t, w, rogue)
+			eventually(t, "it stops", func() bool { return f.Status().Stopped != "" })
+			if s := f.Status().Stopped; !strings.Contains(s, rogue.id.ID.String()) {
+				t.Errorf("it does not say that %s signed: %s", rogue.id.ID, s)
+			}
+			stood := f.st.Digest()
+			w.pin(22, 30)
+
+			f.stop()
+			f.start()
+			if f.Status().Stopped == "" {
+				t.Error("it has forgotten why it stopped")
+			}
+			if d := f.st.Digest(); d != stood {
+				t.Errorf("it went on to index %d", d.Index)
+			}
+			if _, ok := f.Follower.past.points[stood.Index]; ok {
+				t.Error("it listens")
+			}
+			eventually(t, "it goes on once the lie has gone from gossip", func() bool {
+				if f.Status().Stopped != "" {
+					check(t, f.Resume())
+				}
+				s := f.Status()
+				return s.Settled && s.Index >= w.index && s.Stopped == ""
+			})
+			w.same(f)
+			if err := f.Resume(); api.KindOf(err) != api.Conflict {
+				t.Errorf("resume of one that goes on: %v", err)
+			}
+		})
+	}
+}
+
+// An intruder knows what a link tells: the secret, the cluster's key and the addresses.
+type intruder struct {
+	Network
+	host *p2p.Host
+	id   p2p.Identity
+}
+
+func (w *world) intrude() *intruder {
+	t := w.t
+	t.Helper()
+	id := identity(t)
+	c := &p2p.Cluster{Key: w.cluster.Key, Incarnation: w.cluster.Incarnation}
+	h, err := p2p.NewFollowerHost(id, c, p2p.Options{Secret: w.secret, Listen: []multiaddr.Multiaddr{loopback}, Guests: 64}, feedLog())
+	check(t, err)
+	t.Cleanup(func() { h.Close() })
+	return &intruder{Over(h), h, id}
+}
+
+// greet makes it a guest of the peer.
+func (i *intruder) greet(t testing.TB, to *p2p.Host) {
+	t.Helper()
+	check(t, i.Connect(t.Context(), info(to)))
+	h, err := client{i}.hello(t.Context(), to.ID(), hello{Name: "friend"})
+	check(t, err)
+	if !h.Admitted {
+		t.Fatal("not admitted")
+	}
+}
+
+func TestPublisher_SendsFloodersAway(t *testing.T) {
+	other := identity(t)
+	foreign, err := p2p.NewCluster("other", other.ID, identity(t).ID)
+	check(t, err)
+	for name, forge := range map[string]func(t *testing.T, w *world, i *intruder, n int) []byte{
+		"noise": func(t *testing.T, _ *world, _ *intruder, n int) []byte {
+			b := make([]byte, 1000+n)
+			rand.Read(b)
+			return b
+		},
+		"statements of another cluster's member": func(t *testing.T, w *world, _ *intruder, n int) []byte {
+			b, err := p2p.SignStatement(other, foreign.Certificate, kindBatches, lie(t, w.index+uint64(n), w.digests[w.index]))
+			check(t, err)
+			return b
+		},
+		"a member's certificate, and its own signature": func(t *testing.T, w *world, i *intruder, n int) []byte {
+			b, err := p2p.SignStatement(i.id, w.members[0].cert, kindBatches, lie(t, w.index+uint64(n), w.digests[w.index]))
+			check(t, err)
+			return b
+		},
+		"what members say elsewhere": func(t *testing.T, w *world, _ *intruder, n int) []byte {
+			b, err := w.members[0].sign(kindRoot, append(make([]byte, n), 1))
+			check(t, err)
+			return b
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.pin(0, 20)
+			f := w.follow(FollowerOptions{})
+			w.same(f)
+			i := w.intrude()
+			i.greet(t, w.members[0].host)
+			check(t, i.Join(func(api.PeerID, []byte) p2p.Verdict { return p2p.Forward }))
+			eventually(t, "the member listens", func() bool { return i.Readers() > 0 })
+			n := 0
+			eventually(t, "it is sent away", func() bool {
+				n++
+				check(t, i.Publish(t.Context(), forge(t, w, i, n)))
+				return len(i.Connected()) == 0
+			})
+			if err := i.Connect(t.Context(), info(w.members[0].host)); err == nil {
+				_, err = client{i}.hello(t.Context(), w.members[0].host.ID(), hello{})
+				if err == nil {
+					t.Error("it is let in again")
+				}
+			}
+			w.pin(20, 30)
+			w.same(f)
+			if s := f.Status().Stopped; s != "" {
+				t.Errorf("the follower has stopped: %s", s)
+			}
+		})
+	}
+}
+
+// What can be replayed is not passed on.
+func TestJudge_OldMessagesGoNoFurther(t *testing.T) {
+	j := newJudge(nil)
+	now := time.Now()
+	batch := func(index uint64) message {
+		return message{kind: kindBatches, batches: []batch{{index: index}}}
+	}
+	sign := func(signer string, index uint64, at time.Time) message {
+		return message{kind: kindBeacon, signer: api.PeerID(signer), beacon: beacon{index: index, time: at}}
+	}
+	steps := []struct {
+		what  string
+		m     message
+		own   uint64
+		after time.Duration
+		old   bool
+	}{
+		{"the first", batch(10), 10, 0, false},
+		{"the next", batch(12), 12, time.Second, false},
+		{"one that was overtaken just now", batch(11), 12, time.Second, false},
+		{"a beacon", sign("a", 12, now), 12, time.Second, false},
+		{"the same again", sign("a", 12, now), 12, time.Second, true},
+		{"another member's, whose clock is behind", sign("b", 12, now.Add(-time.Hour)), 12, time.Second, false},
+		{"later", batch(20), 20, staleAfter, false},
+		{"much later", batch(30), 30, staleAfter, false},
+		{"one from long ago", batch(11), 30, time.Second, true},
+		{"one that this peer still lacks", batch(11), 10, time.Second, false},
+	}
+	for _, s := range steps {
+		now = now.Add(s.after)
+		if got := j.old(s.m, s.own, now); got != s.old {
+			t.Errorf("%s: old %v, want %v", s.what, got, s.old)
+		}
+	}
+}
+
+// poisoner gives the right root and wrong pages.
+type poisoner struct {
+	source
+	net       Network
+	statement []byte
+	asked     chan struct{}
+}
+
+func (p *poisoner) hello(_ context.Context, from api.PeerID, _ hello) (hello, error) {
+	return hello{Admitted: p.net.Welcome(from)}, nil
+}
+func (p *poisoner) root(context.Context) ([]byte, error) { return p.statement, nil }
+func (p *poisoner) page(context.Context, []byte) ([]byte, error) {
+	select {
+	case p.asked <- struct{}{}:
+	default:
+	}
+	return bytes.Repeat([]byte{0x80}, 1000), nil
+}
+func (p *poisoner) since(context.Context, uint64, [32]byte, func([]byte) error) error {
+	return api.NotFound.Errorf("nothing here")
+}
+
+func TestFollower_TakesNoPoisonedPages(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pin(0, 4000)
+	m := w.members[0]
+	root, err := m.pub.root(t.Context())
+	check(t, err)
+	i := w.intrude()
+	p := &poisoner{net: i, statement: root, asked: make(chan struct{}, 1)}
+	run(t, newStreams(i, p, 0, feedLog()).run)
+	f := w.follow(FollowerOptions{Members: []peer.AddrInfo{info(i.host)}})
+	<-p.asked
+	eventually(t, "the liar is left", func() bool { return len(f.Status().Neighbours) == 0 })
+	if f.Status().Settled {
+		t.Fatal("it believes the liar")
+	}
+	f.stop()
+	f.o.Members = []peer.AddrInfo{info(m.host), info(i.host)}
+	f.start()
+	w.same(f)
+}
+
+// Whoever has the follower's part of the addresses only still has all of the pinset.
+func TestFollower_FollowsFollowers(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pin(0, 2000)
+	first := w.follow(FollowerOptions{})
+	w.same(first)
+	w.rooms = 0
+	second := w.follow(FollowerOptions{Members: []peer.AddrInfo{info(first.host)}, Neighbours: 1, Patience: time.Second})
+	w.same(second)
+	w.pin(2000, 2100)
+	w.same(first, second)
+	second.loss.Store(100)
+	w.pin(2100, 2200)
+	w.same(first, second)
+	for _, p := range second.Status().Neighbours {
+		if p.Member {
+			t.Errorf("it asked a member: %s", p.ID)
+		}
+	}
+}
+
+// Whatever is done on streams, a peer's part in it stays bounded, and others are served.
+func TestStreams_AreBounded(t *testing.T) {
+	w := newWorld(t, 1)
+	m := w.members[0]
+	for n := range 40 { // some 3 MB that a slow reader may leave lying
+		var c edit
+		for p := range 200 {
+			c.put = append(c.put, 200*n+p)
+		}
+		c.name = strings.Repeat("x", 250)
+		w.commit(c)
+	}
+	first := state.Digest{Index: 12}
+	first.Pins = w.digests[12]
+	f := w.follow(FollowerOptions{})
+	i := w.intrude()
+	i.greet(t, m.host)
+	dial := func() net.Conn {
+		c, err := i.Dial(t.Context(), m.host.ID())
+		check(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+
+	for range 3 * streamsEach {
+		c := dial()
+		switch {
+		case first.Index%2 == 0: // ask for much, and read nothing
+			writeRequest(c, request{Op: opSince, Index: first.Index, Digest: first.Pins[:]})
+		default: // say nothing
+			c.Write([]byte{0xff})
+		}
+	}
+	eventually(t, "the intruder's places are taken", func() bool {
+		m.pub.server.mu.Lock()
+		defer m.pub.server.mu.Unlock()
+		if n := m.pub.server.by[i.id.ID]; n > streamsEach {
+			t.Fatalf("%d streams of one peer are open", n)
+		}
+		return m.pub.server.by[i.id.ID] == streamsEach
+	})
+	w.same(f)
+	w.pin(9000, 9100)
+	w.same(f)
+}
+
+func TestStreams_RefuseWhatIsNoQuestion(t *testing.T) {
+	w := newWorld(t, 1)
+	m := w.members[0]
+	f := w.follow(FollowerOptions{})
+	w.pin(0, 10)
+	w.same(f)
+	i := w.intrude()
+	check(t, i.Connect(t.Context(), info(m.host)))
+	check(t, i.Connect(t.Context(), info(f.host)))
+	ask := func(to api.PeerID, req request) error {
+		_, err := client{i}.one(t.Context(), to, req, helloTime)
+		return err
+	}
+	zero := make([]byte, 32)
+	visitor := map[string]request{
+		"batches": {Op: opSince, Digest: zero}, "root": {Op: opRoot}, "page": {Op: opPage, Hash: zero},
+		"coverage": {Op: opCoverage}, "status": {Op: opStatus},
+	}
+	for name, req := range visitor {
+		for _, to := range []api.PeerID{m.host.ID(), f.host.ID()} {
+			if err := ask(to, req); api.KindOf(err) != api.Denied {
+				t.Errorf("a visitor asks for %s: %v, want denied", name, err)
+			}
+		}
+	}
+	i.greet(t, m.host)
+	i.greet(t, f.host)
+	for _, c := range []struct {
+		name string
+		to   api.PeerID
+		req  request
+		want api.Kind
+	}{
+		{"no kind", m.host.ID(), request{}, api.Unsupported},
+		{"a short digest", m.host.ID(), request{Op: opSince, Index: 1, Digest: zero[:31]}, api.Invalid},
+		{"a short hash", m.host.ID(), request{Op: opPage, Hash: zero[:31]}, api.Invalid},
+		{"a short hash of a follower", f.host.ID(), request{Op: opPage, Hash: zero[:31]}, api.Invalid},
+		{"no such page", m.host.ID(), request{Op: opPage, Hash: zero}, api.NotFound},
+		{"a long name", m.host.ID(), request{Op: opHello, Hello: &hello{Name: strings.Repeat("x", maxName+1)}}, api.Invalid},
+		{"no hello", m.host.ID(), request{Op: opHello}, api.Invalid},
+		{"a follower's status", f.host.ID(), request{Op: opStatus}, api.Denied},
+		{"a follower's pins", f.host.ID(), request{Op: opPinStatuses}, api.Denied},
+		{"a follower's challenge", f.host.ID(), request{Op: opChallenge}, api.Denied},
+		{"a kind to come", m.host.ID(), request{Op: 100}, api.Denied},
+	} {
+		if err := ask(c.to, c.req); api.KindOf(err) != c.want {
+			t.Errorf("%s: %v, want %s", c.name, err, c.want)
+		}
+	}
+	for name, raw := range map[string][]byte{
+		"a huge request": binary.AppendUvarint(nil, 1<<62),
+		"noise":          {3, 0xff, 0xff, 0xff},
+		"endless length": bytes.Repeat([]byte{0xff}, 100),
+	} {
+		c, err := i.Dial(t.Context(), m.host.ID())
+		check(t, err)
+		_, err = c.Write(raw)
+		check(t, err)
+		check(t, c.SetReadDeadline(time.Now().Add(requestTime)))
+		if b, err := io.ReadAll(io.LimitReader(c, 2*maxFrame)); err == nil && len(b) > 0 && b[0] == frameData {
+			t.Errorf("%s is answered: %x", name, b)
+		}
+		c.Close()
+	}
+}
+
+// What followers are no party to stays closed to them.
+func TestIntruder_OpensNothingElse(t *testing.T) {
+	w := newWorld(t, 1)
+	m := w.members[0]
+	i := w.intrude()
+	i.greet(t, m.host)
+	l, err := m.host.Listen("/pinfold/raft/1")
+	check(t, err)
+	defer l.Close()
+	c, err := i.host.Dial(t.Context(), m.host.ID(), "/pinfold/raft/1")
+	if err == nil {
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.Write([]byte("x"))
+		_, err = c.Read(make([]byte, 1))
+		c.Close()
+	}
+	if err == nil {
+		t.Error("a guest opens a members' stream")
+	}
+	if _, err := i.host.Topic("pinfold/metrics/1", func(api.PeerID, []byte) bool { return true }); err == nil {
+		t.Error("a follower joins the members' topics")
+	}
+	if n := len(m.host.Certified()); n != 0 {
+		t.Errorf("%d are taken for members", n)
+	}
+}
