@@ -343,6 +343,13 @@ func (f *Follower) keep(ctx context.Context) error {
 	if err := f.feed.Settled(ctx); err != nil {
 		return nil // ctx has ended
 	}
+	// A first try of all that nobody could answer yet would put it behind all the rest.
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-f.reach.came:
+	case <-time.After(reachWait):
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	if f.share != nil {
 		if err := f.chooseShare(ctx); err != nil {
@@ -355,9 +362,22 @@ func (f *Follower) keep(ctx context.Context) error {
 	return g.Wait()
 }
 
-// retry tries again at once what nobody had, whenever somebody new is connected.
+const (
+	// reachWait bounds the wait for the first data host before content is looked for.
+	reachWait = 15 * time.Second
+	// retryEvery is the least between two new tries of all that failed.
+	retryEvery = time.Minute
+)
+
+// retry tries again at once what nobody had, whenever somebody new is connected: though
+// not for each of several that come together.
 func (f *Follower) retry(ctx context.Context) error {
 	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retryEvery):
+		}
 		select {
 		case <-ctx.Done():
 			return nil
