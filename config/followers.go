@@ -13,8 +13,6 @@ type Followers struct {
 	// Hold is what follow links ask followers to hold: all, or allocated; all. A follower's
 	// owner may choose otherwise.
 	Hold string `json:"hold"`
-	// CountCopies counts copies of followers named by a pin that proved theirs towards the pin's replication.
-	CountCopies bool `json:"count_copies"`
 	// MaxConnections bounds the followers connected with this peer; others are told whom
 	// else to ask; 64.
 	MaxConnections int `json:"max_connections"`

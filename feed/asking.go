@@ -23,6 +23,15 @@ func (p *Publisher) PinStatuses(ctx context.Context, id api.PeerID, cids []api.C
 	return question[[]api.PinInfo](ctx, p, id, request{Op: opPinStatuses, Cids: cids})
 }
 
+// Challenge has a follower show that it has blocks.
+func (p *Publisher) Challenge(ctx context.Context, id api.PeerID, c Challenge) (Answer, error) {
+	enc, err := api.Encode(c)
+	if err != nil {
+		return Answer{}, err
+	}
+	return question[Answer](ctx, p, id, request{Op: opChallenge, Challenge: enc})
+}
+
 func question[T any](ctx context.Context, p *Publisher, id api.PeerID, req request) (v T, err error) {
 	connected := slices.Contains(p.net.Connected(), id)
 	b, err := client{p.net}.one(ctx, id, req, questionTime)

@@ -30,6 +30,8 @@ type Answers interface {
 	Report(ctx context.Context) (Report, error)
 	// PinStatuses tells of at most MaxAsked CIDs.
 	PinStatuses(ctx context.Context, cids []api.Cid) ([]api.PinInfo, error)
+	// Challenge answers one from what is on this machine alone: see Challenge.Answer.
+	Challenge(ctx context.Context, c Challenge) (Answer, error)
 }
 
 // MaxAsked is how many CIDs PinStatuses takes at once.
@@ -155,7 +157,12 @@ func (f *Follower) member(ctx context.Context, req request) ([]byte, error) {
 		infos, err := f.o.Answers.PinStatuses(ctx, req.Cids)
 		return encoded(infos, err)
 	}
-	return nil, api.Unsupported.Errorf("this follower takes no challenges")
+	var c Challenge
+	if err := api.Decode(req.Challenge, &c); err != nil {
+		return nil, err
+	}
+	a, err := f.o.Answers.Challenge(ctx, c)
+	return encoded(a, err)
 }
 
 func encoded(v any, err error) ([]byte, error) {

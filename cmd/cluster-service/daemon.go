@@ -104,9 +104,10 @@ type Daemon struct {
 	calls   *rpc.Client
 	cons    *consensus.Consensus
 
-	publisher *feed.Publisher // for followers; nil: it serves none
-	audience  *audience       // what is known of them; nil likewise
-	admitting *admitting      // their data hosts; nil likewise
+	publisher  *feed.Publisher // for followers; nil: it serves none
+	audience   *audience       // what is known of them; nil likewise
+	challenger *challenger     // of them; nil likewise, and with a Kubo daemon
+	admitting  *admitting      // their data hosts; nil likewise
 
 	monitor *monitor.Monitor
 	tracker *pintracker.Tracker
@@ -280,7 +281,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
 		{p.host.Run, p.data.Run, p.links.run, p.state.Run, p.runNode, p.cons.Run},
-		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish, p.admit, p.attend},
+		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish, p.admit, p.attend, p.challenge},
 		{p.rpc.Run, p.blocks.Run, p.feed.Run},
 		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy, p.serveMetrics},
 	}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pinfold-cluster/pinfold/feed"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
 	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
@@ -29,11 +31,17 @@ func (p *Daemon) openPublisher() {
 		Leads:     p.leads,
 		Removed:   p.state.Removed,
 		Met:       func(f feed.Peer) { p.admitting.meet(f); p.audience.met(f) },
+		Coverage:  func() ([]byte, bool) { return p.audience.coverage(time.Now()) },
 		Bandwidth: p.c.Followers.MaxBandwidth,
 	}
 	v := p2p.NewVerifier(p.cluster.Key, p.cluster.Incarnation)
 	p.publisher = feed.NewPublisher(feed.Over(p.host), v, p.sign, p.state, o, p.component("feed"))
 	p.audience = newAudience(p.publisher, p.c.Followers.AskInterval, p.component("followers"))
+	if node, ok := p.node.(*embedded.Node); ok {
+		p.challenger = newChallenger(p.audience, p.ids.cluster.ID, p.state, embeddedNode{node, ownBlocks{node}}, p.c.Followers.ChallengeInterval)
+	} else {
+		p.log.Info("followers are not challenged by this peer: its node is a Kubo daemon")
+	}
 }
 
 func (p *Daemon) leads() bool {
@@ -62,4 +70,13 @@ func (p *Daemon) attend(ctx context.Context) error {
 		return nil
 	}
 	return p.audience.run(ctx)
+}
+
+// challenge has followers prove copies, where they are served, until ctx ends.
+func (p *Daemon) challenge(ctx context.Context) error {
+	if p.challenger == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return p.challenger.run(ctx)
 }

@@ -31,6 +31,7 @@ type askable interface {
 	Followers() []feed.Peer
 	Report(ctx context.Context, id api.PeerID) (feed.Report, error)
 	PinStatuses(ctx context.Context, id api.PeerID, cids []api.Cid) ([]api.PinInfo, error)
+	Challenge(ctx context.Context, id api.PeerID, c feed.Challenge) (feed.Answer, error)
 	Agrees(index uint64, digest []byte) (agrees, known bool)
 }
 
@@ -44,6 +45,7 @@ type audience struct {
 	visitors chan feed.Peer // met lately
 	visits   *rate.Limiter
 	wake     chan struct{}
+	claims   feed.Claims // of those trusted
 }
 
 func newAudience(f askable, every time.Duration, log *slog.Logger) *audience {
@@ -115,7 +117,9 @@ func (a *audience) ask(ctx context.Context, id api.PeerID) {
 		a.log.Debug("a follower does not answer", "peer", id, "err", err)
 		return
 	}
-	a.book.answered(id, r, a.agrees(r), time.Now())
+	now := time.Now()
+	a.book.answered(id, r, a.agrees(r), now)
+	a.count(id, now)
 }
 
 // agrees tells whether a follower has the cluster's pinset, nil where that is not known.

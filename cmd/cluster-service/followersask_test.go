@@ -63,6 +63,10 @@ func (h *hall) PinStatuses(context.Context, api.PeerID, []api.Cid) ([]api.PinInf
 	return nil, api.Unavailable.Errorf("nobody answers")
 }
 
+func (h *hall) Challenge(context.Context, api.PeerID, feed.Challenge) (feed.Answer, error) {
+	return feed.Answer{}, api.Unavailable.Errorf("nobody answers")
+}
+
 func (h *hall) Agrees(index uint64, digest []byte) (agrees, known bool) {
 	return bytes.Equal(digest, h.report.Digest), index == h.report.Index
 }

@@ -165,6 +165,29 @@ func (b *book) challenged(id api.PeerID, change func(*challengeCounts)) challeng
 	return n.results
 }
 
+// toChallenge takes the follower of these that was challenged longest ago, or never, if
+// that is every or more ago. It has answered the last question.
+func (b *book) toChallenge(of []feed.Peer, every time.Duration, now time.Time) (followerNote, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var next *followerNote
+	for _, p := range of {
+		e, ok := b.by[p.ID]
+		if !ok {
+			continue
+		}
+		n := e.Value.(*followerNote)
+		if n.misses == 0 && n.report.Settled && now.Sub(n.results.last) >= every && (next == nil || n.results.last.Before(next.results.last)) {
+			next = n
+		}
+	}
+	if next == nil {
+		return followerNote{}, false
+	}
+	next.results.last = now
+	return *next, true
+}
+
 // page gives up to most followers past after, by the bytes of their IDs.
 func (b *book) page(after api.PeerID, most int) []followerNote {
 	b.mu.Lock()

@@ -89,7 +89,7 @@ func (a *audience) copies(ctx context.Context, cids []api.Cid, named map[api.Cid
 	var ask []followerNote
 	for _, p := range a.feed.Followers() {
 		n, ok := a.book.get(p.ID)
-		if !ok || len(ask) == copiesAsked {
+		if !ok || n.misses > 0 || len(ask) == copiesAsked {
 			continue
 		}
 		if slices.ContainsFunc(cids, func(c api.Cid) bool { return n.claims(c) || slices.Contains(named[c], p.ID) }) {

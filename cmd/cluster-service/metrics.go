@@ -96,6 +96,9 @@ var (
 	trackerPins  = figure("cluster_pintracker_pins", "Pins that this peer holds or is to, by status.", "status")
 	peersAlive   = figure("cluster_monitor_peers", "Full peers, by whether they are heard.", "alive")
 
+	followersKnown = figure("cluster_followers", "Followers that this peer knows: connected with it, known in all, and known to have lied.", "state")
+	challenges     = figure("cluster_followers_challenges_total", "Challenges of followers to prove a copy, by what became of them.", "result")
+
 	// The names of IPFS Cluster.
 	oldPins      = figure("ipfscluster_pins", "Pins in the pinset.")
 	oldQueued    = figure("ipfscluster_pins_pin_queued", "Pins of this peer that wait.")
@@ -151,6 +154,17 @@ func (f figures) Collect(out chan<- prometheus.Metric) {
 	for d, v := range map[*prometheus.Desc]*atomic.Uint64{oldPinAdds: &p.traded.pins, oldPinFaults: &p.traded.pinErrors, oldPuts: &p.traded.puts,
 		oldPutFaults: &p.traded.putErrors, oldBlocks: &p.traded.blocksAdded, oldBytes: &p.traded.bytesOfAdds} {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v.Load()))
+	}
+	if p.audience != nil {
+		known, liars := p.audience.book.count()
+		gauge(followersKnown, float64(len(p.audience.connected())), "connected")
+		gauge(followersKnown, float64(known), "known")
+		gauge(followersKnown, float64(liars), "lied")
+	}
+	if p.challenger != nil {
+		for result, n := range map[string]*atomic.Uint64{"proven": &p.challenger.proven, "failed": &p.challenger.failed, "unanswered": &p.challenger.unanswered} {
+			out <- prometheus.MustNewConstMetric(challenges, prometheus.CounterValue, float64(n.Load()), result)
+		}
 	}
 	alive, dead := 0, 0
 	for _, h := range p.monitor.Health() {

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/multiformats/go-multiaddr"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/feed"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
+	"github.com/pinfold-cluster/pinfold/p2p"
+	"github.com/pinfold-cluster/pinfold/state"
+)
+
+// A talker is a follower that has the pinset, and says and shows of content what a test
+// wants.
+type talker struct {
+	id     api.PeerID
+	feed   *feed.Follower
+	blocks feed.Blocks // that it has
+	mute   bool        // it takes questions and answers none
+}
+
+func (f *talker) Report(ctx context.Context) (feed.Report, error) {
+	if f.mute {
+		<-ctx.Done()
+		return feed.Report{}, ctx.Err()
+	}
+	s, all := f.feed.Status(), feed.ClaimAll()
+	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Hold: "all", Pins: 3, Wanted: 3, Claim: all[:]}, nil
+}
+
+// PinStatuses says that everything is there.
+func (f *talker) PinStatuses(ctx context.Context, cids []api.Cid) (out []api.PinInfo, _ error) {
+	if f.mute {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	for _, c := range cids {
+		out = append(out, api.PinInfo{Cid: c, Peer: "somebody else", PinInfoShort: api.PinInfoShort{Status: api.StatusPinned,
+			Timestamp: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)}})
+	}
+	return out, nil
+}
+
+func (f *talker) Challenge(ctx context.Context, c feed.Challenge) (feed.Answer, error) {
+	return c.Answer(ctx, f.blocks)
+}
+
+// noBlocks are those of a node that has nothing.
+type noBlocks struct{}
+
+func (noBlocks) Block(context.Context, api.Cid) ([]byte, error) {
+	return nil, api.NotFound.Errorf("no block")
+}
+
+// talk runs a follower of p until the test ends.
+func (p *testPeer) talk(name string, f *talker) *talker {
+	t := p.t
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	link, err := p2p.ParseLink(p.followLink())
+	must(err)
+	members, err := link.Peers()
+	must(err)
+	id, err := p2p.NewIdentity()
+	must(err)
+	st, err := state.Open(t.TempDir(), state.Options{CacheBytes: 1 << 20, MemTableBytes: 1 << 20}, quiet)
+	must(err)
+	host, err := p2p.NewFollowerHost(id, link.Cluster(), p2p.Options{Secret: link.Secret, Guests: 8,
+		Listen: []api.Multiaddr{multiaddr.StringCast("/ip4/127.0.0.1/tcp/0")}}, quiet)
+	must(err)
+	f.id = id.ID
+	f.feed, err = feed.NewFollower(feed.Over(host), p2p.NewVerifier(link.Key, link.Incarnation), st, t.TempDir(), listeners{},
+		feed.FollowerOptions{Name: name, Version: "v", Members: members, Answers: f}, quiet)
+	must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- host.Run(ctx) }()
+	go func() { ended <- f.feed.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		for range 2 {
+			if err := <-ended; err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+		if err := host.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// Whoever has not what it says is found out and shown, and counts for nothing; who says
+// nothing holds nobody up.
+func TestFollowers_ProveWhatTheySay(t *testing.T) {
+	peers := startCluster(t, 2, "FOLLOWERS_ASKINTERVAL=200ms", "FOLLOWERS_CHALLENGEINTERVAL=200ms")
+	p, other := peers[0], peers[1]
+	content := p.add(randomBytes(1<<20), copies(2))
+	p.add(randomBytes(1000), copies(2))
+	mute := p.talk("mute", &talker{mute: true})
+	honest := p.talk("honest", &talker{blocks: ownBlocks{p.daemon.node.(*embedded.Node)}})
+	liar := p.talk("liar", &talker{blocks: noBlocks{}})
+	named := p.pin(randomCid(), api.PinOptions{ReplicationFactorMin: 1, ReplicationFactorMax: 1, Followers: []api.PeerID{mute.id}})
+
+	follower := func(id api.PeerID) (api.Follower, error) { return other.http.Follower(t.Context(), id, false) }
+	eventually(t, patience, func() error {
+		f, err := follower(honest.id)
+		if err == nil && (f.Proven < 3 || f.Lied > 0 || !f.Connected || f.Agrees == nil || !*f.Agrees || f.Name != "honest" || f.Hold != "all") {
+			err = fmt.Errorf("the honest one is %+v", f)
+		}
+		return err
+	})
+	eventually(t, patience, func() error {
+		f, err := follower(liar.id)
+		if err == nil && (f.Lied == 0 || f.Proven > 0) {
+			err = fmt.Errorf("the liar is %+v", f)
+		}
+		return err
+	})
+	eventually(t, patience, func() error {
+		f, err := follower(mute.id)
+		if err == nil && (f.Error == "" || !f.Asked.IsZero()) {
+			err = fmt.Errorf("the mute one is %+v", f)
+		}
+		return err
+	})
+	n := 0
+	for _, err := range other.http.Followers(t.Context(), false) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 3 {
+		t.Errorf("%d followers are listed, want 3", n)
+	}
+	nobody, err := p2p.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := follower(nobody.ID); code(err) != http.StatusNotFound {
+		t.Errorf("a follower that nobody knows: %v", err)
+	}
+
+	info, err := other.http.Copies(t.Context(), content, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := info.Followers[honest.id.String()]; s.Status != api.StatusPinned || s.PeerName != "honest" || s.Error != "" || s.Timestamp.Year() > 9999 {
+		t.Errorf("the honest one's copy: %+v", s)
+	}
+	if s := info.Followers[liar.id.String()]; s.Error == "" {
+		t.Errorf("the liar's copy is shown as if it were there: %+v", s)
+	}
+	if len(info.PeerMap) != 2 || len(info.Followers) != 2 {
+		t.Errorf("peers %v, followers %v", info.PeerMap, info.Followers)
+	}
+	info, err = other.http.Copies(t.Context(), named.Cid, false)
+	if err != nil || info.Followers[mute.id.String()].Status != api.StatusClusterError {
+		t.Errorf("a named follower that does not answer: %+v %v", info.Followers, err)
+	}
+
+	eventually(t, patience, func() error { // only the honest one counts
+		var counted uint64
+		for _, p := range peers {
+			if b, ok := p.daemon.audience.coverage(time.Now()); ok {
+				table, err := feed.ParseCoverage(b)
+				if err != nil {
+					return err
+				}
+				counted = max(counted, table.Followers)
+			}
+		}
+		if counted != 1 {
+			return fmt.Errorf("%d followers cover something", counted)
+		}
+		return nil
+	})
+	var proven, failed uint64
+	for _, p := range peers {
+		proven += p.daemon.challenger.proven.Load()
+		failed += p.daemon.challenger.failed.Load()
+	}
+	if proven == 0 || failed == 0 {
+		t.Errorf("counted %d proven, %d failed", proven, failed)
+	}
+}

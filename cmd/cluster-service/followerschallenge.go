@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"iter"
+	mathrand "math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/feed"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
+	"github.com/pinfold-cluster/pinfold/state"
+)
+
+const (
+	// challengeBlocks are asked for in one challenge.
+	challengeBlocks = 8
+	// challengeTime bounds an answer: fetching blocks only now shall not do.
+	challengeTime = 5 * time.Second
+	// challengeLook is how many pins are looked at for those of which to ask a follower
+	// whether it has them.
+	challengeLook = 4096
+)
+
+// ownNode is what a challenger asks of this peer's node.
+type ownNode interface {
+	feed.Blocks
+	PinStatus(ctx context.Context, c api.Cid) (api.PinMode, bool, error)
+}
+
+// embeddedNode is an embedded node, of which the own blocks alone are read.
+type embeddedNode struct {
+	*embedded.Node
+	own ownBlocks
+}
+
+func (n embeddedNode) Block(ctx context.Context, c api.Cid) ([]byte, error) { return n.own.Block(ctx, c) }
+
+// somePins are what a challenger asks of the pinset.
+type somePins interface {
+	Get(ctx context.Context, c api.Cid) (api.Pin, error)
+	List(ctx context.Context, q state.Query) iter.Seq2[api.Pin, error]
+}
+
+// A challenger has the followers that are connected prove now and then that they have a
+// pin that they say they have: one after the other, of what this peer has itself.
+type challenger struct {
+	*audience
+	self  api.PeerID
+	pins  somePins
+	node  ownNode
+	every time.Duration // between challenges of one follower
+
+	proven, failed, unanswered atomic.Uint64
+}
+
+func newChallenger(a *audience, self api.PeerID, pins somePins, node ownNode, every time.Duration) *challenger {
+	return &challenger{audience: a, self: self, pins: pins, node: node, every: every}
+}
+
+// run challenges followers until ctx ends.
+func (c *challenger) run(ctx context.Context) error {
+	tick := time.NewTicker(min(askTick, c.every))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		n, ok := c.book.toChallenge(c.feed.Followers(), c.every, time.Now())
+		if !ok {
+			continue
+		}
+		if err := c.challenge(ctx, n); err != nil && ctx.Err() == nil {
+			c.log.Warn("a follower was not challenged", "peer", n.peer.ID, "err", err)
+		}
+	}
+}
+
+// challenge has a follower prove one of its copies, if it has any that this peer has too.
+// The error is of this peer.
+func (c *challenger) challenge(ctx context.Context, n followerNote) error {
+	pin, err := c.choose(ctx, n)
+	if err != nil || !pin.Cid.Defined() {
+		return err
+	}
+	question, expected, err := feed.NewChallenge(ctx, c.node, dag.Links, pin.Cid, pin.MaxDepth != 0, challengeBlocks)
+	if kind := api.KindOf(err); kind == api.Unsupported || kind == api.NotFound {
+		return nil // an inline CID, or a pin that goes just now
+	}
+	if err != nil {
+		return err
+	}
+	limit, cancel := context.WithTimeout(ctx, challengeTime)
+	defer cancel()
+	answer, err := c.feed.Challenge(limit, n.peer.ID, question)
+	if ctx.Err() != nil {
+		return nil
+	}
+	c.judge(ctx, n.peer.ID, pin.Cid, err == nil, err == nil && expected.Proves(answer))
+	return nil
+}
+
+// judge counts what became of a challenge.
+func (c *challenger) judge(ctx context.Context, id api.PeerID, root api.Cid, answered, proven bool) {
+	switch {
+	case proven:
+		c.proven.Add(1)
+	case answered && c.stillHeld(ctx, id, root):
+		c.failed.Add(1)
+	default:
+		c.unanswered.Add(1)
+		answered = false
+	}
+	now := c.book.challenged(id, func(r *challengeCounts) {
+		switch {
+		case proven:
+			r.proven, r.silent = r.proven+1, 0
+		case answered:
+			r.lied++
+		default:
+			r.unanswered, r.silent = r.unanswered+1, r.silent+1
+		}
+	})
+	if !proven && answered && now.lied == 1 { // once: it may go on lying
+		c.log.Warn("a follower has not what it says it has: its claims count for nothing", "peer", id, "cid", root)
+	}
+	c.count(id, time.Now())
+}
+
+// stillHeld tells whether a follower that did not prove its copy still says it has it,
+// of a pin that is still there: else it has let go of it meanwhile.
+func (c *challenger) stillHeld(ctx context.Context, id api.PeerID, root api.Cid) bool {
+	if _, err := c.pins.Get(ctx, root); err != nil {
+		return false
+	}
+	return len(c.held(ctx, id, []api.Cid{root})) > 0
+}
+
+// held are those of the CIDs that a follower says it has whole.
+func (c *challenger) held(ctx context.Context, id api.PeerID, cids []api.Cid) map[api.Cid]bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	infos, err := c.feed.PinStatuses(ctx, id, cids)
+	if err != nil {
+		c.log.Debug("a follower does not tell what it has", "peer", id, "err", err)
+	}
+	out := map[api.Cid]bool{}
+	for _, info := range infos {
+		if info.Status == api.StatusPinned {
+			out[info.Cid] = true
+		}
+	}
+	return out
+}
+
+// choose picks a pin that this peer has and the follower says it has, at random; none
+// where few pins looked at are such.
+func (c *challenger) choose(ctx context.Context, n followerNote) (api.Pin, error) {
+	var some []api.Pin
+	looked := 0
+	for _, q := range []state.Query{{After: somewhere()}, {}} { // past a random place, and round
+		for p, err := range c.pins.List(ctx, q) {
+			if err != nil {
+				return api.Pin{}, err
+			}
+			if looked++; looked > challengeLook || len(some) == feed.MaxAsked {
+				break
+			}
+			if p.HeldBy(c.self) && p.MaxDepth <= 0 && (n.claims(p.Cid) || slices.Contains(p.Followers, n.peer.ID)) {
+				some = append(some, p)
+			}
+		}
+	}
+	if len(some) == 0 {
+		return api.Pin{}, nil
+	}
+	cids := make([]api.Cid, len(some))
+	for i, p := range some {
+		cids[i] = p.Cid
+	}
+	held := c.held(ctx, n.peer.ID, cids)
+	for _, i := range mathrand.Perm(len(some)) {
+		if !held[some[i].Cid] {
+			continue
+		}
+		if _, own, err := c.node.PinStatus(ctx, some[i].Cid); err != nil || own {
+			return some[i], err
+		}
+	}
+	return api.Pin{}, nil
+}
+
+// somewhere is a random CID, which nothing has.
+func somewhere() api.Cid {
+	digest := make([]byte, 32)
+	rand.Read(digest)
+	hash, err := multihash.Encode(digest, multihash.SHA2_256)
+	if err != nil {
+		return api.CidUndef // from the start, then
+	}
+	switch mathrand.IntN(3) {
+	case 0:
+		return api.Cid{Cid: cid.NewCidV0(hash)}
+	case 1:
+		return api.Cid{Cid: cid.NewCidV1(cid.Raw, hash)}
+	}
+	return api.Cid{Cid: cid.NewCidV1(cid.DagProtobuf, hash)}
+}
