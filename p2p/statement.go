@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
@@ -78,6 +79,10 @@ func readStatement(b []byte) (s statement, err error) {
 	}
 	if len(s.Kind) > maxStatementKind || len(s.Certificate) > maxSigned || len(s.Key) > maxStatementKey {
 		return s, fmt.Errorf("statement: one of its parts is too long: %w", ErrDenied)
+	}
+	// There is one form of a statement: nobody can pass on an old one as something new.
+	if again, err := encMode.Marshal(s); err != nil || !bytes.Equal(again, b) {
+		return s, fmt.Errorf("statement: not in the form that members give it: %w", ErrDenied)
 	}
 	return s, nil
 }
