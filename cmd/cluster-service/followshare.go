@@ -45,7 +45,7 @@ func (f *Follower) keepShare(ctx context.Context) error {
 // chooseShare fits the share to the pinset.
 func (f *Follower) chooseShare(ctx context.Context) error {
 	capacity := f.c.Follow.Capacity
-	changed, err := f.share.Update(ctx, f.sized(ctx), capacity-capacity/shareSpare, nil)
+	changed, err := f.share.Update(ctx, f.sized(ctx), capacity-capacity/shareSpare, f.coverage(ctx))
 	if api.KindOf(err) == api.Unavailable { // the pinset is being fetched: later
 		return nil
 	}
@@ -54,6 +54,21 @@ func (f *Follower) chooseShare(ctx context.Context) error {
 		f.tracker.Reload()
 	}
 	return err
+}
+
+// coverageTimeout bounds asking for the table of coverage.
+const coverageTimeout = 15 * time.Second
+
+// coverage is the table of what followers hold that a member signed; nil: there is none.
+func (f *Follower) coverage(ctx context.Context) *feed.Coverage {
+	ctx, cancel := context.WithTimeout(ctx, coverageTimeout)
+	defer cancel()
+	table, err := f.feed.Coverage(ctx)
+	if err != nil {
+		f.log.Debug("there is no table of coverage", "err", err)
+		return nil
+	}
+	return &table
 }
 
 // sized gives all pins, with the sizes that only the node knows.
