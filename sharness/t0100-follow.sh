@@ -28,6 +28,9 @@ has() {
 	[ "$(follow "$1" list | grep -c "^pinned ")" = "$2" ] && [ "$(follow "$1" list | wc -l)" = "$2" ]
 }
 
+# known tells whether the peers know the follower.
+known() { ctl p1 followers ls | grep -q volunteer; }
+
 gateway_of() { follow "$1" | sed -n 's/^Content *\(.*\)CID$/\1/p'; }
 
 # ask NAME METHOD PATH: the answer's status.
@@ -71,6 +74,9 @@ test_expect_success "it reads and does not write" '
 '
 test_expect_success "a second process keeps out" '
 	test_must_fail follow archive run 2>err && grep -q "in use by another process" err
+'
+test_expect_success "a peer knows the follower, and shows its copies apart" '
+	wait_for 60 known && ctl p1 status --followers "$TWO" >out && grep -q "followers, as they say" out
 '
 test_expect_success "kill -9, and it catches up" '
 	kill_peer archive KILL && THREE=$(ctl p1 add -Q three) && ctl p1 pin rm "$TWO" &&

@@ -36,7 +36,7 @@ func (p *Daemon) openPublisher() {
 	}
 	v := p2p.NewVerifier(p.cluster.Key, p.cluster.Incarnation)
 	p.publisher = feed.NewPublisher(feed.Over(p.host), v, p.sign, p.state, o, p.component("feed"))
-	p.audience = newAudience(p.publisher, p.c.Followers.AskInterval, p.component("followers"))
+	p.audience = newAudience(p.publisher, p.admitting.has, p.c.Followers.AskInterval, p.component("followers"))
 	if node, ok := p.node.(*embedded.Node); ok {
 		p.challenger = newChallenger(p.audience, p.ids.cluster.ID, p.state, embeddedNode{node, ownBlocks{node}}, p.c.Followers.ChallengeInterval)
 	} else {

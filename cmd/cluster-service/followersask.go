@@ -39,7 +39,8 @@ type askable interface {
 // were. It asks a few at a time, so that they make the same work however many there are.
 type audience struct {
 	feed     askable
-	every    time.Duration // between questions to a follower
+	admitted func(data api.PeerID) bool // whether a data host may fetch from this peer's
+	every    time.Duration              // between questions to a follower
 	log      *slog.Logger
 	book     *book
 	visitors chan feed.Peer // met lately
@@ -48,8 +49,8 @@ type audience struct {
 	claims   feed.Claims // of those trusted
 }
 
-func newAudience(f askable, every time.Duration, log *slog.Logger) *audience {
-	return &audience{feed: f, every: every, log: log, book: newBook(maxKnown), visitors: make(chan feed.Peer, visitorsWaiting),
+func newAudience(f askable, admitted func(api.PeerID) bool, every time.Duration, log *slog.Logger) *audience {
+	return &audience{feed: f, admitted: admitted, every: every, log: log, book: newBook(maxKnown), visitors: make(chan feed.Peer, visitorsWaiting),
 		visits: rate.NewLimiter(rate.Every(visitorsEvery), 1), wake: make(chan struct{}, 1)}
 }
 
@@ -157,7 +158,7 @@ func (a *audience) connected() map[api.PeerID]bool {
 
 func (a *audience) show(n followerNote, connected map[api.PeerID]bool) api.Follower {
 	f := n.follower()
-	f.Connected = connected[f.ID]
+	f.Connected, f.Admitted = connected[f.ID], a.admitted(n.peer.Data.ID)
 	if f.Agrees == nil { // it may have been ahead of this peer
 		f.Agrees = a.agrees(n.report)
 	}

@@ -41,7 +41,9 @@ type embeddedNode struct {
 	own ownBlocks
 }
 
-func (n embeddedNode) Block(ctx context.Context, c api.Cid) ([]byte, error) { return n.own.Block(ctx, c) }
+func (n embeddedNode) Block(ctx context.Context, c api.Cid) ([]byte, error) {
+	return n.own.Block(ctx, c)
+}
 
 // somePins are what a challenger asks of the pinset.
 type somePins interface {
