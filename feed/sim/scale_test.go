@@ -23,26 +23,28 @@ func TestScale(t *testing.T) {
 	if *sizes == "" {
 		t.Skip("no -sizes: run make sim")
 	}
-	const places = 64
+	const places, full = 64, voters * 64
 	var all []Figures
 	for _, n := range numbers(t, *sizes) {
 		all = append(all, measure(t, Load{Followers: n, Places: places, Ramp: 30 * time.Second, Settle: 30 * time.Second,
 			Idle: time.Minute, Pins: 30, Every: time.Second, Churn: min(10, n)}))
 	}
 	print(all)
-	if len(all) < 3 {
+	last := all[len(all)-1]
+	if len(all) < 3 || last.Followers < full {
 		return
 	}
-	last := all[len(all)-1]
-	before := Fit(all[:len(all)-1], places)
-	bytes, most := before.At(last.Followers)
-	fmt.Printf("\nfitted to the others, the model says %.0f B and %v of %d followers: off by %.0f and %.0f %%\n", bytes, most.Round(time.Millisecond),
-		last.Followers, off(bytes, last.PinBytes), off(most.Seconds(), last.Most.Seconds()))
-	m := Fit(all, places)
-	fmt.Printf("fitted to all: %.0f B + %.2f B a follower; %v + %v ln(followers)\n", m.Base, m.Each, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
+	before := Fit(all[:len(all)-1], full)
+	fmt.Printf("\nfitted to the others, the model says %.0f B and %v of %d followers: off by %.1f and %.1f %%\n", before.Pin,
+		before.Most(last.Followers).Round(time.Millisecond), last.Followers, off(before.Pin, last.PinBytes), off(before.Most(last.Followers).Seconds(), last.Most.Seconds()))
+	m := Fit(all, full)
+	fmt.Printf("fitted to all: %.0f B, within %.1f %%; %.0f B a return; %v + %v ln(followers)\n", m.Pin, 100*m.Off, m.Return, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
 	for _, n := range numbers(t, *told) {
-		bytes, most := m.At(n)
-		fmt.Printf("%d followers: %.0f B a pin, %.2f times those of %d; 99 %% have it in %v\n", n, bytes, bytes/all[0].PinBytes, all[0].Followers, most.Round(time.Millisecond))
+		fmt.Printf("%d followers: 99 %% have a pin in %v\n", n, m.Most(n).Round(time.Millisecond))
+		for _, stay := range []time.Duration{12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
+			bytes := m.Bytes(n, stay)
+			fmt.Printf("  that stay %v: %.0f B a pin, %.2f times those of %d\n", stay, bytes, bytes/all[0].PinBytes, all[0].Followers)
+		}
 	}
 }
 
@@ -71,18 +73,19 @@ func numbers(t *testing.T, list string) (out []int) {
 
 func TestFit_FindsTheLawThatFiguresKeep(t *testing.T) {
 	var all []Figures
-	for _, n := range []int{30, 100, 300, 1000} {
-		f := Figures{Followers: n, PinBytes: 30_000 + 2*float64(n), Most: time.Duration(float64(50*time.Millisecond) * (1 + math.Log(float64(n))))}
-		if n < 64 {
-			f.PinBytes = 1 // places are left: it does not count
+	for _, n := range []int{30, 300, 1000} {
+		f := Figures{Followers: n, PinBytes: 30_000, ChurnBytes: 20_000, Most: time.Duration(float64(50*time.Millisecond) * (1 + math.Log(float64(n))))}
+		if n < 64 { // places are left: it does not count
+			f.PinBytes, f.ChurnBytes = 1, 1
 		}
 		all = append(all, f)
 	}
-	bytes, most := Fit(all, 64).At(10_000)
-	if math.Abs(bytes-50_000) > 1 {
-		t.Errorf("%.0f bytes, want 50000", bytes)
+	m := Fit(all, 64)
+	visits := 10_000 * visitBytes / visitEvery.Seconds()
+	if got, want := m.Bytes(10_000, 10_000*time.Second), 30_000+visits+20_000; math.Abs(got-want) > 1 {
+		t.Errorf("%.0f bytes, want %.0f", got, want)
 	}
-	if want := seconds(0.05 * (1 + math.Log(10_000))); (most - want).Abs() > time.Millisecond {
-		t.Errorf("%v, want %v", most, want)
+	if got, want := m.Most(10_000), seconds(0.05*(1+math.Log(10_000))); (got - want).Abs() > time.Millisecond {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
