@@ -25,7 +25,7 @@ func TestFollower_ThirtyComeAndGo(t *testing.T) {
 	}
 	var all []*follower
 	for range followers {
-		all = append(all, w.follow(FollowerOptions{}))
+		all = append(all, w.follow(FollowerOptions{Neighbours: 4})) // of 32: with 8 half the time goes into handshakes
 		more()
 	}
 	w.same(all[:3]...)
