@@ -75,6 +75,13 @@ func parsePin(text []byte) (p pinObject, err error) {
 		if errors.Is(err, io.EOF) {
 			return p, api.Invalid.Errorf(`the body is empty: send a Pin object, such as {"cid": "bafy..."}`)
 		}
+		var wrong *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &wrong) && wrong.Field == "":
+			return p, api.Invalid.Errorf("the body is no Pin object: it is a JSON %s", wrong.Value)
+		case errors.As(err, &wrong):
+			return p, api.Invalid.Errorf("the body is no Pin object: %q cannot be a JSON %s", wrong.Field, wrong.Value)
+		}
 		return p, api.Invalid.Errorf("the body is no Pin object: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

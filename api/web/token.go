@@ -91,6 +91,9 @@ func sign(h func() hash.Hash, key []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
+// clockSkew is by how much the clock of the peer that made a token may be ahead.
+const clockSkew = time.Minute
+
 // check returns the user whose token it is, with what that may do. The error is Denied.
 func (t Tokens) check(token string, users Users, now time.Time) (Identity, error) {
 	var nobody Identity
@@ -128,7 +131,7 @@ func (t Tokens) check(token string, users Users, now time.Time) (Identity, error
 	}
 	at := float64(now.Unix())
 	for _, notBefore := range []*float64{c.IssuedAt, c.NotBefore} {
-		if notBefore != nil && at < *notBefore {
+		if notBefore != nil && at+clockSkew.Seconds() < *notBefore {
 			return nobody, bad
 		}
 	}

@@ -3,17 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/client"
 )
 
-// Pins whose content is there are done in seconds, behind many whose content is
-// nowhere.
+// Pins whose content is there do not wait for many whose content is nowhere.
 func TestCluster_UnreachablePinsHoldUpNobody(t *testing.T) {
 	const nowhere, there = 2000, 500
 	peers := startCluster(t, 2)
@@ -48,9 +45,10 @@ func TestCluster_UnreachablePinsHoldUpNobody(t *testing.T) {
 		}
 	}
 	bulk(lost.String())
-	start := time.Now()
 	bulk(found.String())
-	eventually(t, patience, func() error {
+	// Did they wait for the others' first tries in the slots for fetching, it would take
+	// 2,000 times half a second for 10 slots: 100 s.
+	eventually(t, 2*patience, func() error {
 		n := 0
 		for g, err := range second.http.Statuses(t.Context(), client.StatusList{Filter: api.StatusPinned, Local: true}) {
 			if err != nil {
@@ -65,21 +63,4 @@ func TestCluster_UnreachablePinsHoldUpNobody(t *testing.T) {
 		}
 		return nil
 	})
-	took := time.Since(start)
-	t.Logf("%d pins took %s behind %d whose content is nowhere", there, took, nowhere)
-	if limit := 5 * time.Second * slowness(); took > limit {
-		t.Errorf("that is over %s", limit)
-	}
-}
-
-// slowness is how many times as long things may take where the race detector watches.
-func slowness() time.Duration {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "-race" && s.Value == "true" {
-				return 5
-			}
-		}
-	}
-	return 1
 }
