@@ -98,6 +98,29 @@ func TestFollower_StopsWhereMembersContradictEachOther(t *testing.T) {
 	}
 }
 
+// A record of a later version is no lie: the follower ends, and accuses nobody.
+func TestFollower_EndsAtRecordsOfALaterVersion(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pin(0, 5)
+	f := w.follow(FollowerOptions{})
+	w.same(f)
+	stood := f.st.Digest()
+	row, err := w.members[0].st.NewBatch().Row(pageCid(0))
+	check(t, err)
+	row.Value = append(bytes.Clone(row.Value), 0x17, 1) // field 23 is 1
+	row.Value[1]++                                      // of a map with one field more
+
+	f.Follower.mu.Lock()
+	err = f.Follower.apply(heldBatch{batch: batch{index: w.index + 1, before: stood.Pins, rows: []state.Row{row}}})
+	f.Follower.mu.Unlock()
+	if api.KindOf(err) != api.Unsupported || !strings.Contains(err.Error(), "up to date") {
+		t.Errorf("%v, want an Unsupported error that says what to do", err)
+	}
+	if s := f.Status().Stopped; s != "" || f.st.Digest() != stood {
+		t.Errorf("at index %d, stopped: %q", f.st.Applied(), s)
+	}
+}
+
 // An intruder knows what a link tells: the secret, the cluster's key and the addresses.
 type intruder struct {
 	Network

@@ -150,6 +150,8 @@ func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
 		return nil, false, nil
 	case api.Invalid:
 		return nil, false, f.stop(message{}, o.message, fmt.Sprintf("the pages under the root for index %d are no pinset of its digest: %v", o.root.Index, err))
+	case api.Unsupported:
+		return nil, false, outdated(err)
 	default:
 		return nil, false, fmt.Errorf("copy the pinset: %w", err)
 	}

@@ -125,6 +125,8 @@ func (f *Follower) apply(b heldBatch) error {
 		}
 		if err := w.PutRow(r); api.KindOf(err) == api.Invalid {
 			return f.stop(message{}, b.from, fmt.Sprintf("the batch for index %d has a record that nobody can have stored: %v", b.index, err))
+		} else if api.KindOf(err) == api.Unsupported {
+			return outdated(err)
 		} else if err != nil {
 			return err
 		}
@@ -149,4 +151,10 @@ func (f *Follower) apply(b heldBatch) error {
 		t()
 	}
 	return nil
+}
+
+// outdated is for a record that is not known here: no evidence against who signed it. The
+// state stays as it is, and a later version of this program goes on from there.
+func outdated(err error) error {
+	return fmt.Errorf("%w: bring this follower up to date and start it again", err)
 }

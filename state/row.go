@@ -23,7 +23,8 @@ type Changes struct {
 }
 
 // ParseRow reads the record in r. The error is Invalid for one that no peer would have
-// stored under that CID, and where there is none.
+// stored under that CID, and where there is none; Unsupported for one that this program
+// would have stored in another form, as that of a later version.
 func ParseRow(r Row) (api.Pin, error) {
 	p, _, err := new(decoder).row(r)
 	return p, err
@@ -43,7 +44,7 @@ func (d *decoder) row(r Row) (api.Pin, []byte, error) {
 		return api.Pin{}, nil, api.Invalid.Errorf("the row of %s: %w", r.Cid, err)
 	}
 	if !bytes.Equal(value, r.Value) {
-		return api.Pin{}, nil, api.Invalid.Errorf("the row of %s is not in the form in which rows are stored", r.Cid)
+		return api.Pin{}, nil, api.Unsupported.Errorf("the record of %s is in a form that this program does not write: a later version may have made it", r.Cid)
 	}
 	return p, value, nil
 }
@@ -54,8 +55,8 @@ func (b *Batch) Row(c api.Cid) (Row, error) {
 	return Row{Cid: c, Value: v}, err
 }
 
-// PutRow makes r what is stored for its CID. The error is Invalid where ParseRow's
-// would be: nothing was put, and the batch can go on.
+// PutRow makes r what is stored for its CID. An error that is Invalid or Unsupported is
+// as ParseRow's: nothing was put, and the batch can go on.
 func (b *Batch) PutRow(r Row) error {
 	if !r.Cid.Defined() {
 		return api.Invalid.Errorf("a row without a CID")

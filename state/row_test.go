@@ -3,7 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
+	"strings"
 	"testing"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -132,19 +132,26 @@ func TestPutRow_RefusesWhatNoPeerStores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	later := append(bytes.Clone(good.Value), 0x17, 1) // field 23 is 1
+	later[1]++                                        // of a map with one field more
 	before := b.Digest()
 	for what, r := range map[string]Row{
-		"no CID":             {Value: good.Value},
-		"another's row":      {Cid: testCid(0), Value: good.Value},
-		"nothing in it":      {Cid: testCid(1), Value: []byte{}},
-		"cut short":          {Cid: testCid(1), Value: good.Value[:len(good.Value)-1]},
-		"more behind it":     {Cid: testCid(1), Value: append(bytes.Clone(good.Value), 0)},
-		"a longer revision":  {Cid: testCid(1), Value: append([]byte{0x82, 0}, good.Value[1:]...)},
-		"peers out of order": {Cid: testCid(1), Value: append(binary.AppendUvarint(nil, 2), record...)},
-		"too large":          {Cid: testCid(1), Value: append(bytes.Clone(good.Value), make([]byte, api.MaxRecordSize)...)},
+		"no CID":                           {Value: good.Value},
+		"another's row":                    {Cid: testCid(0), Value: good.Value},
+		"nothing in it":                    {Cid: testCid(1), Value: []byte{}},
+		"cut short":                        {Cid: testCid(1), Value: good.Value[:len(good.Value)-1]},
+		"more behind it":                   {Cid: testCid(1), Value: append(bytes.Clone(good.Value), 0)},
+		"another form: a longer revision":  {Cid: testCid(1), Value: append([]byte{0x82, 0}, good.Value[1:]...)},
+		"another form: peers out of order": {Cid: testCid(1), Value: append(binary.AppendUvarint(nil, 2), record...)},
+		"another form: a field of a later version": {Cid: testCid(1), Value: later},
+		"too large": {Cid: testCid(1), Value: append(bytes.Clone(good.Value), make([]byte, api.MaxRecordSize)...)},
 	} {
-		if err := b.PutRow(r); !errors.Is(err, api.Invalid) && !errors.Is(err, api.TooLarge) {
-			t.Errorf("%s: %v, want an Invalid error", what, err)
+		want := api.Invalid
+		if strings.HasPrefix(what, "another form:") {
+			want = api.Unsupported
+		}
+		if err := b.PutRow(r); api.KindOf(err) != want {
+			t.Errorf("%s: %v, want an %s error", what, err, want)
 		}
 		if _, err := ParseRow(r); err == nil {
 			t.Errorf("%s: it is parsed", what)
