@@ -99,7 +99,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ReadHeaderTimeout: s.o.ReadHeaderTimeout,
 		WriteTimeout:      s.o.WriteTimeout,
 		IdleTimeout:       s.o.IdleTimeout,
-		MaxHeaderBytes:    max(16*s.o.MaxHeaderBytes, 64<<10), // Wrap refuses above MaxHeaderBytes, in JSON
+		MaxHeaderBytes:    max(16*s.o.MaxHeaderBytes, 1<<20), // Wrap refuses above MaxHeaderBytes, in JSON
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
