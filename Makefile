@@ -83,7 +83,7 @@ bench: build
 # thousand with real gossip and engines, then a model; and a first copy of 100,000 pins.
 SIZES ?= 30,100,300,1000
 sim:
-	$(GO) test ./feed/sim -run TestScale -v -count 1 -timeout 3h -args -sizes $(SIZES)
+	$(GO) test -tags sim ./feed/sim -run TestScale -v -count 1 -timeout 3h -args -sizes $(SIZES)
 	$(GO) test ./feed -run NONE -bench FollowerFirstSync -benchtime 1x
 
 clean:
