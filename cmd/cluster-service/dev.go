@@ -8,12 +8,14 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -354,16 +356,29 @@ func writeDevFile(path string, peers []*devPeer) error {
 	return os.WriteFile(path, append(text, '\n'), 0o600)
 }
 
-// freePorts finds n TCP ports on loopback that nothing listens on now.
+// triedPort counts up from a random one, so that no two peers of this process are given
+// the same port before the first listens on it.
+var triedPort = func() *atomic.Uint32 {
+	n := new(atomic.Uint32)
+	n.Store(rand.Uint32N(highPort - lowPort))
+	return n
+}()
+
+// freePorts finds n TCP ports on loopback that nothing listens on now, and that no
+// connection takes for its near end before they are listened on: see lowPort.
 func freePorts(n int) ([]int, error) {
 	ports := make([]int, 0, n)
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("finding a free port: %w", err)
+	for range portTries {
+		if len(ports) == n {
+			return ports, nil
 		}
-		defer l.Close() // held until all are found, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		port := lowPort + int(triedPort.Add(1)%(highPort-lowPort))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		ports = append(ports, port)
 	}
-	return ports, nil
+	return nil, fmt.Errorf("finding free ports: of those tried between %d and %d, %d are free, and it takes %d", lowPort, highPort, len(ports), n)
 }
