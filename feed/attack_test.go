@@ -98,6 +98,51 @@ func TestFollower_StopsWhereMembersContradictEachOther(t *testing.T) {
 	}
 }
 
+// A member that signs an index far in the future is believed for a while, and holds
+// nobody up: neither those that it tells nor those that its word would have to pass.
+func TestFollower_IsNotHeldUpByAFarIndex(t *testing.T) {
+	const far = 1 << 60
+	for name, digest := range map[string]func(state.Digest) [32]byte{
+		"with the pinset's digest": func(d state.Digest) [32]byte { return d.Pins },
+		"with another":             func(state.Digest) [32]byte { return [32]byte{7} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			w.pin(0, 20)
+			f := w.follow(FollowerOptions{})
+			w.same(f)
+			rogue := w.members[1]
+			eventually(t, "the follower is its neighbour", func() bool { return rogue.host.Feed().Readers() > 0 })
+			tell := func(index uint64, digest [32]byte) {
+				body, err := beacon{index: index, digest: digest, time: time.Now()}.encode()
+				check(t, err)
+				rogue.gossip(t, kindBeacon, body)
+			}
+			n := 0
+			eventually(t, "it hears of the index", func() bool {
+				if n++; n%20 == 1 { // gossip may lose one while its mesh forms
+					tell(far, digest(w.members[0].st.Digest()))
+				}
+				return f.Status().Latest == far
+			})
+			w.pin(20, 30)
+			eventually(t, "it goes on", func() bool { return f.st.Digest() == w.members[0].st.Digest() })
+			eventually(t, "the member tells less", func() bool {
+				tell(w.index, w.digests[w.index])
+				s := f.Status()
+				return s.Latest == w.index && s.Index == w.index && s.Current(time.Now(), time.Minute)
+			})
+			f.stop()
+			f.start()
+			w.pin(30, 40)
+			eventually(t, "it goes on after a restart", func() bool { return f.st.Digest() == w.members[0].st.Digest() })
+			if s := f.Status().Stopped; s != "" {
+				t.Errorf("the follower has stopped: %s", s)
+			}
+		})
+	}
+}
+
 // A record of a later version is no lie: the follower ends, and accuses nobody.
 func TestFollower_EndsAtRecordsOfALaterVersion(t *testing.T) {
 	w := newWorld(t, 1)
@@ -233,6 +278,9 @@ func TestJudge_OldMessagesGoNoFurther(t *testing.T) {
 		{"much later", batch(30), 30, staleAfter, false},
 		{"one from long ago", batch(11), 30, time.Second, true},
 		{"one that this peer still lacks", batch(11), 10, time.Second, false},
+		{"one from far in the future", sign("c", 1<<60, now), 30, time.Second, false},
+		{"another of them", sign("c", 1<<60, now.Add(time.Hour)), 30, 2 * staleAfter, false},
+		{"a beacon of where this peer is", sign("a", 30, now.Add(time.Hour)), 30, 2 * staleAfter, false},
 	}
 	for _, s := range steps {
 		now = now.Add(s.after)

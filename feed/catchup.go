@@ -80,7 +80,7 @@ func (f *Follower) need(asked time.Time) need {
 		return nothing
 	case own == 0 || f.gone:
 		return pages
-	case f.latest > own:
+	case f.behind():
 		return batches
 	case time.Since(f.heard) > f.o.Patience && time.Since(asked) > f.o.Patience:
 		return batches

@@ -158,7 +158,6 @@ func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
 	f.gone = false
 	f.past = newPast(f.o.KeptBytes)
 	f.past.add(o.message, o.root.Index, o.root.Digest, [32]byte{})
-	f.latest = max(f.latest, o.root.Index)
 	select {
 	case <-f.settled:
 	default:

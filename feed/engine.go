@@ -33,7 +33,10 @@ func (f *Follower) take(m message) error {
 		}
 	}
 	err := f.advance()
-	if f.latest > f.st.Applied() {
+	if own := f.st.Digest(); m.kind == kindBeacon && !f.copying && own.Index > 0 && m.beacon.index > own.Index && m.beacon.digest == own.Pins {
+		f.past.add(m, m.beacon.index, m.beacon.digest, [32]byte{}) // no entry up to there has changed a pin
+	}
+	if f.behind() {
 		f.nudge()
 	}
 	return err
@@ -41,12 +44,29 @@ func (f *Follower) take(m message) error {
 
 // note remembers how far the members are. The caller holds mu.
 func (f *Follower) note(m message) {
-	if last := m.last(); last > f.latest {
-		f.latest, f.heard = last, time.Now()
+	if now := time.Now(); f.words.take(m, now) {
+		f.heard = now
 	}
-	if m.kind == kindBeacon && m.beacon.index >= f.latest && m.beacon.time.After(f.beacon.beacon.time) {
-		f.beacon, f.heard = m, time.Now()
+}
+
+// behind tells whether a member says that the log goes on from where the state stands.
+// The caller holds mu.
+func (f *Follower) behind() bool { return f.words.latest(time.Now()) > f.index() }
+
+// index is where the state stands, be it that the last entries changed no pin: what
+// beacons tell of that is believed, though never written down. The caller holds mu.
+func (f *Follower) index() uint64 {
+	own := f.st.Digest()
+	index := own.Index
+	if index == 0 || f.copying {
+		return index
 	}
+	for _, w := range f.words.fresh(time.Now()) {
+		if said := w.beacon.beacon; said.index > index && said.digest == own.Pins {
+			index = said.index
+		}
+	}
+	return index
 }
 
 // hold keeps b until its turn, unless it was here before. The caller holds mu.
@@ -94,21 +114,12 @@ func (f *Follower) advance() error {
 	for !f.copying && f.evidence == nil && f.st.Applied() > 0 {
 		own := f.st.Digest()
 		b, ok := f.held.next(own.Index)
-		if ok && b.before == own.Pins {
-			if err := f.apply(b); err != nil {
-				return err
-			}
-			continue
-		}
-		said := f.beacon.beacon
-		if said.index <= own.Index || said.digest != own.Pins || ok && b.index <= said.index {
+		if !ok || b.before != own.Pins {
 			return nil
 		}
-		// Nothing of the pinset has changed up to there.
-		if err := f.st.NewBatch().Commit(said.index); err != nil {
+		if err := f.apply(b); err != nil {
 			return err
 		}
-		f.past.add(f.beacon, said.index, said.digest, [32]byte{})
 	}
 	return nil
 }

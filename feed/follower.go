@@ -73,8 +73,7 @@ type Follower struct {
 	mu         sync.Mutex
 	held       held
 	past       past
-	latest     uint64 // highest index that a member has told
-	beacon     message
+	words      words
 	heard      time.Time // when a member's word came that was new
 	copying    bool      // pages are under way: the state is theirs
 	gone       bool      // batches do not lead on from here: it takes pages
@@ -91,7 +90,7 @@ func NewFollower(n Network, v *p2p.Verifier, st *state.State, dir string, l List
 	o = o.withDefaults()
 	f := &Follower{net: n, st: st, dir: dir, listener: l, o: o, log: log, judge: newJudge(v), client: client{n},
 		met: newAcquaintances(), wake: make(chan struct{}, 1), settled: make(chan struct{}),
-		held: newHeld(), past: newPast(o.KeptBytes), neighbours: map[api.PeerID]Peer{}}
+		held: newHeld(), past: newPast(o.KeptBytes), words: words{}, neighbours: map[api.PeerID]Peer{}}
 	f.server = newStreams(n, f, o.Bandwidth, log)
 	var err error
 	if f.evidence, err = loadEvidence(filepath.Join(dir, evidenceFile)); err != nil {
@@ -164,8 +163,9 @@ func (f *Follower) Status() FollowerStatus {
 	d := f.st.Digest()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := FollowerStatus{Index: d.Index, Digest: d.Pins, Settled: d.Index > 0 && !f.copying, Latest: f.latest,
-		Heard: f.heard, Told: f.beacon.beacon.time}
+	now := time.Now()
+	s := FollowerStatus{Index: f.index(), Digest: d.Pins, Settled: d.Index > 0 && !f.copying, Latest: f.words.latest(now),
+		Heard: f.heard, Told: f.words.beacon(now).beacon.time}
 	if f.evidence != nil {
 		s.Stopped = f.evidence.Reason
 	}
@@ -208,7 +208,7 @@ func (f *Follower) Resume() error {
 // forget drops all that was heard, as after a copy. The caller holds mu.
 func (f *Follower) forget() {
 	f.held, f.past = newHeld(), newPast(f.o.KeptBytes)
-	f.latest, f.beacon = 0, message{}
+	f.words = words{}
 }
 
 // nudge lets catchUp look.

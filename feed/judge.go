@@ -75,9 +75,8 @@ type judge struct {
 	verifier *p2p.Verifier
 
 	mu      sync.Mutex
-	high    uint64 // highest index seen
-	marked  uint64 // what it was at markedAt,
-	floor   uint64 // and at least staleAfter before that
+	marked  uint64 // where the own state stood at since,
+	floor   uint64 // and at least staleAfter before that: what others say proves nothing
 	since   time.Time
 	clocks  map[api.PeerID]time.Time // of the last beacon, by signer
 	foreign time.Time                // when something of another incarnation came
@@ -111,11 +110,9 @@ func (j *judge) old(m message, own uint64, now time.Time) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if now.Sub(j.since) >= staleAfter {
-		j.floor, j.marked, j.since = j.marked, j.high, now
+		j.floor, j.marked, j.since = j.marked, own, now
 	}
-	index := m.last()
-	j.high = max(j.high, index)
-	if index < j.floor && index <= own {
+	if index := m.last(); index < j.floor && index <= own {
 		return true
 	}
 	if m.kind != kindBeacon {

@@ -21,13 +21,21 @@ type point struct {
 func newPast(max int) past { return past{max: max, points: map[uint64]point{}} }
 
 // add remembers what m says of index. Messages come in order; that of a point may be the
-// one before's.
+// one before's. Only a beacon may have said too much: what then goes on before its index
+// shows that.
 func (p *past) add(m message, index uint64, digest, hash [32]byte) {
-	p.points[index] = point{digest, hash, m}
 	n := len(p.messages)
 	if n > 0 && &p.messages[n-1].raw[0] == &m.raw[0] {
+		p.points[index] = point{digest, hash, m}
 		return
 	}
+	for ; n > 0 && p.messages[n-1].last() > m.last(); n-- {
+		if m.kind == kindBeacon {
+			return
+		}
+		p.drop(n - 1)
+	}
+	p.points[index] = point{digest, hash, m}
 	// One beacon is like the next: the last will do.
 	if n > 1 && m.kind == kindBeacon && p.messages[n-1].kind == kindBeacon && p.messages[n-2].kind == kindBeacon {
 		p.drop(n - 1)

@@ -373,7 +373,8 @@ func TestFollowers_OfMembersThatAgreeByRaft(t *testing.T) {
 	for i, f := range followers {
 		eventually(t, "a follower gets to the members' index", func() bool {
 			w.sameIndex(f)
-			return f.Status().Settled && f.st.Digest().Index >= want.Index
+			s := f.Status()
+			return s.Settled && s.Index >= want.Index
 		})
 		if got := f.st.Digest(); got.Pins != want.Pins {
 			t.Errorf("follower %d has digest %x at index %d, want %x at %d", i, got.Pins[:8], got.Index, want.Pins[:8], want.Index)

@@ -54,7 +54,7 @@ func (f *Follower) hello(ctx context.Context, from api.PeerID, h hello) (hello, 
 // since implements source, from what members signed.
 func (f *Follower) since(_ context.Context, index uint64, digest [32]byte, send func([]byte) error) error {
 	f.mu.Lock()
-	own, last := f.st.Applied(), f.beacon.raw
+	own, last := f.st.Applied(), f.words.beacon(time.Now()).raw
 	list, ok := f.past.after(index, digest)
 	f.mu.Unlock()
 	if index < own && !ok {

@@ -213,7 +213,7 @@ const followTick = 50 * time.Millisecond
 
 // WaitApplied returns once the follower's state has come to a log index.
 func (d followerDoor) WaitApplied(ctx context.Context, index uint64) error {
-	for d.f.state.Applied() < index {
+	for d.f.feed.Status().Index < index {
 		select {
 		case <-ctx.Done():
 			return api.Unavailable.Errorf("this follower has not come to index %d: %w", index, ctx.Err())
