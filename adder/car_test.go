@@ -44,7 +44,7 @@ func carTree(tb testing.TB) (root cid.Cid, bs []blocks.Block) {
 		return b
 	}
 	one, two := make(cid.Raw, mh.SHA2_256, []byte("one")), make(cid.Raw, mh.BLAKE2B_MIN+31, []byte("two!"))
-	f := make(cid.DagProtobuf, mh.SHA2_512, fileNode([]link{{cid: one.Cid(), size: 3}, {cid: two.Cid(), size: 4}}, []uint64{3, 4}))
+	f := make(cid.DagProtobuf, mh.SHA2_512, fileNode([]link{{cid: one.Cid(), size: 3}, {cid: two.Cid(), size: 4}}, []uint64{3, 4}, stat{}))
 	node := append([]byte{0xa1, 0x61, 'f', 0xd8, 42, 0x58, byte(f.Cid().ByteLen() + 1), 0}, f.Cid().Bytes()...)
 	r := make(cid.DagCBOR, mh.SHA2_256, node)
 	return r.Cid(), []blocks.Block{r, f, one, two}

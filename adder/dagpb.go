@@ -50,13 +50,13 @@ func appendNumber(b []byte, tag byte, n uint64) []byte {
 	return binary.AppendUvarint(append(b, tag), n)
 }
 
-// leafNode is a dag-pb node that holds data itself.
-func leafNode(t unixfsType, data []byte) []byte {
+// leafNode is a dag-pb node that holds data itself; st is that of a file which it is.
+func leafNode(t unixfsType, data []byte, st stat) []byte {
 	head := appendNumber(make([]byte, 0, 16), tagType, uint64(t))
 	if len(data) > 0 {
 		head = binary.AppendUvarint(append(head, tagData), uint64(len(data)))
 	}
-	tail := appendNumber(make([]byte, 0, 16), tagFileSize, uint64(len(data)))
+	tail := st.appendFile(appendNumber(make([]byte, 0, 48), tagFileSize, uint64(len(data))))
 	size := len(head) + len(data) + len(tail)
 	b := make([]byte, 0, 1+binary.MaxVarintLen32+size)
 	b = binary.AppendUvarint(append(b, tagNodeData), uint64(size))
@@ -64,8 +64,8 @@ func leafNode(t unixfsType, data []byte) []byte {
 }
 
 // fileNode is a dag-pb node of a file whose bytes are in its children; sizes are the
-// file bytes below each.
-func fileNode(children []link, sizes []uint64) []byte {
+// file bytes below each. st is that of the file whose root it is.
+func fileNode(children []link, sizes []uint64, st stat) []byte {
 	var total uint64
 	data := appendNumber(nil, tagType, uint64(typeFile))
 	for _, n := range sizes {
@@ -75,18 +75,19 @@ func fileNode(children []link, sizes []uint64) []byte {
 	for _, n := range sizes {
 		data = appendNumber(data, tagBlockSize, n)
 	}
-	return dagNode(children, data)
+	return dagNode(children, st.appendFile(data))
 }
 
 // directoryNode is the dag-pb node of a directory that is not sharded. It sorts the
 // entries.
-func directoryNode(entries []link) []byte {
+func directoryNode(entries []link, st stat) []byte {
 	slices.SortFunc(entries, func(a, b link) int { return strings.Compare(a.name, b.name) })
-	return dagNode(entries, appendNumber(nil, tagType, uint64(typeDirectory)))
+	return dagNode(entries, st.appendDirectory(appendNumber(nil, tagType, uint64(typeDirectory))))
 }
 
-func symlinkNode(target string) []byte {
-	return dagNode(nil, appendBytes(appendNumber(nil, tagType, uint64(typeSymlink)), tagData, target))
+func symlinkNode(target string, st stat) []byte {
+	data := appendBytes(appendNumber(nil, tagType, uint64(typeSymlink)), tagData, target)
+	return dagNode(nil, st.appendSymlink(data))
 }
 
 // dagNode encodes a PBNode: its links come before its data.

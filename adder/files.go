@@ -38,7 +38,7 @@ func importFiles(ctx context.Context, dir files.Directory, f format, p api.AddPa
 	for range o.Hashers {
 		g.Go(func() error {
 			for e := range hash {
-				e.block, e.err = f.leaf(e.data)
+				e.block, e.err = f.leaf(e.data, stat{})
 				e.data = nil
 				close(e.ready)
 			}
@@ -56,15 +56,15 @@ func importFiles(ctx context.Context, dir files.Directory, f format, p api.AddPa
 	return im.root, nil
 }
 
-// leaf makes the block of a chunk.
-func (f format) leaf(data []byte) (blocks.Block, error) {
+// leaf makes the block of a chunk. st is that of the file which it is.
+func (f format) leaf(data []byte, st stat) (blocks.Block, error) {
 	switch {
 	case f.raw:
 		return block(f.leaves, data)
 	case f.trickle:
-		return block(f.nodes, leafNode(typeRaw, data))
+		return block(f.nodes, leafNode(typeRaw, data, st))
 	default:
-		return block(f.nodes, leafNode(typeFile, data))
+		return block(f.nodes, leafNode(typeFile, data, st))
 	}
 }
 
@@ -80,7 +80,8 @@ type importer struct {
 	peeked *event
 	unit   string // the name of the unit, which precedes the paths of finished nodes
 	dir    bool   // the unit is a directory
-	tree   tree
+	tree   *tree
+	stat   stat // of the file that is being laid out
 	root   link // of the last unit
 }
 
@@ -92,14 +93,15 @@ func (im *importer) run() error {
 		}
 		switch e.kind {
 		case evUnit:
-			im.unit, im.dir, im.tree, im.root = e.path, e.dir, tree{}, link{}
+			im.unit, im.dir, im.tree, im.root = e.path, e.dir, &tree{}, link{}
 		case evDirectory:
-			err = im.directory(e.path)
+			err = im.directory(e.path, e.stat)
 		case evFile:
+			im.stat = e.stat
 			err = im.file(e.path)
 		case evSymlink:
 			var k link
-			if k, err = im.store(symlinkNode(string(e.data))); err == nil {
+			if k, err = im.store(symlinkNode(string(e.data), e.stat)); err == nil {
 				err = im.added(e.path, k)
 			}
 		case evEnd:
@@ -125,10 +127,13 @@ func (im *importer) event() (*event, error) {
 	}
 }
 
-func (im *importer) directory(p string) error {
-	_, made, err := im.tree.in(p)
+func (im *importer) directory(p string, st stat) error {
+	dir, made, err := im.tree.in(p)
 	if err != nil {
 		return err
+	}
+	if made > 0 || p == "" { // else it was there before: what came first holds
+		dir.stat = st
 	}
 	return im.count(made)
 }
@@ -144,9 +149,9 @@ func (im *importer) file(p string) error {
 	var root part
 	var err error
 	if im.f.trickle {
-		root, err = trickle(im, im.store, -1)
+		root, err = trickle(im, im.store, -1, im.stat)
 	} else {
-		root, err = balanced(im, im.store)
+		root, err = balanced(im, im.store, im.stat)
 	}
 	if err != nil {
 		return err
@@ -238,6 +243,9 @@ func (im *importer) next() (part, bool, error) {
 	}
 	e := im.peeked
 	im.peeked = nil
+	if e.ready == nil {
+		return im.first(e)
+	}
 	select {
 	case <-e.ready:
 	case <-im.ctx.Done():
@@ -249,6 +257,21 @@ func (im *importer) next() (part, bool, error) {
 	return im.leaf(e.block, e.bytes)
 }
 
+// first makes the first leaf of a file that has a stat.
+func (im *importer) first(e *event) (part, bool, error) {
+	st := im.stat
+	if more, err := im.more(); err != nil {
+		return part{}, false, err
+	} else if more {
+		st = stat{}
+	}
+	b, err := im.f.leaf(e.data, st)
+	if err != nil {
+		return part{}, false, err
+	}
+	return im.leaf(b, e.bytes)
+}
+
 func (im *importer) leaf(b blocks.Block, bytes uint64) (part, bool, error) {
 	p := part{link: link{cid: b.Cid(), size: uint64(len(b.RawData()))}, bytes: bytes}
 	return p, true, im.put(b)
@@ -256,7 +279,7 @@ func (im *importer) leaf(b blocks.Block, bytes uint64) (part, bool, error) {
 
 // empty implements leaves.
 func (im *importer) empty() (part, error) {
-	b, err := im.f.leaf(nil)
+	b, err := im.f.leaf(nil, im.stat)
 	if err != nil {
 		return part{}, err
 	}

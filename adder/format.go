@@ -9,6 +9,7 @@ import (
 	"github.com/ipfs/boxo/verifcid"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	"github.com/ipfs/go-cidutil"
 	mh "github.com/multiformats/go-multihash"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -18,9 +19,12 @@ import (
 type format struct {
 	chunker string
 	trickle bool
-	raw     bool       // leaves are bare bytes
-	nodes   cid.Prefix // of dag-pb blocks
-	leaves  cid.Prefix // of raw ones
+	raw     bool        // leaves are bare bytes
+	nodes   cid.Builder // of dag-pb blocks
+	leaves  cid.Builder // of raw ones
+
+	preserveMode, preserveMtime bool // keep a node's own
+	all                         stat // of every node, where it has that part
 }
 
 // newFormat checks p as far as it says how to add. The error is Invalid or
@@ -56,16 +60,30 @@ func newFormat(p api.AddParams) (format, error) {
 	if err != nil {
 		return format{}, err
 	}
-	f.leaves = cid.Prefix{Version: 1, Codec: cid.Raw, MhType: hash, MhLength: -1}
-	f.nodes = cid.Prefix{Version: 1, Codec: cid.DagProtobuf, MhType: hash, MhLength: -1}
+	leaves := cid.Prefix{Version: 1, Codec: cid.Raw, MhType: hash, MhLength: -1}
+	nodes := cid.Prefix{Version: 1, Codec: cid.DagProtobuf, MhType: hash, MhLength: -1}
 	switch {
 	case p.Format == "car": // its blocks bring CIDs of their own
 	case p.CidVersion == 0 && hash != mh.SHA2_256:
 		return format{}, api.Invalid.Errorf("CIDv0 only supports sha2-256: %s needs cid-version=1", p.HashFun)
 	case p.CidVersion == 0:
-		f.nodes.Version = 0
+		nodes.Version = 0
 	case p.CidVersion != 1:
 		return format{}, api.Invalid.Errorf("cid-version parameter is invalid: %d is neither 0 nor 1", p.CidVersion)
+	}
+	f.leaves, f.nodes = leaves, nodes
+	if p.Inline {
+		if p.InlineLimit > verifcid.DefaultMaxIdentityDigestSize {
+			return format{}, api.Invalid.Errorf("inline-limit %d exceeds maximum allowed size of %d bytes", p.InlineLimit, verifcid.DefaultMaxIdentityDigestSize)
+		}
+		f.leaves = cidutil.InlineBuilder{Builder: leaves, Limit: p.InlineLimit}
+		f.nodes = cidutil.InlineBuilder{Builder: nodes, Limit: p.InlineLimit}
+	}
+	f.all = stat{mode: p.FileMode, mtime: p.FileMtime}
+	f.preserveMode = p.PreserveMode && f.all.mode == 0
+	f.preserveMtime = p.PreserveMtime && f.all.mtime.IsZero()
+	if p.RawLeaves && (f.all.some() || f.preserveMode || f.preserveMtime) {
+		return format{}, api.Invalid.Errorf("raw-leaves can't be used with UnixFS metadata like mode or modification time")
 	}
 	return f, nil
 }
@@ -107,8 +125,8 @@ func hashCode(name string) (uint64, error) {
 }
 
 // block hashes data: the one time that this peer does.
-func block(p cid.Prefix, data []byte) (blocks.Block, error) {
-	c, err := p.Sum(data)
+func block(b cid.Builder, data []byte) (blocks.Block, error) {
+	c, err := b.Sum(data)
 	if err != nil {
 		return nil, err
 	}

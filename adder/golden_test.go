@@ -3,6 +3,7 @@ package adder
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfs/boxo/files"
 
@@ -79,6 +81,81 @@ var inputs = map[string]func() files.Node{
 			"file":  file("10", 300_000),
 		})
 	},
+
+	"stat-file-0":        func() files.Node { return at(0o600, 1e9, 0).file("21", 0) },
+	"stat-file-1":        func() files.Node { return at(0o4755, -5, 250_000_000).file("22", 1) },
+	"stat-file-262145":   func() files.Node { return at(0o444, 1e9, 1).file("23", 262145) },
+	"stat-file-45613056": func() files.Node { return at(0o777, 1<<33, 0).file("24", 174*262144) },
+	"stat-file-none":     func() files.Node { return at(0, 1e9, 0).file("25", 300_000) },
+	"stat-dir":           statDirectory,
+	"stat-dir-hamt": func() files.Node {
+		m := map[string]files.Node{}
+		for name := range many(4096, 31, true) {
+			m[name] = at(0o600, 1e9, 0).file("26", 0)
+		}
+		return at(0o2750, 1e9, 7).dir(m)
+	},
+}
+
+func statDirectory() files.Node {
+	return at(0o1777, 1e9, 999_999_999).dir(map[string]files.Node{
+		"file": at(0o640, 1_700_000_000, 0).file("27", 10),
+		"link": files.NewSymlinkFile("../else/where", time.Unix(1_600_000_000, 3)),
+		"none": at(0, 1_500_000_000, 0).dir(nil),
+		"sub": at(0o700, 1_400_000_000, 0).dir(map[string]files.Node{
+			"big":   at(0o640, 1_700_000_000, 0).file("28", 600_000),
+			"empty": at(0o640, 1_700_000_000, 0).file("29", 0),
+		}),
+	})
+}
+
+// meta is a file's or directory's mode, in Unix's bits, and its time.
+type meta struct {
+	mode uint32
+	time time.Time
+}
+
+func at(mode uint32, seconds, nanos int64) meta { return meta{mode, time.Unix(seconds, nanos)} }
+
+func (m meta) file(seed string, size int) files.Node {
+	return files.NewBytesStatFile(content(seed, size), info{mode: files.UnixPermsToModePerms(m.mode), time: m.time, size: int64(size)})
+}
+
+func (m meta) dir(in map[string]files.Node) files.Node {
+	return files.NewMapStatDirectory(in, info{mode: os.ModeDir | files.UnixPermsToModePerms(m.mode), time: m.time})
+}
+
+// info is an os.FileInfo.
+type info struct {
+	mode os.FileMode
+	time time.Time
+	size int64
+}
+
+func (i info) Name() string       { return "" }
+func (i info) Size() int64        { return i.size }
+func (i info) Mode() os.FileMode  { return i.mode }
+func (i info) ModTime() time.Time { return i.time }
+func (i info) IsDir() bool        { return i.mode.IsDir() }
+func (i info) Sys() any           { return nil }
+
+// setMeta gives what was written to path, which is n, its modes and times.
+func setMeta(n files.Node, path string) error {
+	if dir, ok := n.(files.Directory); ok {
+		it := dir.Entries()
+		for it.Next() {
+			if err := setMeta(it.Node(), filepath.Join(path, it.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	if n.ModTime().IsZero() {
+		return nil
+	}
+	if _, link := n.(*files.Symlink); link {
+		return files.UpdateModTime(path, n.ModTime())
+	}
+	return errors.Join(os.Chmod(path, n.Mode()&^os.ModeDir), os.Chtimes(path, n.ModTime(), n.ModTime()))
 }
 
 func nested() files.Node {
@@ -121,12 +198,35 @@ func addParams(t *testing.T, args string) api.AddParams {
 			p.HashFun = value
 		case "--wrap-with-directory":
 			p.Wrap = true
+		case "--inline":
+			p.Inline = true
+		case "--inline-limit":
+			p.InlineLimit = number(t, value)
+		case "--preserve-mode":
+			p.PreserveMode = true
+		case "--preserve-mtime":
+			p.PreserveMtime = true
+		case "--mode":
+			p.FileMode = os.FileMode(number(t, value))
+		case "--mtime":
+			p.FileMtime = time.Unix(int64(number(t, value)), 0)
+		case "--mtime-nsecs":
+			p.FileMtime = p.FileMtime.Add(time.Duration(number(t, value)))
 		default:
 			t.Fatalf("unknown argument %s", arg)
 		}
 	}
-	p.RawLeaves = raw == "set" || raw == "" && p.CidVersion == 1
+	stat := p.PreserveMode || p.PreserveMtime || p.FileMode != 0 || !p.FileMtime.IsZero()
+	p.RawLeaves = raw == "set" || raw == "" && p.CidVersion == 1 && !stat
 	return p
+}
+
+func number(t *testing.T, s string) int {
+	n, err := strconv.ParseInt(s, 0, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(n)
 }
 
 func TestGolden_CIDsAreKubos(t *testing.T) {
@@ -207,6 +307,9 @@ func TestGolden_WriteInputs(t *testing.T) {
 		}
 	}
 	if err := files.WriteTo(files.NewMapDirectory(m), dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := setMeta(files.NewMapDirectory(m), dir); err != nil {
 		t.Fatal(err)
 	}
 	stat, err := os.Stat(filepath.Join(dir, "dir-nested"))

@@ -26,8 +26,8 @@ type leaves interface {
 // store keeps a dag-pb block, and returns a link to it with the block's own size.
 type store func(data []byte) (link, error)
 
-// node makes the file node over children.
-func (s store) node(children []part) (part, error) {
+// node makes the file node over children. st is that of the file whose root it is.
+func (s store) node(children []part, st stat) (part, error) {
 	links := make([]link, len(children))
 	sizes := make([]uint64, len(children))
 	var p part
@@ -36,7 +36,7 @@ func (s store) node(children []part) (part, error) {
 		p.bytes += c.bytes
 		p.size += c.size
 	}
-	k, err := s(fileNode(links, sizes))
+	k, err := s(fileNode(links, sizes, st))
 	if err != nil {
 		return part{}, err
 	}
@@ -45,68 +45,62 @@ func (s store) node(children []part) (part, error) {
 }
 
 // balanced builds a tree whose leaves all have the same depth, from left to right. It
-// keeps one unfinished node of each level. A file of one leaf is that leaf, an empty one
-// an empty leaf.
-func balanced(in leaves, s store) (part, error) {
+// keeps one unfinished node of each level, and finishes a full one only when there is
+// more to come: the root, which has st, is made last. A file of one leaf is that leaf, an
+// empty one an empty leaf; they are to have st themselves.
+func balanced(in leaves, s store, st stat) (part, error) {
 	var levels [][]part
-	push := func(p part) error {
-		for i := 0; ; i++ {
-			if i == len(levels) {
-				levels = append(levels, make([]part, 0, maxChildren))
-			}
-			levels[i] = append(levels[i], p)
+	push := func(i int, p part) error {
+		for ; i < len(levels); i++ {
 			if len(levels[i]) < maxChildren {
+				levels[i] = append(levels[i], p)
 				return nil
 			}
-			var err error
-			if p, err = s.node(levels[i]); err != nil {
+			full, err := s.node(levels[i], stat{})
+			if err != nil {
 				return err
 			}
-			levels[i] = levels[i][:0]
+			levels[i] = append(levels[i][:0], p)
+			p = full
 		}
+		levels = append(levels, append(make([]part, 0, maxChildren), p))
+		return nil
 	}
 	for {
 		p, ok, err := in.next()
 		if err != nil {
 			return part{}, err
 		}
-		if !ok && len(levels) == 0 {
-			return in.empty()
-		}
 		if !ok {
 			break
 		}
-		if err := push(p); err != nil {
+		if err := push(0, p); err != nil {
 			return part{}, err
 		}
 	}
-	// Close the unfinished nodes from below. What is above one may be empty.
-	var carry []part
-	for i, level := range levels {
-		level = append(level, carry...)
-		carry = nil
-		top := true
-		for _, above := range levels[i+1:] {
-			top = top && len(above) == 0
-		}
-		if top && len(level) == 1 {
-			return level[0], nil
-		}
-		if len(level) == 0 {
-			continue
-		}
-		p, err := s.node(level)
+	if len(levels) == 0 {
+		return in.empty()
+	}
+	if len(levels) == 1 && len(levels[0]) == 1 {
+		return levels[0][0], nil
+	}
+	// Finish the nodes from below; that may start another level.
+	for i := 0; i < len(levels)-1; i++ {
+		p, err := s.node(levels[i], stat{})
 		if err != nil {
 			return part{}, err
 		}
-		carry = []part{p}
+		if err := push(i+1, p); err != nil {
+			return part{}, err
+		}
 	}
-	return carry[0], nil
+	return s.node(levels[len(levels)-1], st)
 }
 
 // trickle builds a node with leaves first and then subtrees of growing depth, up to
-// below depth; -1 is without bound. Every file has such a node, an empty one too.
-func trickle(in leaves, s store, depth int) (part, error) {
+// below depth; -1 is without bound. Every file has such a node, an empty one too. The
+// node itself has st.
+func trickle(in leaves, s store, depth int, st stat) (part, error) {
 	var children []part
 	for len(children) < maxChildren {
 		p, ok, err := in.next()
@@ -114,7 +108,7 @@ func trickle(in leaves, s store, depth int) (part, error) {
 			return part{}, err
 		}
 		if !ok {
-			return s.node(children)
+			return s.node(children, st)
 		}
 		children = append(children, p)
 	}
@@ -125,14 +119,14 @@ func trickle(in leaves, s store, depth int) (part, error) {
 				return part{}, err
 			}
 			if !more {
-				return s.node(children)
+				return s.node(children, st)
 			}
-			p, err := trickle(in, s, d)
+			p, err := trickle(in, s, d, stat{})
 			if err != nil {
 				return part{}, err
 			}
 			children = append(children, p)
 		}
 	}
-	return s.node(children)
+	return s.node(children, st)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	chunk "github.com/ipfs/boxo/chunker"
 	"github.com/ipfs/boxo/files"
@@ -21,11 +22,15 @@ func TestLayout_SameAsBoxo(t *testing.T) {
 	const m = maxChildren
 	for _, n := range []int{0, 1, 2, m - 1, m, m + 1, 2 * m, 2*m + 1, 5 * m, 9*m - 1, m*m - 1, m * m, m*m + 1, m*m + m + 1} {
 		for _, layout := range []string{"balanced", "trickle"} {
-			for _, v := range []int{0, 1} {
-				t.Run(fmt.Sprintf("%s v%d, %d leaves", layout, v, n), func(t *testing.T) {
+			for v, kind := range []string{"v0", "v1", "v1 with a mode and a time", "v1 inlined"} {
+				t.Run(fmt.Sprintf("%s %s, %d leaves", layout, kind, n), func(t *testing.T) {
 					data := content("layout", n)
 					p := api.DefaultAddParams()
-					p.Layout, p.CidVersion, p.RawLeaves, p.Chunker = layout, v, v == 1, "size-1"
+					p.Layout, p.CidVersion, p.RawLeaves, p.Chunker = layout, min(v, 1), v == 1 || v == 3, "size-1"
+					if v == 2 {
+						p.FileMode, p.FileMtime = 0o640, time.Unix(1e9, 5)
+					}
+					p.Inline = v == 3
 					pin, _, err := newCluster(t, 1, 1).add(t, dirOf(files.FileEntry("f", files.NewBytesFile(data))), p)
 					if err != nil {
 						t.Fatal(err)
@@ -34,7 +39,7 @@ func TestLayout_SameAsBoxo(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					params := helpers.DagBuilderParams{Maxlinks: helpers.DefaultLinksPerBlock, RawLeaves: f.raw, CidBuilder: f.nodes,
+					params := helpers.DagBuilderParams{Maxlinks: helpers.DefaultLinksPerBlock, RawLeaves: f.raw, CidBuilder: f.nodes, FileMode: p.FileMode, FileModTime: p.FileMtime,
 						Dagserv: &writer{put: func(blocks.Block) error { return nil }}}
 					b, err := params.New(chunk.NewSizeSplitter(bytes.NewReader(data), 1))
 					if err != nil {

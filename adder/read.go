@@ -29,13 +29,15 @@ const (
 )
 
 // event is one step through the files, in order. A chunk also goes to a hasher, which
-// makes the block; ready is closed after that.
+// makes the block; ready is closed after that. It is nil for the first chunk of a file
+// whose stat stands in it if there is no other: its block is made once that is known.
 type event struct {
 	kind  eventKind
 	path  string // in its unit, "" for the top
 	dir   bool   // evUnit: it is a directory
 	bytes uint64 // evChunk: of the chunk; evProgress: read of the file so far
 	data  []byte // evChunk: the bytes; evSymlink: the target
+	stat  stat   // evDirectory, evFile, evSymlink
 
 	ready chan struct{}
 	block blocks.Block
@@ -87,7 +89,7 @@ func (r *reader) node(ctx context.Context, p string, n files.Node, depth int) (e
 	case files.Directory:
 		return r.directory(ctx, p, n, depth)
 	case *files.Symlink:
-		return r.send(ctx, &event{kind: evSymlink, path: p, data: []byte(n.Target)})
+		return r.send(ctx, &event{kind: evSymlink, path: p, data: []byte(n.Target), stat: r.f.stat(n)})
 	case files.File:
 		return r.file(ctx, p, n)
 	default:
@@ -96,7 +98,7 @@ func (r *reader) node(ctx context.Context, p string, n files.Node, depth int) (e
 }
 
 func (r *reader) directory(ctx context.Context, p string, d files.Directory, depth int) error {
-	if err := r.send(ctx, &event{kind: evDirectory, path: p}); err != nil {
+	if err := r.send(ctx, &event{kind: evDirectory, path: p, stat: r.f.stat(d)}); err != nil {
 		return err
 	}
 	it := d.Entries()
@@ -114,9 +116,11 @@ func (r *reader) directory(ctx context.Context, p string, d files.Directory, dep
 }
 
 func (r *reader) file(ctx context.Context, p string, f files.File) error {
-	if err := r.send(ctx, &event{kind: evFile, path: p}); err != nil {
+	st := r.f.stat(f)
+	if err := r.send(ctx, &event{kind: evFile, path: p, stat: st}); err != nil {
 		return err
 	}
+	undecided := st.some() && !r.f.trickle
 	var in io.Reader = f
 	if r.progress {
 		in = &counter{r: f, tell: func(n uint64) error {
@@ -136,8 +140,14 @@ func (r *reader) file(ctx context.Context, p string, f files.File) error {
 			return err
 		}
 		e := &event{kind: evChunk, data: data, bytes: uint64(len(data)), ready: make(chan struct{})}
+		if undecided { // the importer makes this block
+			undecided, e.ready = false, nil
+		}
 		if err := r.send(ctx, e); err != nil {
 			return err
+		}
+		if e.ready == nil {
+			continue
 		}
 		select {
 		case r.hash <- e:

@@ -26,18 +26,21 @@ const (
 const maxDepth = 1000
 
 // tree is a directory that still grows.
-type tree map[string]entry
+type tree struct {
+	stat    stat
+	entries map[string]entry
+}
 
 // entry is a finished node, or a directory.
 type entry struct {
 	cid  cid.Cid
 	size uint64
-	dir  tree
+	dir  *tree
 }
 
 // in returns the directory at path p, made where it is missing. "" is t itself. The
 // second result is how many were made.
-func (t tree) in(p string) (tree, int, error) {
+func (t *tree) in(p string) (*tree, int, error) {
 	if p == "" || p == "." {
 		return t, 0, nil
 	}
@@ -46,10 +49,10 @@ func (t tree) in(p string) (tree, int, error) {
 		if depth >= maxDepth {
 			return nil, 0, api.Invalid.Errorf("directories are nested over %d deep", maxDepth)
 		}
-		e, ok := t[name]
+		e, ok := t.entries[name]
 		if !ok {
-			e.dir = tree{}
-			t[name] = e
+			e.dir = &tree{}
+			t.set(name, e)
 			made++
 		} else if e.dir == nil {
 			return nil, 0, api.Invalid.Errorf("%q is a file and a directory", p)
@@ -59,33 +62,40 @@ func (t tree) in(p string) (tree, int, error) {
 	return t, made, nil
 }
 
+func (t *tree) set(name string, e entry) {
+	if t.entries == nil {
+		t.entries = map[string]entry{}
+	}
+	t.entries[name] = e
+}
+
 // put files a finished node under p, and tells how many entries that made.
-func (t tree) put(p string, k link) (int, error) {
+func (t *tree) put(p string, k link) (int, error) {
 	dir, name := path.Split(p)
 	t, made, err := t.in(strings.TrimSuffix(dir, "/"))
 	if err != nil {
 		return 0, err
 	}
-	if _, ok := t[name]; ok {
+	if _, ok := t.entries[name]; ok {
 		return 0, api.Invalid.Errorf("%q is there twice", p)
 	}
-	t[name] = entry{cid: k.cid, size: k.size}
+	t.set(name, entry{cid: k.cid, size: k.size})
 	return made + 1, nil
 }
 
 // builder turns a tree into nodes.
 type builder struct {
-	nodes cid.Prefix
+	nodes cid.Builder
 	put   func(blocks.Block) error
 	done  func(p string, k link) error // told of each directory, the inner ones first
 }
 
 // directory stores t, known as p, and all directories in it.
-func (b builder) directory(p string, t tree) (link, error) {
-	entries := make([]link, 0, len(t))
+func (b builder) directory(p string, t *tree) (link, error) {
+	entries := make([]link, 0, len(t.entries))
 	bytes := 0
-	for _, name := range slices.Sorted(maps.Keys(t)) {
-		e := t[name]
+	for _, name := range slices.Sorted(maps.Keys(t.entries)) {
+		e := t.entries[name]
 		k := link{name: name, cid: e.cid, size: e.size}
 		if e.dir != nil {
 			inner, err := b.directory(path.Join(p, name), e.dir)
@@ -101,15 +111,15 @@ func (b builder) directory(p string, t tree) (link, error) {
 	if bytes > shardAbove {
 		made = b.sharded
 	}
-	k, err := made(entries)
+	k, err := made(entries, t.stat)
 	if err != nil {
 		return link{}, err
 	}
 	return k, b.done(p, k)
 }
 
-func (b builder) basic(entries []link) (link, error) {
-	node, err := block(b.nodes, directoryNode(entries))
+func (b builder) basic(entries []link, st stat) (link, error) {
+	node, err := block(b.nodes, directoryNode(entries, st))
 	if err != nil {
 		return link{}, err
 	}
@@ -120,12 +130,13 @@ func (b builder) basic(entries []link) (link, error) {
 	return k, b.put(node)
 }
 
-func (b builder) sharded(entries []link) (link, error) {
+func (b builder) sharded(entries []link, st stat) (link, error) {
 	shard, err := hamt.NewShard(&writer{put: b.put}, shardWidth)
 	if err != nil {
 		return link{}, err
 	}
 	shard.SetCidBuilder(b.nodes)
+	shard.SetStat(st.mode, st.mtime)
 	for _, e := range entries {
 		if err := shard.SetLink(context.Background(), e.name, &ipld.Link{Cid: e.cid, Size: e.size}); err != nil {
 			return link{}, err

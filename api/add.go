@@ -1,5 +1,10 @@
 package api
 
+import (
+	"os"
+	"time"
+)
+
 // AddParams say how files become a DAG, and how it is pinned.
 type AddParams struct {
 	PinOptions
@@ -18,13 +23,21 @@ type AddParams struct {
 	RawLeaves      bool
 	HashFun        string // a multihash name
 	CidVersion     int
+	Inline         bool // blocks of up to InlineLimit bytes are kept in CIDs themselves
+	InlineLimit    int  // at most 128
+	// What UnixFS keeps of files, directories and symlinks: their own modes and times, or
+	// those given here for all, which come first. A mode of 0 and a zero time are none.
+	PreserveMode  bool
+	PreserveMtime bool
+	FileMode      os.FileMode
+	FileMtime     time.Time
 	// Size is what the caller expects to send, in bytes; 0 unknown.
 	Size uint64
 }
 
 // DefaultAddParams are the parameters of an add that names none.
 func DefaultAddParams() AddParams {
-	return AddParams{StreamChannels: true, Layout: "balanced", Chunker: "size-262144", HashFun: "sha2-256"}
+	return AddParams{StreamChannels: true, Layout: "balanced", Chunker: "size-262144", HashFun: "sha2-256", InlineLimit: 32}
 }
 
 // AddedOutput is one line of an add's answer.
