@@ -16,6 +16,9 @@ import (
 const (
 	helloCid = "QmZULkCELmmk5XNfCgTnCyFgAVxBRBXyDHGGMVoLFLiXEN"
 	treeCid  = "QmPwsGj9x8K7K3mHDpM21gmvBhrzpwd4C169DcPWqPvrcw"
+	// Of "hello\n" inlined, and with mode 0640 and a time of 10^9.
+	inlinedCid = "bafyaadqkbqeaeeqgnbswy3dpbimam"
+	statCid    = "QmTMA2uXy9RB1eUrrsBcK61wWfT4vD2VGuzzTeYDzhAjA9"
 )
 
 func write(t *testing.T, dir, name, text string) string {

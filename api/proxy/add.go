@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ipfs/boxo/files"
 	"github.com/ipfs/boxo/mfs"
@@ -42,7 +43,10 @@ type addLine struct {
 	Hash  string `json:",omitempty"`
 	Bytes uint64 `json:",omitempty"`
 	Size  string `json:",omitempty"`
-	Mode  string `json:",omitempty"`
+	// Of the entry that the node belongs to, as the client has sent them.
+	Mode       string `json:",omitempty"`
+	Mtime      int64  `json:",omitempty"`
+	MtimeNsecs int    `json:",omitempty"`
 }
 
 func (c *call) add() error {
@@ -98,12 +102,10 @@ func (c *call) addParams() (api.AddParams, error) {
 	if p.PinOptions, err = c.pinOptions(q); err != nil {
 		return p, api.Invalid.Errorf("error parsing options: %w", err)
 	}
-	for _, name := range []string{"inline", "nocopy", "preserve-mode", "preserve-mtime"} {
-		if c.boolean(name) {
-			return p, api.Unsupported.Errorf("option %q is not supported by this node", name)
-		}
+	if c.boolean("nocopy") {
+		return p, api.Unsupported.Errorf("option %q is not supported by this node", "nocopy")
 	}
-	for name, usual := range map[string]int64{"mode": 0, "mtime": 0, "mtime-nsecs": 0, "max-file-links": 174, "max-directory-links": 0, "max-hamt-fanout": 256} {
+	for name, usual := range map[string]int64{"max-file-links": 174, "max-directory-links": 0, "max-hamt-fanout": 256} {
 		if n, ok := c.number(name); ok && n != usual {
 			return p, api.Unsupported.Errorf("option %q is not supported by this node", name)
 		}
@@ -127,7 +129,15 @@ func (c *call) addParams() (api.AddParams, error) {
 	if p.CidVersion = int(version); !set && p.HashFun != "sha2-256" {
 		p.CidVersion = 1
 	}
-	p.RawLeaves = p.CidVersion > 0
+	if limit, ok := c.number("inline-limit"); ok {
+		p.InlineLimit = int(limit)
+	}
+	p.Inline = c.boolean("inline")
+	stat, err := c.addStat(&p)
+	if err != nil {
+		return p, err
+	}
+	p.RawLeaves = p.CidVersion > 0 && !stat
 	if c.given("raw-leaves") {
 		p.RawLeaves = c.boolean("raw-leaves")
 	}
@@ -141,6 +151,24 @@ func (c *call) addParams() (api.AddParams, error) {
 	// What is not pinned is on its way into this node's files, or is to be read here.
 	p.Local = c.boolean("local") || p.NoPin
 	return p, nil
+}
+
+// addStat reads which modes and times an add keeps, and tells whether it keeps any.
+func (c *call) addStat(p *api.AddParams) (bool, error) {
+	p.PreserveMode, p.PreserveMtime = c.boolean("preserve-mode"), c.boolean("preserve-mtime")
+	mode, _ := c.number("mode")
+	p.FileMode = os.FileMode(mode)
+	seconds, _ := c.number("mtime")
+	nanos, _ := c.number("mtime-nsecs")
+	switch {
+	case nanos > 999_999_999:
+		return false, api.Invalid.Errorf("mtime nanoseconds must be in range [1, 999999999]")
+	case seconds != 0:
+		p.FileMtime = time.Unix(seconds, nanos)
+	case nanos != 0:
+		return false, api.Invalid.Errorf("option %q requires %q to be provided as well", "mtime-nsecs", "mtime")
+	}
+	return p.PreserveMode || p.PreserveMtime || mode != 0 || seconds != 0, nil
 }
 
 // pinOptions reads the cluster's options among the parameters, which share names with
@@ -165,25 +193,21 @@ func (c *call) pinOptions(q url.Values) (api.PinOptions, error) {
 
 // addLine makes the line that tells of o, and tells whether it is of a top-level entry.
 func (c *call) addLine(in *units, o api.AddedOutput, wrap bool) (l addLine, root bool) {
-	if !o.Cid.Defined() {
-		if !wrap {
-			o.Name = path.Join(in.current(), o.Name)
-		}
-		return addLine{Name: o.Name, Bytes: o.Bytes}, false
+	var u unit // of a wrapped add there is one, of which nothing is known
+	if !wrap {
+		u = in.current()
 	}
-	l = addLine{Name: o.Name, Hash: c.cid(o.Cid.Cid), Size: strconv.FormatUint(o.Size, 10)}
+	l = u.line()
+	if !o.Cid.Defined() {
+		l.Name, l.Bytes = path.Join(u.name, o.Name), o.Bytes
+		return l, false
+	}
+	l.Name, l.Hash, l.Size = o.Name, c.cid(o.Cid.Cid), strconv.FormatUint(o.Size, 10)
 	if wrap {
 		return l, o.Name == ""
 	}
-	u, root := in.ends(o.Name)
-	if u.link {
-		l.Mode = linkMode
-	}
-	return l, root
+	return l, in.ends(o.Name)
 }
-
-// linkMode is what a symlink's mode is told as.
-var linkMode = "0" + strconv.FormatUint(uint64(os.ModeSymlink|0o777), 8)
 
 // intoFiles puts an added node into the tree of files, at to or, where that is a
 // directory, into it.
@@ -228,33 +252,44 @@ type units struct {
 }
 
 type unit struct {
-	name string
-	link bool // it is a symlink
+	name  string
+	mode  os.FileMode
+	mtime time.Time
+}
+
+// line is one without what is said of a node.
+func (u unit) line() (l addLine) {
+	if u.mode != 0 {
+		l.Mode = "0" + strconv.FormatUint(uint64(u.mode), 8)
+	}
+	if t := u.mtime; !t.IsZero() {
+		l.Mtime, l.MtimeNsecs = t.Unix(), t.Nanosecond()
+	}
+	return l
 }
 
 func (u *units) Entries() files.DirIterator { return &unitEntries{u.Upload.Entries(), u} }
 
-// current is the name of the entry that lines are of.
-func (u *units) current() string {
+// current is the entry that lines are of.
+func (u *units) current() unit {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.units) == 0 {
-		return ""
+		return unit{}
 	}
-	return u.units[0].name
+	return u.units[0]
 }
 
 // ends tells whether a finished node called name is the current entry, and goes on to
 // the next one then.
-func (u *units) ends(name string) (unit, bool) {
+func (u *units) ends(name string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.units) == 0 || u.units[0].name != name {
-		return unit{}, false
+		return false
 	}
-	ended := u.units[0]
 	u.units = u.units[1:]
-	return ended, true
+	return true
 }
 
 type unitEntries struct {
@@ -267,8 +302,8 @@ func (e *unitEntries) Next() bool {
 	if ok {
 		e.u.mu.Lock()
 		defer e.u.mu.Unlock()
-		_, link := e.Node().(*files.Symlink)
-		e.u.units = append(e.u.units, unit{path.Clean(e.Name()), link})
+		n := e.Node()
+		e.u.units = append(e.u.units, unit{path.Clean(e.Name()), n.Mode(), n.ModTime()})
 	}
 	return ok
 }

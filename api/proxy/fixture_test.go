@@ -230,17 +230,22 @@ func send(t testing.TB, r *http.Request) answer {
 }
 
 // upload is a multipart body: pairs of names and contents. A name that ends in a
-// slash is a directory's, and a content that begins with -> a link's.
+// slash is a directory's, and a content that begins with -> a link's. After a ? in a
+// name come the mode and time that the client gives.
 func upload(pairs ...string) (contentType, body string) {
 	var b strings.Builder
 	for i := 0; i < len(pairs); i += 2 {
 		kind, content := "application/octet-stream", pairs[i+1]
-		if strings.HasSuffix(pairs[i], "/") {
+		name, meta, _ := strings.Cut(pairs[i], "?")
+		if meta != "" {
+			meta = "?" + meta
+		}
+		if strings.HasSuffix(name, "/") {
 			kind = "application/x-directory"
 		} else if target, ok := strings.CutPrefix(content, "->"); ok {
 			kind, content = "application/symlink", target
 		}
-		b.WriteString("--xx\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + strings.ReplaceAll(strings.TrimSuffix(pairs[i], "/"), "/", "%2F") +
+		b.WriteString("--xx\r\nContent-Disposition: form-data; name=\"file" + meta + "\"; filename=\"" + strings.ReplaceAll(strings.TrimSuffix(name, "/"), "/", "%2F") +
 			"\"\r\nContent-Type: " + kind + "\r\n\r\n" + content + "\r\n")
 	}
 	return "multipart/form-data; boundary=xx", b.String() + "--xx--\r\n"

@@ -45,6 +45,16 @@ MC4CAQAwBQYDK2VwBCIEIC+DIs8xR/C2bR+yaTbdWVBO9yLBXaXVUVGcwmd7R5pl
 	signature = "uhYaeCrSz4DkmCJ3c9xhFI0vwKO6qxQZ2tzZyfzDedf2ob-nW4du0lroNQ53Y3so9PMiUTWtlOsr71IJDaPTHDw"
 )
 
+// inlined is the CID of "hello\n" in itself, and statDir that of statTree with its modes
+// and times.
+const (
+	inlined = "bafyaadqkbqeaeeqgnbswy3dpbimam"
+	statDir = "Qmd2po3KAy9Rjse1pgeuwiJiZgn4C3BHSbarP7Gz1eDoHX"
+)
+
+var statTree = []string{"d/?mode=020000000755&mtime=1000000000", "", "d/one?mode=0640&mtime=1100000000&mtime-nsecs=5", "one\n",
+	"d/link?mode=01000000777&mtime=1200000000", "->one", "d/sub/?mode=020000000700&mtime=1300000000", "", "d/sub/two?mode=0444&mtime=1400000000", "two\n"}
+
 var tree = []string{"d/", "", "d/one", "one\n", "d/sub/", "", "d/sub/two", "two\n"}
 
 // golden are requests in their order: later ones build on what the first have added.
@@ -68,6 +78,42 @@ var golden = []step{
 	{ask: "add?pin-name=" + strings.Repeat("n", 256), files: []string{"a.txt", "hello\n"}},
 	{ask: "add?chunker=size-0", files: []string{"a.txt", "hello\n"}, text: true},
 	{ask: "add?hash=nothing", files: []string{"a.txt", "hello\n"}, text: true},
+	// what UnixFS 1.5 keeps of files, and blocks inside CIDs
+	{ask: "add?pin=false", files: statTree},
+	{ask: "add?pin=false&progress=true&preserve-mode=true", files: statTree},
+	{ask: "add?pin=false&preserve-mtime=true&cid-version=1", files: statTree},
+	{ask: "add?preserve-mode=true&preserve-mtime=true", files: statTree},
+	{ask: "add?pin=false&preserve-mode=true&preserve-mtime=true&wrap-with-directory=true", files: statTree},
+	{ask: "add?pin=false&preserve-mode=true&preserve-mtime=true&trickle=true&chunker=size-2", files: statTree},
+	{ask: "add?pin=false&preserve-mode=true&preserve-mtime=true&inline=true&inline-limit=128", files: statTree},
+	{ask: "add?pin=false&mode=420&mtime=1000000000&mtime-nsecs=5", files: statTree},
+	{ask: "add?pin=false&mode=0644&mtime=-1&preserve-mode=true&preserve-mtime=true", files: statTree},
+	{ask: "add?pin=false&mode=0644&wrap-with-directory=true", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?pin=false&progress=true&preserve-mtime=true", files: []string{"a.txt?mode=0640&mtime=1000000000", "hello\n", "b.txt", "b", "c.txt?mode=0600", "c", "d.txt?mtime=-5&mtime-nsecs=7", "d"}},
+	{ask: "add?pin=false&preserve-mode=true", files: []string{"a.txt?mode=x", "a", "b.txt?mode=020000000755&mtime=y", "b"}},
+	{ask: "add?pin=false&mode=0644&raw-leaves=false&cid-version=1", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?pin=false&only-hash=true&mode=0644&mtime=7", files: []string{"a.txt", "never stored with a mode"}},
+	{ask: "add?mode=0644&raw-leaves=true", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?preserve-mtime=true&raw-leaves=true", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?mtime-nsecs=5", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?mtime=5&mtime-nsecs=1000000000", files: []string{"a.txt", "hello\n"}, text: true},
+	{ask: "add?mode=x", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?mode=-1", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?inline=true", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?inline=true&cid-version=1", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?inline=true&cid-version=1&pin=false", files: tree},
+	{ask: "add?inline=true&inline-limit=3&pin=false", files: []string{"a.txt", "hello\n", "b.txt", "b"}},
+	{ask: "add?inline-limit=128&pin=false", files: []string{"a.txt", "hello\n"}},
+	{ask: "add?inline=true&inline-limit=129", files: []string{"a.txt", "hello\n"}},
+	{ask: "pin/ls?arg=" + inlined},
+	{ask: "cat?arg=" + inlined},
+	{ask: "ls?arg=" + statDir},
+	{ask: "files/stat?arg=/ipfs/" + statDir},
+	{ask: "files/stat?arg=/ipfs/" + statDir + "/one"},
+	{ask: "files/stat?arg=/ipfs/" + statDir + "/link"},
+	{ask: "get?arg=" + statDir},
+	{ask: "pin/rm?arg=" + inlined + "&arg=" + statDir},
+
 	{ask: "add"},
 	{ask: "add?cid-version=x", files: []string{"a", "b"}},
 	{ask: "add?pin=maybe", files: []string{"a", "b"}},
@@ -260,6 +306,12 @@ var golden = []step{
 	{ask: "add?to-files=/added.txt&pin=false", files: []string{"a.txt", "hello\n"}},
 	{ask: "add?to-files=/moved/&pin=false", files: []string{"in.txt", "hello\n"}},
 	{ask: "add?to-files=/nowhere/x&pin=false", files: []string{"in.txt", "hello\n"}, text: true},
+	{ask: "add?to-files=/moved/&pin=false&preserve-mode=true&preserve-mtime=true", files: statTree},
+	{ask: "files/stat?arg=/moved/d"},
+	{ask: "files/stat?arg=/moved/d/one"},
+	{ask: "files/stat?arg=/moved/d/link"},
+	{ask: "files/ls?long=true&arg=/moved/d"},
+	{ask: "files/rm?recursive=true&arg=/moved/d"},
 	{ask: "files/stat?arg=/added.txt"},
 	{ask: "files/stat?arg=/moved/in.txt"},
 

@@ -296,7 +296,10 @@ func TestBadInput(t *testing.T) {
 		"huge block":            {"block/put?allow-big-block=true", part + strings.Repeat("x", 5<<20) + "\r\n--xx--\r\n", 500},
 		"deep JSON":             {"dag/put", part + strings.Repeat("[", 1<<20) + "\r\n--xx--\r\n", 500},
 		"not a CAR":             {"dag/import", part + "\xff\xff\xff\xff\x0f\r\n--xx--\r\n", 500},
-		"inlining":              {"add?inline=true", part + "x\r\n--xx--\r\n", 500},
+		"long inlining":         {"add?inline=true&inline-limit=129", part + "x\r\n--xx--\r\n", 500},
+		"times, raw leaves":     {"add?mtime=1&raw-leaves=true", part + "x\r\n--xx--\r\n", 500},
+		"nanoseconds alone":     {"add?mtime-nsecs=1", part + "x\r\n--xx--\r\n", 500},
+		"too many nanoseconds":  {"add?mtime=1&mtime-nsecs=1000000000", part + "x\r\n--xx--\r\n", 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := request(t, "POST", url+"/api/v0/"+tc.ask, nil, "")

@@ -6,11 +6,9 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/url"
-	"os"
 	"path"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/ipfs/boxo/files"
 
@@ -27,7 +25,7 @@ const (
 // Upload is a multipart body as the directory of its parts, read as they come. A part
 // is named by its escaped filename; slashes in it make directories. Its type is
 // application/x-directory, application/symlink (whose body is the target), or else a
-// file's.
+// file's. Modes and times are those that the parts give.
 //
 // An Upload tells the faults of the body, which are the client's, from those of who
 // reads it: after one nothing more can be read, and Blame names it. What boxo has for
@@ -41,6 +39,7 @@ type Upload struct {
 
 	part  *multipart.Part // read, and nobody's yet
 	path  string          // of part: clean, from "/"
+	meta  uploadMeta      // of part
 	ended bool
 
 	mu  sync.Mutex
@@ -101,7 +100,7 @@ func (u *Upload) peek() bool {
 		return false
 	}
 	if err == nil {
-		u.path, err = partPath(part)
+		u.path, u.meta, err = partHead(part)
 	}
 	if err != nil {
 		_ = u.fail(err)
@@ -111,20 +110,24 @@ func (u *Upload) peek() bool {
 	return true
 }
 
-// partPath is where a part belongs.
-func partPath(part *multipart.Part) (string, error) {
-	_, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+// partHead is where a part belongs, and what it says of itself.
+func partHead(part *multipart.Part) (string, uploadMeta, error) {
+	kind, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 	if err != nil {
-		return "", errors.New("a part has no file name")
+		return "", uploadMeta{}, errors.New("a part has no file name")
+	}
+	var meta uploadMeta
+	if kind == "form-data" {
+		meta = parseMeta(params["name"])
 	}
 	name := params["filename"]
 	if plain, err := url.QueryUnescape(name); err == nil {
 		name = plain // one that is not escaped is taken as it is
 	}
 	if len(name) > maxUploadPath {
-		return "", api.Invalid.Errorf("error reading the upload: the path of a file is %d bytes long, over %d", len(name), maxUploadPath)
+		return "", uploadMeta{}, api.Invalid.Errorf("error reading the upload: the path of a file is %d bytes long, over %d", len(name), maxUploadPath)
 	}
-	return path.Clean("/" + name), nil
+	return path.Clean("/" + name), meta, nil
 }
 
 // take makes a node of u.part.
@@ -140,7 +143,7 @@ func (u *Upload) take() (files.Node, error) {
 	}
 	switch kind {
 	case "multipart/form-data", "application/x-directory":
-		return &uploadDirectory{up: u, prefix: asPrefix(u.path)}, nil
+		return &uploadDirectory{up: u, prefix: asPrefix(u.path), uploadMeta: u.meta}, nil
 	case "application/symlink":
 		target, err := io.ReadAll(io.LimitReader(part, maxSymlink+1))
 		if err != nil {
@@ -149,9 +152,9 @@ func (u *Upload) take() (files.Node, error) {
 		if len(target) > maxSymlink {
 			return nil, u.fail(api.Invalid.Errorf("error reading the upload: the target of a symlink is over %d bytes", maxSymlink))
 		}
-		return files.NewLinkFile(string(target), nil), nil
+		return files.NewSymlinkFile(string(target), u.meta.mtime), nil
 	default:
-		return files.NewReaderFile(uploadFile{part: part, up: u}), nil
+		return uploadFile{part: part, up: u, uploadMeta: u.meta}, nil
 	}
 }
 
@@ -163,10 +166,11 @@ func asPrefix(p string) string {
 	return p + "/"
 }
 
-// uploadFile is the body of a part.
+// uploadFile is the body of a part, as a file whose size nobody knows.
 type uploadFile struct {
 	part *multipart.Part
 	up   *Upload
+	uploadMeta
 }
 
 func (f uploadFile) Read(p []byte) (int, error) {
@@ -177,18 +181,21 @@ func (f uploadFile) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (uploadFile) Seek(int64, int) (int64, error) { return 0, files.ErrNotSupported }
+func (uploadFile) Size() (int64, error)           { return 0, files.ErrNotSupported }
+func (uploadFile) Close() error                   { return nil }
+
 // uploadDirectory are the parts whose paths begin with prefix, as long as they come
 // one after the other.
 type uploadDirectory struct {
 	up     *Upload
 	prefix string
+	uploadMeta
 }
 
 func (d *uploadDirectory) Entries() files.DirIterator { return &uploadEntries{dir: d} }
 func (d *uploadDirectory) Close() error               { return nil }
 func (d *uploadDirectory) Size() (int64, error)       { return 0, files.ErrNotSupported }
-func (d *uploadDirectory) Mode() os.FileMode          { return 0 }
-func (d *uploadDirectory) ModTime() time.Time         { return time.Time{} }
 
 // uploadEntries goes through one directory.
 type uploadEntries struct {

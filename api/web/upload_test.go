@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ipfs/boxo/files"
 
@@ -15,7 +16,8 @@ import (
 	"github.com/pinfold-cluster/pinfold/api/apitest"
 )
 
-// part of a multipart body: its path, type and content.
+// part of a multipart body: its path, type and content. What follows ?? in a path is
+// what the part says of the file.
 type part [3]string
 
 const (
@@ -27,7 +29,12 @@ const (
 func multipartBody(parts ...part) string {
 	var b strings.Builder
 	for _, p := range parts {
-		fmt.Fprintf(&b, "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"%s\"\r\nContent-Type: %s\r\n\r\n%s\r\n", url.QueryEscape(p[0]), p[1], p[2])
+		name, meta, ok := strings.Cut(p[0], "??")
+		field := "file"
+		if ok {
+			field += "?" + meta
+		}
+		fmt.Fprintf(&b, "--b\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"%s\"\r\nContent-Type: %s\r\n\r\n%s\r\n", field, url.QueryEscape(name), p[1], p[2])
 	}
 	return b.String() + "--b--\r\n"
 }
@@ -36,6 +43,7 @@ func multipartBody(parts ...part) string {
 func listing(dir files.Directory) (string, error) {
 	var b strings.Builder
 	err := apitest.Walk(dir, func(name string, n files.Node) error {
+		fmt.Fprintf(&b, "%o %s ", n.Mode(), n.ModTime().UTC().Format(time.RFC3339Nano))
 		switch n := n.(type) {
 		case files.Directory:
 			fmt.Fprintf(&b, "%s/\n", name)
@@ -67,6 +75,10 @@ func TestUpload_IsBoxosDirectory(t *testing.T) {
 		"directory, no name": {{"", dirType, ""}, {"a", fileType, "1"}, {"", dirType, ""}, {"d/b", fileType, "1"}},
 		"dots":               {{"../../a", fileType, "1"}, {"b/../c", fileType, "2"}, {"./d", fileType, "3"}, {"/e//f", fileType, "4"}},
 		"strange names":      {{"ü &?#%+", fileType, "1"}, {"\x00\r\n", fileType, "2"}},
+		"modes and times":    {{"d??mode=020000000755&mtime=1000000000", dirType, ""}, {"d/a??mtime=-1&mtime-nsecs=999999999&mode=0644", fileType, "1"}, {"d/l??mode=0777&mtime=5", linkType, "x"}},
+		"modes alone":        {{"d??mode=0755", dirType, ""}, {"a??mode=037777777777", fileType, "1"}},
+		"times alone":        {{"a??mtime=1", fileType, "1"}, {"b??mtime-nsecs=1", fileType, "1"}, {"c??mtime=0&mtime-nsecs=5000000000", fileType, "1"}},
+		"odd modes":          {{"a??mode=9", fileType, "1"}, {"b??mode=0777777777777", fileType, "1"}, {"c??mode=&mtime=", fileType, "1"}, {"d??mode=1&mode=2", fileType, "1"}, {"e??", fileType, ""}, {"f??%zz", fileType, ""}, {"g??mtime=x&mode=0600", fileType, ""}, {"h??mtime=1&mtime-nsecs=x", fileType, ""}, {"i???mode=1", fileType, ""}},
 		"like a prefix":      {{"a", fileType, "1"}, {"ab/c", fileType, "2"}, {"ab/cd", fileType, "3"}},
 		"nothing":            {},
 	} {
