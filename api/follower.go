@@ -73,3 +73,25 @@ type FollowerQuery struct {
 	Limit int    `cbor:"2,keyasint,omitempty"` // at most so many
 	Only  PeerID `cbor:"3,keyasint,omitempty"` // this one alone, whatever else is asked for; "": all
 }
+
+// ClaimNews is what a full peer tells another of what followers claim: what it heard
+// itself since the last time.
+type ClaimNews struct {
+	Claims []FollowerClaim `cbor:"1,keyasint,omitempty"`
+}
+
+// FollowerClaim is what a full peer knows of one follower's claim.
+type FollowerClaim struct {
+	Peer PeerID `cbor:"1,keyasint"`
+	// Claim has a bit set for each range of pins that it says it holds whole; see package
+	// feed, which also says what a Standing is.
+	Claim    []byte    `cbor:"2,keyasint,omitempty"`
+	At       time.Time `cbor:"3,keyasint"`
+	Standing int8      `cbor:"4,keyasint,omitempty"`
+}
+
+// ClaimsHeard is what the other answers to ClaimNews.
+type ClaimsHeard struct {
+	// Life is another number after each start: it has forgotten what it was told before.
+	Life uint64 `cbor:"1,keyasint"`
+}

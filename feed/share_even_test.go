@@ -67,14 +67,14 @@ func (c *crowd) update(i int, w *[shareRanges]float64) {
 	next, _ := c.followers[i].fit(c.z, preference(c.waits[c.ids[i]], w))
 	c.followers[i] = &next
 	c.clock = c.clock.Add(time.Second)
-	c.claims.Set(Claimed{c.ids[i], next.whole, c.clock})
+	c.claims.Set(Claimed{c.ids[i], next.whole, c.clock, Proven})
 }
 
 // join adds n followers, who all read the table that is there.
 func (c *crowd) join(n int, table bool) {
 	w := weights(nil)
 	if table {
-		t := c.claims.Coverage(c.clock)
+		t := c.claims.Coverage(c.clock, Proven)
 		w = weights(&t)
 	}
 	for range n {
@@ -91,7 +91,7 @@ func (c *crowd) leave(n int) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range n {
 		i := r.IntN(len(c.ids))
-		c.claims.Forget(c.ids[i])
+		c.claims.Set(Claimed{c.ids[i], Claim{}, c.clock, Withdrawn})
 		c.ids = slices.Delete(c.ids, i, i+1)
 		c.followers = slices.Delete(c.followers, i, i+1)
 	}
@@ -156,7 +156,21 @@ func TestShares_Otherwise(t *testing.T) {
 	t.Run("some claim everything", func(t *testing.T) {
 		c := newCrowd(t, 2000, 10)
 		for n := range 50 {
-			c.claims.Set(Claimed{followerID(1000 + n), ClaimAll(), c.clock})
+			c.claims.Set(Claimed{followerID(1000 + n), ClaimAll(), c.clock, Proven})
+		}
+		for range 20 {
+			c.join(5, true)
+		}
+		c.wantEven(t, "among 50 liars", 0.5)
+	})
+	t.Run("some claim what shall be thin, and prove nothing", func(t *testing.T) {
+		c := newCrowd(t, 2000, 10)
+		var low Claim
+		for r := range shareRanges / 8 {
+			low.add(r)
+		}
+		for n := range 50 {
+			c.claims.Set(Claimed{followerID(1000 + n), low, c.clock, Said})
 		}
 		for range 20 {
 			c.join(5, true)
@@ -172,7 +186,7 @@ func TestShares_Otherwise(t *testing.T) {
 			var w [shareRanges]float64
 			for i := range c.ids {
 				if i%10 == 0 { // tables come out all the while
-					t := c.claims.Coverage(c.clock)
+					t := c.claims.Coverage(c.clock, Proven)
 					w = weights(&t)
 				}
 				c.update(i, &w)

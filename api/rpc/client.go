@@ -161,6 +161,11 @@ func (c *Client) Copies(ctx context.Context, to api.PeerID, cids []api.Cid) ([]a
 	return invoke(ctx, c, to, copies, cids, maxMessage)
 }
 
+// Claims tells a peer what this one knows of what followers claim.
+func (c *Client) Claims(ctx context.Context, to api.PeerID, news api.ClaimNews) (api.ClaimsHeard, error) {
+	return invoke(ctx, c, to, claims, news, maxMessage)
+}
+
 // invoke makes a call whose answer has at most limit bytes.
 func invoke[Req, Res any](ctx context.Context, c *Client, to api.PeerID, p proc[Req, Res], req Req, limit int) (Res, error) {
 	var none Res

@@ -85,6 +85,8 @@ func samples() []sample {
 		{"followers request", &api.FollowerQuery{After: peer1, Limit: 256, Only: peer2}, &api.FollowerQuery{}},
 		{"followers answer", &[]api.Follower{follower1, {FollowerStatus: api.FollowerStatus{ID: peer2}}}, &[]api.Follower{}},
 		{"copies answer", &[]api.PinInfo{info1, {}}, &[]api.PinInfo{}},
+		{"claims request", &api.ClaimNews{Claims: []api.FollowerClaim{{Peer: peer1, Claim: []byte{1, 2}, At: when, Standing: 1}, {Peer: peer2, At: when, Standing: -2}}}, &api.ClaimNews{}},
+		{"claims answer", &api.ClaimsHeard{Life: 1<<64 - 1}, &api.ClaimsHeard{}},
 	}
 }
 
@@ -147,7 +149,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		types(identify), types(join), types(removePeer), types(revoke), types(links), types(repoGC), types(repoStat), types(commit), types(readIndex),
 		types(status), types(statuses), types(recoverPin), types(recoverAll), types(repair), types(holds),
-		types(followers), types(copies),
+		types(followers), types(copies), types(claims),
 	} {
 		for i := range typ.NumIn() {
 			if !have[typ.In(i)] {

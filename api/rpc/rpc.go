@@ -37,6 +37,7 @@ const (
 
 	followers proc[api.FollowerQuery, []api.Follower] = "/followers/list"
 	copies    proc[[]api.Cid, []api.PinInfo]          = "/followers/copies"
+	claims    proc[api.ClaimNews, api.ClaimsHeard]    = "/followers/claims"
 )
 
 // index carries a log index.
@@ -98,6 +99,8 @@ type Handlers struct {
 	Followers func(ctx context.Context, from api.PeerID, q api.FollowerQuery) ([]api.Follower, error)
 	// Copies asks the followers connected with the peer what they hold of the CIDs.
 	Copies func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]api.PinInfo, error)
+	// Claims hears what the caller knows of what followers claim.
+	Claims func(ctx context.Context, from api.PeerID, news api.ClaimNews) (api.ClaimsHeard, error)
 }
 
 // calls is the table of calls: who may make each, and what answers it.
@@ -121,6 +124,7 @@ func (h Handlers) calls() []call {
 		answer(holds, member, h.Holds),
 		answer(followers, member, h.Followers),
 		answer(copies, member, h.Copies),
+		answer(claims, member, h.Claims),
 	}
 }
 

@@ -190,6 +190,9 @@ func all(called func(from api.PeerID)) Handlers {
 		Copies: func(_ context.Context, from api.PeerID, cids []api.Cid) ([]api.PinInfo, error) {
 			return []api.PinInfo{{Cid: cids[0], Peer: peer1}}, one(from)
 		},
+		Claims: func(_ context.Context, from api.PeerID, news api.ClaimNews) (api.ClaimsHeard, error) {
+			return api.ClaimsHeard{Life: uint64(len(news.Claims))}, one(from)
+		},
 	}
 }
 
@@ -241,6 +244,8 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("followers", fs, []api.Follower{{FollowerStatus: api.FollowerStatus{ID: peer1, Pinned: 3}}}, err)
 	infos, err := c.Copies(ctx, to, []api.Cid{cid0, cid1})
 	check("copies", infos, []api.PinInfo{{Cid: cid0, Peer: peer1}}, err)
+	heard, err := c.Claims(ctx, to, api.ClaimNews{Claims: []api.FollowerClaim{{Peer: peer1}, {Peer: peer2}}})
+	check("claims", heard, api.ClaimsHeard{Life: 2}, err)
 }
 
 // The whole table, called by all sorts of peers that are not members.

@@ -45,6 +45,7 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		Holds:     func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
 		Followers: followers{p}.serve,
 		Copies:    followers{p}.copies,
+		Claims:    followers{p}.hearClaims,
 	}, p.component("rpc"))
 }
 

@@ -281,7 +281,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
 		{p.host.Run, p.data.Run, p.links.run, p.state.Run, p.runNode, p.cons.Run},
-		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish, p.admit, p.attend, p.challenge},
+		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish, p.admit, p.attend, p.challenge, p.tellClaims},
 		{p.rpc.Run, p.blocks.Run, p.feed.Run},
 		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy, p.serveMetrics},
 	}

@@ -40,6 +40,7 @@ func (p *Daemon) openPublisher() {
 	if node, ok := p.node.(*embedded.Node); ok {
 		p.challenger = newChallenger(p.audience, p.ids.cluster.ID, p.state, embeddedNode{node, ownBlocks{node}}, p.c.Followers.ChallengeInterval)
 	} else {
+		p.audience.least = feed.Said
 		p.log.Info("followers are not challenged by this peer: its node is a Kubo daemon")
 	}
 }

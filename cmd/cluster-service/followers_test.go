@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -23,6 +26,7 @@ type talker struct {
 	feed   *feed.Follower
 	blocks feed.Blocks // that it has
 	mute   bool        // it takes questions and answers none
+	lost   atomic.Bool // it has no blocks any more, and does not say so
 }
 
 func (f *talker) Report(ctx context.Context) (feed.Report, error) {
@@ -48,6 +52,9 @@ func (f *talker) PinStatuses(ctx context.Context, cids []api.Cid) (out []api.Pin
 }
 
 func (f *talker) Challenge(ctx context.Context, c feed.Challenge) (feed.Answer, error) {
+	if f.lost.Load() {
+		return c.Answer(ctx, noBlocks{})
+	}
 	return c.Answer(ctx, f.blocks)
 }
 
@@ -58,7 +65,7 @@ func (noBlocks) Block(context.Context, api.Cid) ([]byte, error) {
 	return nil, api.NotFound.Errorf("no block")
 }
 
-// talk runs a follower of p until the test ends.
+// talk runs a follower of p, connected with it alone, until the test ends.
 func (p *testPeer) talk(name string, f *talker) *talker {
 	t := p.t
 	t.Helper()
@@ -72,6 +79,7 @@ func (p *testPeer) talk(name string, f *talker) *talker {
 	must(err)
 	members, err := link.Peers()
 	must(err)
+	members = slices.DeleteFunc(members, func(m peer.AddrInfo) bool { return m.ID != p.id })
 	id, err := p2p.NewIdentity()
 	must(err)
 	st, err := state.Open(t.TempDir(), state.Options{CacheBytes: 1 << 20, MemTableBytes: 1 << 20}, quiet)
@@ -81,7 +89,7 @@ func (p *testPeer) talk(name string, f *talker) *talker {
 	must(err)
 	f.id = id.ID
 	f.feed, err = feed.NewFollower(feed.Over(host), p2p.NewVerifier(link.Key, link.Incarnation), st, t.TempDir(), listeners{},
-		feed.FollowerOptions{Name: name, Version: "v", Members: members, Answers: f}, quiet)
+		feed.FollowerOptions{Name: name, Version: "v", Members: members, Neighbours: 1, Answers: f}, quiet)
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,13 +46,16 @@ type audience struct {
 	book     *book
 	visitors chan feed.Peer // met lately
 	visits   *rate.Limiter
+	visited  chan feed.Peer // visitors that answered, to be challenged before they go
 	wake     chan struct{}
-	claims   feed.Claims // of those trusted
+	claims   feed.Claims   // of all that any full peer knows
+	least    feed.Standing // of claims that count
+	life     uint64        // another number after each start
 }
 
 func newAudience(f askable, admitted func(api.PeerID) bool, every time.Duration, log *slog.Logger) *audience {
-	return &audience{feed: f, admitted: admitted, every: every, log: log, book: newBook(maxKnown), visitors: make(chan feed.Peer, visitorsWaiting),
-		visits: rate.NewLimiter(rate.Every(visitorsEvery), 1), wake: make(chan struct{}, 1)}
+	return &audience{feed: f, admitted: admitted, every: every, log: log, book: newBook(maxKnown), visitors: make(chan feed.Peer, visitorsWaiting), visited: make(chan feed.Peer, visitorsWaiting),
+		visits: rate.NewLimiter(rate.Every(visitorsEvery), 1), wake: make(chan struct{}, 1), least: feed.Proven, life: rand.Uint64()}
 }
 
 // met is told of every follower that says hello. It does not block.
@@ -121,6 +125,12 @@ func (a *audience) ask(ctx context.Context, id api.PeerID) {
 	now := time.Now()
 	a.book.answered(id, r, a.agrees(r), now)
 	a.count(id, now)
+	if !a.connected()[id] {
+		select {
+		case a.visited <- feed.Peer{ID: id}:
+		default: // nobody challenges here, or too many came
+		}
+	}
 }
 
 // agrees tells whether a follower has the cluster's pinset, nil where that is not known.

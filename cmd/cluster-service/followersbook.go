@@ -59,9 +59,6 @@ type challengeCounts struct {
 	last                     time.Time // when the last one began
 }
 
-// trusted tells whether what the follower claims counts for something.
-func (c challengeCounts) trusted() bool { return c.lied == 0 && c.silent < unansweredTrust }
-
 func newBook(max int) *book {
 	return &book{max: max, by: map[api.PeerID]*list.Element{}, heard: list.New()}
 }

@@ -24,6 +24,9 @@ const (
 	challengeBlocks = 8
 	// challengeTime bounds an answer: fetching blocks only now shall not do.
 	challengeTime = 5 * time.Second
+	// challengeSoon is before another look for what a follower may prove that had nothing,
+	// and has proven nothing yet: until it does, its claims do not count.
+	challengeSoon = 30 * time.Second
 	// challengeLook is how many pins are looked at for those of which to ask a follower
 	// whether it has them.
 	challengeLook = 4096
@@ -75,40 +78,51 @@ func (c *challenger) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case visitor := <-c.visited:
+			c.turn(ctx, []feed.Peer{visitor})
 		case <-tick.C:
-		}
-		n, ok := c.book.toChallenge(c.feed.Followers(), c.every, time.Now())
-		if !ok {
-			continue
-		}
-		if err := c.challenge(ctx, n); err != nil && ctx.Err() == nil {
-			c.log.Warn("a follower was not challenged", "peer", n.peer.ID, "err", err)
+			c.turn(ctx, c.feed.Followers())
 		}
 	}
 }
 
-// challenge has a follower prove one of its copies, if it has any that this peer has too.
-// The error is of this peer.
-func (c *challenger) challenge(ctx context.Context, n followerNote) error {
+// turn challenges the follower of these whose turn it is, if any.
+func (c *challenger) turn(ctx context.Context, of []feed.Peer) {
+	n, ok := c.book.toChallenge(of, c.every, time.Now())
+	if !ok {
+		return
+	}
+	asked, err := c.challenge(ctx, n)
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("a follower was not challenged", "peer", n.peer.ID, "err", err)
+	}
+	if !asked && n.results.proven == 0 {
+		c.book.challenged(n.peer.ID, func(r *challengeCounts) { r.last = r.last.Add(min(challengeSoon, c.every) - c.every) })
+	}
+}
+
+// challenge has a follower prove one of its copies, if it has any that this peer has too,
+// and tells whether it did. The error is of this peer.
+func (c *challenger) challenge(ctx context.Context, n followerNote) (asked bool, err error) {
 	pin, err := c.choose(ctx, n)
 	if err != nil || !pin.Cid.Defined() {
-		return err
+		return false, err
 	}
 	question, expected, err := feed.NewChallenge(ctx, c.node, dag.Links, pin.Cid, pin.MaxDepth != 0, challengeBlocks)
 	if kind := api.KindOf(err); kind == api.Unsupported || kind == api.NotFound {
-		return nil // an inline CID, or a pin that goes just now
+		return false, nil // an inline CID, or a pin that goes just now
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	limit, cancel := context.WithTimeout(ctx, challengeTime)
 	defer cancel()
 	answer, err := c.feed.Challenge(limit, n.peer.ID, question)
 	if ctx.Err() != nil {
-		return nil
+		return false, nil
 	}
 	c.judge(ctx, n.peer.ID, pin.Cid, err == nil, err == nil && expected.Proves(answer))
-	return nil
+	return true, nil
 }
 
 // judge counts what became of a challenge.

@@ -10,22 +10,38 @@ import (
 // claimsKept is how long what a follower claims counts after it last said so.
 const claimsKept = 24 * time.Hour
 
-// count keeps what a follower claims for the table of coverage, unless it is not to be
-// trusted.
+// count keeps what a follower claims for the table of coverage, and how far it is to be
+// believed.
 func (a *audience) count(id api.PeerID, now time.Time) {
 	n, ok := a.book.get(id)
-	if !ok || !n.report.Settled || n.report.Claim == nil || !n.results.trusted() {
-		a.claims.Forget(id)
+	if !ok {
 		return
 	}
-	a.claims.Set(feed.Claimed{Peer: id, Claim: feed.Claim(n.report.Claim), At: now})
+	c := feed.Claimed{Peer: id, At: now, Standing: n.standing()}
+	if c.Standing >= feed.Said {
+		c.Claim = feed.Claim(n.report.Claim)
+	}
+	a.claims.Note(c)
+}
+
+// standing is how far the follower is to be believed.
+func (n followerNote) standing() feed.Standing {
+	switch r := n.results; {
+	case r.lied > 0:
+		return feed.Lied
+	case !n.report.Settled || n.report.Claim == nil || r.silent >= unansweredTrust:
+		return feed.Withdrawn
+	case r.proven > 0:
+		return feed.Proven
+	}
+	return feed.Said
 }
 
 // coverage is the body of the table of coverage; there is none while nobody claims
-// anything.
+// anything that counts.
 func (a *audience) coverage(now time.Time) ([]byte, bool) {
 	a.claims.Prune(now.Add(-claimsKept))
-	t := a.claims.Coverage(now)
+	t := a.claims.Coverage(now, a.least)
 	if t.Followers == 0 {
 		return nil, false
 	}

@@ -1,0 +1,162 @@
+package feed
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+)
+
+// Standing says how far what a follower claims is to be believed.
+type Standing int8
+
+const (
+	Lied      Standing = iota - 2 // it failed a challenge: nothing that anybody says of it counts
+	Withdrawn                     // it claims nothing now, or answers no challenges
+	Said                          // by its own word alone
+	Proven                        // it showed a copy
+)
+
+// A Claimed is the claim of one follower.
+type Claimed struct {
+	Peer     api.PeerID
+	Claim    Claim
+	At       time.Time // when it was made
+	Standing Standing
+}
+
+// merge is what two words about one follower come to: the later one, but for a lie and for
+// a proof, which stand against the mere word. A lie keeps its time, so it can grow old.
+func (c Claimed) merge(other Claimed) Claimed {
+	if c.At.After(other.At) {
+		c, other = other, c
+	}
+	switch {
+	case c.Standing == Lied && other.Standing != Lied:
+		return c
+	case c.Standing == Proven && other.Standing == Said:
+		other.Standing = Proven
+	}
+	return other
+}
+
+const (
+	// maxClaims bounds the followers whose claims are kept: 10 MB of them.
+	maxClaims = 1 << 14
+	// claimAgain is after how long a claim that has not changed is news again, so that it
+	// does not grow old elsewhere.
+	claimAgain = 6 * time.Hour
+)
+
+// Claims are the latest ones of followers, as a member knows them: it notes what it hears
+// itself and sets what other members tell, so that every member counts every follower
+// once. The zero value is ready. It is safe for concurrent use.
+type Claims struct {
+	mu  sync.Mutex
+	all map[api.PeerID]*noted
+	rev uint64 // of the latest news
+}
+
+// noted is a claim, and where this member is to tell it, since when.
+type noted struct {
+	Claimed
+	rev  uint64    // 0: it is for others to tell
+	told time.Time // the At that came with rev
+}
+
+// Note keeps a claim that this member heard itself. It is news where it differs from what
+// was known, or was nobody's here to tell.
+func (s *Claims) Note(c Claimed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all[c.Peer] == nil && c.Standing == Withdrawn {
+		return
+	}
+	e, changed := s.put(c)
+	if changed || e.rev == 0 || e.At.Sub(e.told) >= claimAgain {
+		s.rev++
+		e.rev, e.told = s.rev, e.At
+	}
+}
+
+// Set keeps a claim that another member told.
+func (s *Claims) Set(c Claimed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, changed := s.put(c); changed {
+		e.rev = 0
+	}
+}
+
+// put merges c into what is known. Beyond 16,384 peers the oldest claim goes.
+func (s *Claims) put(c Claimed) (e *noted, changed bool) {
+	if s.all == nil {
+		s.all = map[api.PeerID]*noted{}
+	}
+	e, known := s.all[c.Peer]
+	if known {
+		had := e.Claimed
+		e.Claimed = had.merge(c)
+		return e, e.Claim != had.Claim || e.Standing != had.Standing
+	}
+	e = &noted{Claimed: c}
+	s.all[c.Peer] = e
+	if len(s.all) > maxClaims {
+		oldest := e
+		for _, c := range s.all {
+			if c.At.Before(oldest.At) {
+				oldest = c
+			}
+		}
+		delete(s.all, oldest.Peer)
+	}
+	return e, true
+}
+
+// Prune drops the claims made before t.
+func (s *Claims) Prune(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, c := range s.all {
+		if c.At.Before(t) {
+			delete(s.all, p)
+		}
+	}
+}
+
+// Standing tells how far a follower is to be believed; ok is false where nothing is known.
+func (s *Claims) Standing(p api.PeerID) (_ Standing, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.all[p]; ok {
+		return e.Standing, true
+	}
+	return Withdrawn, false
+}
+
+// Since gives up to most of the claims that became news here after rev, the first first,
+// and how far that goes: what to ask with next. There are any where upTo is not 0.
+func (s *Claims) Since(rev uint64, most int) (list []Claimed, upTo uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var news []*noted
+	for _, e := range s.all {
+		if e.rev > 0 {
+			upTo = max(upTo, e.rev)
+		}
+		if e.rev > rev {
+			news = append(news, e)
+		}
+	}
+	slices.SortFunc(news, func(a, b *noted) int { return cmp.Compare(a.rev, b.rev) })
+	if len(news) > most {
+		news = news[:most]
+		upTo = news[most-1].rev
+	}
+	for _, e := range news {
+		list = append(list, e.Claimed)
+	}
+	return list, upTo
+}

@@ -1,0 +1,145 @@
+package feed
+
+import (
+	"testing"
+	"time"
+)
+
+func TestClaims_LatestOfEachCounts(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var one Claim
+	one.add(7)
+	one.add(4095)
+	var s Claims
+	s.Set(Claimed{followerID(1), ClaimAll(), now, Proven})
+	s.Set(Claimed{followerID(1), one, now.Add(-time.Second), Proven}) // older than what is known
+	s.Note(Claimed{followerID(2), ClaimAll(), now, Proven})
+	s.Note(Claimed{followerID(2), one, now.Add(time.Second), Proven})
+	s.Set(Claimed{followerID(3), one, now, Proven})
+	s.Set(Claimed{followerID(4), one, now, Proven})
+	s.Set(Claimed{followerID(4), Claim{}, now, Withdrawn})
+	s.Set(Claimed{followerID(5), one, now, Said})
+	table := s.Coverage(now, Proven)
+	if table.Followers != 3 || table.count(7) != 3 || table.count(8) != 1 || table.count(4095) != 3 {
+		t.Errorf("%d followers, %d, %d and %d copies", table.Followers, table.count(7), table.count(8), table.count(4095))
+	}
+	if n := s.Coverage(now, Said).count(7); n != 4 {
+		t.Errorf("with the one that proved nothing %d claim it, want 4", n)
+	}
+	s.Prune(now.Add(time.Second))
+	if n := s.Coverage(now, Said).Followers; n != 1 {
+		t.Errorf("%d followers are left, want 1", n)
+	}
+}
+
+func TestClaims_StandingsMerge(t *testing.T) {
+	early, late := time.Unix(1_800_000_000, 0), time.Unix(1_800_000_001, 0)
+	for _, tt := range []struct {
+		early, late, want Standing
+	}{
+		{Said, Proven, Proven},
+		{Proven, Said, Proven},
+		{Proven, Withdrawn, Withdrawn},
+		{Withdrawn, Proven, Proven},
+		{Withdrawn, Said, Said},
+		{Lied, Proven, Lied},
+		{Lied, Said, Lied},
+		{Proven, Lied, Lied},
+	} {
+		a, b := Claimed{followerID(1), ClaimAll(), early, tt.early}, Claimed{followerID(1), ClaimAll(), late, tt.late}
+		for _, order := range [][2]Claimed{{a, b}, {b, a}} {
+			var s Claims
+			s.Set(order[0])
+			s.Note(order[1])
+			if got, ok := s.Standing(followerID(1)); !ok || got != tt.want {
+				t.Errorf("%v, later %v: %v, want %v", tt.early, tt.late, got, tt.want)
+			}
+		}
+	}
+	var s Claims
+	s.Set(Claimed{followerID(1), ClaimAll(), early, Lied})
+	s.Set(Claimed{followerID(1), ClaimAll(), late, Proven})
+	s.Prune(late)
+	if _, ok := s.Standing(followerID(1)); ok {
+		t.Error("what it says keeps its lie from growing old")
+	}
+}
+
+// Two members that hear of the same follower and tell each other come to rest.
+func TestClaims_NewsEnd(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var a, b Claims
+	var fromA, fromB uint64
+	told := 0
+	tell := func(from, to *Claims, rev *uint64) {
+		list, upTo := from.Since(*rev, 100)
+		*rev, told = upTo, told+len(list)
+		for _, c := range list {
+			to.Set(c)
+		}
+	}
+	var claim Claim
+	for n := range 20 {
+		if n == 10 {
+			claim.add(7)
+		}
+		now = now.Add(time.Second)
+		a.Note(Claimed{followerID(1), claim, now, Proven})
+		tell(&a, &b, &fromA)
+		now = now.Add(time.Second)
+		b.Note(Claimed{followerID(1), claim, now, Said})
+		tell(&b, &a, &fromB)
+	}
+	if told > 4 {
+		t.Errorf("%d were told of what changed once", told)
+	}
+	if a.Coverage(now, Proven).count(7) != 1 || b.Coverage(now, Proven).count(7) != 1 {
+		t.Error("the members do not count the same")
+	}
+	a.Note(Claimed{followerID(1), claim, now.Add(claimAgain), Proven})
+	if list, _ := a.Since(fromA, 100); len(list) != 1 {
+		t.Error("what has not changed for long is not told again")
+	}
+}
+
+func TestClaims_SinceGoesInPages(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var s Claims
+	if _, upTo := s.Since(0, 10); upTo != 0 {
+		t.Errorf("nobody claims anything, and the news goes up to %d", upTo)
+	}
+	for n := range 25 {
+		s.Note(Claimed{followerID(n), ClaimAll(), now, Proven})
+	}
+	s.Set(Claimed{followerID(100), ClaimAll(), now, Proven}) // another member's to tell
+	rev, pages := uint64(0), 0
+	for seen := map[string]bool{}; ; pages++ {
+		list, upTo := s.Since(rev, 10)
+		for _, c := range list {
+			seen[string(c.Peer)] = true
+		}
+		if rev = upTo; len(list) < 10 {
+			if len(seen) != 25 || pages != 2 {
+				t.Errorf("%d claims in %d full pages", len(seen), pages)
+			}
+			break
+		}
+	}
+	if list, upTo := s.Since(rev, 10); len(list) > 0 || upTo != rev {
+		t.Errorf("%d claims are news once more, up to %d", len(list), upTo)
+	}
+}
+
+func TestClaims_AreBounded(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var s Claims
+	for n := range maxClaims + 3 {
+		s.Set(Claimed{Peer: followerID(n), At: now.Add(time.Duration(n))})
+	}
+	if n := s.Coverage(now, Said).Followers; n != maxClaims {
+		t.Errorf("%d claims are kept, want %d", n, maxClaims)
+	}
+	if _, ok := s.Standing(followerID(2)); ok {
+		t.Error("one of the oldest is kept")
+	}
+}
