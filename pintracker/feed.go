@@ -17,6 +17,9 @@ const (
 	feedRetry = time.Second
 	// feedLook is how often the peers are looked at while somebody follows.
 	feedLook = time.Second
+	// lastLook is how long peers may take to tell how far a pin is once the time to wait
+	// for it is up.
+	lastLook = time.Second
 )
 
 // RemoteNews asks the trackers of other peers for news.
@@ -199,15 +202,15 @@ func (d *Feed) news(ctx context.Context, id api.PeerID, q api.NewsQuery) (api.Ne
 }
 
 // AwaitPinned waits until c is pinned on every peer that is to hold it, or ctx ends, and
-// tells its status then. A pin that failed on a peer is waited for: it is tried again. A
+// tells its status then: a peer that does not tell within a second of it is a
+// StatusClusterError. A pin that failed on a peer is waited for: it is tried again. A
 // CID that goes out of the pinset ends the wait.
 func (d *Feed) AwaitPinned(ctx context.Context, c api.Cid) (info api.GlobalPinInfo, pinned bool, err error) {
 	changed, stop := d.watch(c)
 	defer stop()
-	// The last look is after ctx has ended.
-	asking := context.WithoutCancel(ctx)
+	asking, cancel := outliving(ctx, lastLook)
+	defer cancel()
 	for {
-		over := ctx.Err() != nil
 		p, err := d.g.local.pins.Get(asking, c)
 		gone := errors.Is(err, api.NotFound)
 		if err != nil && !gone {
@@ -217,14 +220,29 @@ func (d *Feed) AwaitPinned(ctx context.Context, c api.Cid) (info api.GlobalPinIn
 			return info, false, err
 		}
 		pinned := !gone && holdersPinned(p, info)
-		if pinned || gone || over {
+		if pinned || gone || ctx.Err() != nil {
 			return info, pinned, nil
 		}
 		select {
-		case <-ctx.Done():
+		case <-ctx.Done(): // one more look, at how far it has come
 		case <-changed:
 		}
 	}
+}
+
+// outliving is a context that ends a grace after ctx has.
+func outliving(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		late := time.NewTimer(grace)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			cancel(api.Unavailable.Errorf("it did not answer in the time that there was to wait"))
+		case <-out.Done():
+		}
+	})
+	return out, func() { stop(); cancel(nil) }
 }
 
 // holdersPinned tells whether all peers that p is allocated to have it.

@@ -2,6 +2,7 @@ package pintracker
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +42,32 @@ func TestFeed_AwaitsThePin(t *testing.T) {
 		}
 		if info, pinned, err = feed.AwaitPinned(ctx, numbered(2)); err != nil || pinned {
 			t.Errorf("of what is in no pinset: %v, %v, %+v", pinned, err, info)
+		}
+	})
+}
+
+// A holder that does not answer holds up nobody past the time to wait: the others are
+// told of as they are, and of that one why it is not.
+func TestFeed_AwaitEndsInTimeBesideAPeerThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, remote := clusterOf(t, pinOf(numbered(1), p1, p2))
+		remote.hang[p2] = true
+		feed := NewFeed(g, nil)
+		for _, wait := range []time.Duration{time.Millisecond, 3 * time.Second, peerTimeout + time.Second} {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			began := time.Now()
+			info, pinned, err := feed.AwaitPinned(ctx, numbered(1))
+			cancel()
+			if took := time.Since(began); took > wait+lastLook {
+				t.Errorf("of %s it took %s", wait, took)
+			}
+			want := [3]api.TrackerStatus{api.StatusRemote, api.StatusPinned, api.StatusClusterError}
+			if got := statuses(info); err != nil || pinned || got != want {
+				t.Errorf("after %s: got %v, pinned %v, %v; want %v", wait, got, pinned, err, want)
+			}
+			if got := info.PeerMap[p2.String()].Error; !strings.Contains(got, "did not answer") {
+				t.Errorf("after %s: the one that hangs: %q", wait, got)
+			}
 		}
 	})
 }

@@ -75,7 +75,7 @@ func (g *Global) each(ctx context.Context, c api.Cid,
 			continue
 		}
 		asked.Go(func() error {
-			ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+			ctx, cancel := context.WithTimeoutCause(ctx, peerTimeout, api.Unavailable.Errorf("it did not answer in %s", peerTimeout))
 			defer cancel()
 			var info api.PinInfo
 			var err error
@@ -89,6 +89,9 @@ func (g *Global) each(ctx context.Context, c api.Cid,
 				short.Status = api.StatusPinQueued // it has not heard of the pin yet
 			}
 			if err != nil {
+				if late := context.Cause(ctx); late != nil {
+					err = late
+				}
 				short = shortOf(p, m.Name, api.StatusClusterError)
 				short.Error = err.Error()
 			}
