@@ -35,10 +35,14 @@ func (c Certificate) Sign(key ed25519.PrivateKey) ([]byte, error) {
 }
 
 // VerifyCertificate reads a signed certificate, which must be of the cluster whose
-// key is pub and of this incarnation. The error wraps ErrDenied.
+// key is pub and of this incarnation. The error wraps ErrDenied; ErrKey where the
+// certificate is right but for its key, and ErrIncarnation but for that.
 func VerifyCertificate(b []byte, pub ed25519.PublicKey, incarnation uint64) (Certificate, error) {
 	var body certificateBody
 	if err := openSigned(pub, kindCertificate, b, &body); err != nil {
+		if other := certifier(b); other != nil && !other.Equal(pub) {
+			return Certificate{}, fmt.Errorf("certificate: %w", ErrKey)
+		}
 		return Certificate{}, fmt.Errorf("certificate: %w", err)
 	}
 	id, err := peer.IDFromBytes(body.ID)
@@ -57,4 +61,16 @@ func VerifyCertificate(b []byte, pub ed25519.PublicKey, incarnation uint64) (Cer
 			id, body.Incarnation, incarnation, ErrIncarnation)
 	}
 	return Certificate{Cluster: pub, Incarnation: incarnation, ID: id, DataID: dataID}, nil
+}
+
+// certifier is the key that the certificate says it is signed with, if it is.
+func certifier(b []byte) ed25519.PublicKey {
+	var body certificateBody
+	if err := peekSigned(b, &body); err != nil {
+		return nil
+	}
+	if err := openSigned(body.Cluster, kindCertificate, b, &body); err != nil {
+		return nil
+	}
+	return body.Cluster
 }

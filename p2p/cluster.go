@@ -26,14 +26,20 @@ type Cluster struct {
 	Private ed25519.PrivateKey
 	// Certificate is this peer's own, signed; empty until it has joined.
 	Certificate []byte
+	// Renewals are the last ones of the key, signed, oldest first: they lead to Key. Empty
+	// while it is the first.
+	Renewals [][]byte
+	// Sure is the number of renewals beyond doubt, whatever else is shown.
+	Sure uint64
 }
 
 type clusterFile struct {
-	Name        string `json:"name"`
-	Incarnation uint64 `json:"incarnation,string"`
-	Key         []byte `json:"public_key"`
-	Private     []byte `json:"private_key,omitempty"`
-	Certificate []byte `json:"certificate,omitempty"`
+	Name        string   `json:"name"`
+	Incarnation uint64   `json:"incarnation,string"`
+	Key         []byte   `json:"public_key"`
+	Private     []byte   `json:"private_key,omitempty"`
+	Certificate []byte   `json:"certificate,omitempty"`
+	Renewals    [][]byte `json:"renewals,omitempty"`
 }
 
 // NewCluster makes a cluster with a new key, whose first member is id with the data
@@ -72,6 +78,13 @@ func (c *Cluster) Verify(certificate []byte) (Certificate, error) {
 	return VerifyCertificate(certificate, c.Key, c.Incarnation)
 }
 
+// OfIncarnation tells whether a certificate is of this incarnation, under whatever key: it
+// is for those that the log holds.
+func (c *Cluster) OfIncarnation(certificate []byte) bool {
+	_, err := VerifyCertificate(certificate, certifier(certificate), c.Incarnation)
+	return err == nil
+}
+
 // Accept takes over what a member answered to a request to join: the cluster's
 // private key (64 bytes), its incarnation and the joiner's certificate. It changes
 // nothing unless they belong together, are this cluster's where its key was known
@@ -107,7 +120,7 @@ func LoadCluster(file string) (*Cluster, error) {
 	if err := json.Unmarshal(data, &f); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", file, err)
 	}
-	c := &Cluster{Name: f.Name, Incarnation: f.Incarnation, Key: f.Key, Private: f.Private, Certificate: f.Certificate}
+	c := &Cluster{Name: f.Name, Incarnation: f.Incarnation, Key: f.Key, Private: f.Private, Certificate: f.Certificate, Renewals: f.Renewals}
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", file, err)
 	}
@@ -128,6 +141,9 @@ func (c *Cluster) check() error {
 			return errors.New("the private key is not that of the public key")
 		}
 	}
+	if _, err := readRenewals(c.Renewals, c.Key); err != nil {
+		return err
+	}
 	if len(c.Certificate) > 0 {
 		if _, err := c.Verify(c.Certificate); err != nil {
 			return err
@@ -138,7 +154,7 @@ func (c *Cluster) check() error {
 
 // Save writes the cluster to file, readable by the owner only.
 func (c *Cluster) Save(file string) error {
-	f := clusterFile{Name: c.Name, Incarnation: c.Incarnation, Key: c.Key, Private: c.Private, Certificate: c.Certificate}
+	f := clusterFile{Name: c.Name, Incarnation: c.Incarnation, Key: c.Key, Private: c.Private, Certificate: c.Certificate, Renewals: c.Renewals}
 	data, err := json.MarshalIndent(f, "", "    ")
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)

@@ -34,11 +34,12 @@ type cluster struct {
 	founder *Cluster
 	mu      sync.Mutex
 	removed map[peer.ID]bool
+	listed  map[peer.ID]peer.ID // data hosts by member, as the log names them
 }
 
 func newTestCluster(t *testing.T) *cluster {
 	c, _, _ := newCluster(t)
-	return &cluster{t: t, secret: NewSecret(), founder: c, removed: map[peer.ID]bool{}}
+	return &cluster{t: t, secret: NewSecret(), founder: c, removed: map[peer.ID]bool{}, listed: map[peer.ID]peer.ID{}}
 }
 
 func (c *cluster) remove(id peer.ID) {
@@ -52,6 +53,10 @@ func (c *cluster) roster() Roster {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.removed[id]
+	}, Lists: func(id, dataID peer.ID) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.listed[id] == dataID
 	}}
 }
 

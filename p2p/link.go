@@ -32,6 +32,8 @@ type Link struct {
 	Addresses   []multiaddr.Multiaddr // of members, each with its /p2p
 	// Hold is what the cluster asks its followers to hold, "" for no wish.
 	Hold string
+	// Renewals lead to Key, for who knows an earlier one: see Cluster.
+	Renewals [][]byte
 }
 
 type linkBody struct {
@@ -41,6 +43,7 @@ type linkBody struct {
 	Incarnation uint64   `cbor:"4,keyasint"`
 	Addresses   [][]byte `cbor:"5,keyasint"`
 	Hold        string   `cbor:"6,keyasint,omitempty"`
+	Renewals    [][]byte `cbor:"7,keyasint,omitempty"`
 }
 
 // linkDocument is the form of a link that is served over HTTP.
@@ -51,6 +54,7 @@ type linkDocument struct {
 	Incarnation uint64                `json:"incarnation,string"`
 	Secret      Secret                `json:"secret"` // hexadecimal
 	Addresses   []multiaddr.Multiaddr `json:"addresses"`
+	Renewals    [][]byte              `json:"renewals,omitempty"` // base64 each
 	Settings    linkSettings          `json:"settings"`
 }
 
@@ -63,7 +67,7 @@ func (l Link) Encode() (string, error) {
 	if err := l.check(); err != nil {
 		return "", fmt.Errorf("follow link: %w", err)
 	}
-	body := linkBody{Name: l.Name, Secret: l.Secret, Key: l.Key, Incarnation: l.Incarnation, Hold: l.Hold}
+	body := linkBody{Name: l.Name, Secret: l.Secret, Key: l.Key, Incarnation: l.Incarnation, Hold: l.Hold, Renewals: l.Renewals}
 	for _, a := range l.Addresses {
 		body.Addresses = append(body.Addresses, a.Bytes())
 	}
@@ -77,7 +81,7 @@ func (l Link) Encode() (string, error) {
 // MarshalJSON gives the document.
 func (l Link) MarshalJSON() ([]byte, error) {
 	return json.Marshal(linkDocument{Version: linkVersion, Name: l.Name, Key: l.Key, Incarnation: l.Incarnation, Secret: l.Secret,
-		Addresses: l.Addresses, Settings: linkSettings{Hold: l.Hold}})
+		Addresses: l.Addresses, Renewals: l.Renewals, Settings: linkSettings{Hold: l.Hold}})
 }
 
 // UnmarshalJSON reads the document. Keys that it does not know are left out.
@@ -89,7 +93,7 @@ func (l *Link) UnmarshalJSON(text []byte) error {
 	if d.Version != linkVersion {
 		return fmt.Errorf(`follow link: the document has "pinfold_follow": %d; this program reads version %d`, d.Version, linkVersion)
 	}
-	read := Link{Name: d.Name, Key: d.Key, Incarnation: d.Incarnation, Secret: d.Secret, Addresses: d.Addresses, Hold: d.Settings.Hold}
+	read := Link{Name: d.Name, Key: d.Key, Incarnation: d.Incarnation, Secret: d.Secret, Addresses: d.Addresses, Renewals: d.Renewals, Hold: d.Settings.Hold}
 	if err := read.check(); err != nil {
 		return fmt.Errorf("follow link: %w", err)
 	}
@@ -131,7 +135,7 @@ func ParseLink(text string) (Link, error) {
 	if err := decMode.Unmarshal(raw, &body); err != nil {
 		return Link{}, fmt.Errorf("follow link: %w", err)
 	}
-	l := Link{Name: body.Name, Key: body.Key, Incarnation: body.Incarnation, Secret: body.Secret, Hold: body.Hold}
+	l := Link{Name: body.Name, Key: body.Key, Incarnation: body.Incarnation, Secret: body.Secret, Hold: body.Hold, Renewals: body.Renewals}
 	for _, b := range body.Addresses {
 		a, err := multiaddr.NewMultiaddrBytes(b)
 		if err != nil {
@@ -149,6 +153,9 @@ func (l Link) check() error {
 	if l.Incarnation == 0 {
 		return errors.New("it names no incarnation")
 	}
+	if _, err := readRenewals(l.Renewals, l.Key); err != nil {
+		return err
+	}
 	if len(l.Hold) > maxClusterName {
 		return errors.New("what it asks to be held is too long")
 	}
@@ -158,7 +165,10 @@ func (l Link) check() error {
 // Peers returns the link's addresses by peer.
 func (l Link) Peers() ([]peer.AddrInfo, error) { return peer.AddrInfosFromP2pAddrs(l.Addresses...) }
 
-// Cluster is the cluster as a follower knows it.
+// Cluster is the cluster as a follower knows it. What the link says of the cluster's key
+// is beyond doubt.
 func (l Link) Cluster() *Cluster {
-	return &Cluster{Name: l.Name, Incarnation: l.Incarnation, Key: l.Key}
+	c := &Cluster{Name: l.Name, Incarnation: l.Incarnation, Key: l.Key, Renewals: l.Renewals}
+	c.Sure = c.Number()
+	return c
 }

@@ -4,35 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/multiformats/go-multistream"
 )
 
-const (
-	certificateProtocol protocol.ID = "/pinfold/certificate/1"
-	// certificateTimeout bounds how long a peer may take to show its certificate.
-	certificateTimeout = 10 * time.Second
-	memberTag          = "member"
-)
+const memberTag = "member"
 
 // Roster is what a peer's replicated state says about the members of its cluster.
-// Both functions may be nil, and are called often and concurrently.
+// Its functions may be nil, and are called often and concurrently.
 type Roster struct {
 	// Members returns who was admitted, with the addresses given then.
 	Members func() []peer.AddrInfo
 	// Removed tells whether the peer with this (cluster host's) ID was a member and
 	// is no more.
 	Removed func(peer.ID) bool
+	// Lists tells whether the peer with this ID is a member and has this data host.
+	Lists func(id, dataID peer.ID) bool
 }
 
 func (r Roster) members() []peer.AddrInfo {
@@ -41,6 +35,8 @@ func (r Roster) members() []peer.AddrInfo {
 	}
 	return r.Members()
 }
+
+func (r Roster) lists(id, dataID peer.ID) bool { return r.Lists != nil && r.Lists(id, dataID) }
 
 func (r Roster) removed(id peer.ID) bool { return r.Removed != nil && r.Removed(id) }
 
@@ -51,6 +47,10 @@ type Members struct {
 	data   bool // the host is a data host: certificates must name its peers as such
 	roster Roster
 	log    *slog.Logger
+	// Learn is given the renewals of the cluster's key that peers show whose certificate is
+	// of a key that is not known here. It is set before others are connected with; nil:
+	// they count for the certificate of who shows them, and no more.
+	Learn func(shown [][]byte)
 
 	mu        sync.Mutex
 	cluster   *Cluster
@@ -61,6 +61,9 @@ func newMembers(h host.Host, data bool, c *Cluster, r Roster, log *slog.Logger) 
 	m := &Members{host: h, data: data, roster: r, log: log, cluster: c, certified: map[peer.ID]Certificate{}}
 	if len(c.Certificate) > 0 {
 		h.SetStreamHandler(certificateProtocol, m.show)
+	}
+	if !data {
+		h.SetStreamHandler(renewalsProtocol, m.showRenewals)
 	}
 	return m
 }
@@ -106,14 +109,49 @@ func (m *Members) Drop(member peer.ID) {
 }
 
 // Renew replaces what is known of the cluster: from now on the new certificate is
-// shown. The connections to members end, and each is asked for its certificate again.
+// shown. The connections to peers end whose certificate does not count any more.
 func (m *Members) Renew(c *Cluster) {
 	m.mu.Lock()
-	dropped := slices.Collect(maps.Keys(m.certified))
 	m.cluster = c
-	clear(m.certified)
+	shown := maps.Clone(m.certified)
+	m.mu.Unlock()
+	var dropped []peer.ID
+	for id, cert := range shown {
+		if !m.counts(c, cert) {
+			dropped = append(dropped, id)
+		}
+	}
+	m.mu.Lock()
+	for _, id := range dropped {
+		delete(m.certified, id)
+	}
 	m.mu.Unlock()
 	m.disconnect(dropped)
+}
+
+// counts tells whether a certificate that was right under some key makes a member of c:
+// under an earlier one it takes the word of the log.
+func (m *Members) counts(c *Cluster, cert Certificate) bool {
+	if cert.Incarnation != c.Incarnation {
+		return false
+	}
+	return cert.Cluster.Equal(c.Key) || c.formerly(cert.Cluster) && m.roster.lists(cert.ID, cert.DataID)
+}
+
+// verify reads the certificate of a member of c.
+func (m *Members) verify(c *Cluster, b []byte) (Certificate, error) {
+	cert, err := c.Verify(b)
+	if !errors.Is(err, ErrKey) {
+		return cert, err
+	}
+	key := certifier(b)
+	if !c.formerly(key) {
+		return cert, err
+	}
+	if cert, err = VerifyCertificate(b, key, c.Incarnation); err == nil && !m.counts(c, cert) {
+		err = fmt.Errorf("the certificate of %s is of a key of the cluster that was replaced: %w", cert.ID, ErrDenied)
+	}
+	return cert, err
 }
 
 func (m *Members) disconnect(ids []peer.ID) {
@@ -149,15 +187,17 @@ func (m *Members) isMember(id peer.ID) bool {
 
 // ask gets the peer's certificate, and remembers it if it is right.
 func (m *Members) ask(ctx context.Context, id peer.ID) error {
-	m.mu.Lock()
-	cluster := m.cluster
-	m.mu.Unlock()
-
-	b, err := m.fetch(ctx, id)
+	cluster := m.current()
+	b, err := m.fetchCertificate(ctx, id)
 	if err != nil {
-		return fmt.Errorf("ask %s for its certificate: %w", id, err)
+		return err
 	}
-	cert, err := cluster.Verify(b)
+	cert, err := m.verify(cluster, b)
+	if errors.Is(err, ErrKey) && !m.data {
+		if cluster, cert, err = m.verifyRenewed(ctx, id, cluster, b); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("peer %s: %w", id, err)
 	}
@@ -180,42 +220,6 @@ func (m *Members) ask(ctx context.Context, id peer.ID) error {
 	m.certified[id] = cert
 	m.host.ConnManager().Protect(id, memberTag)
 	return nil
-}
-
-func (m *Members) fetch(ctx context.Context, id peer.ID) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, certificateTimeout)
-	defer cancel()
-	s, err := m.host.NewStream(network.WithNoDial(ctx, "certificate"), id, certificateProtocol)
-	if notSpoken(err) {
-		return nil, fmt.Errorf("it has none: %w", ErrDenied)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer s.Reset()
-	stop := context.AfterFunc(ctx, func() { s.Reset() })
-	defer stop()
-	b, err := io.ReadAll(io.LimitReader(s, maxSigned+1))
-	if err != nil {
-		return nil, errors.Join(ctx.Err(), err)
-	}
-	return b, nil
-}
-
-// show writes this peer's certificate to one that asks.
-func (m *Members) show(s network.Stream) {
-	m.mu.Lock()
-	b := m.cluster.Certificate
-	m.mu.Unlock()
-	if err := s.SetDeadline(time.Now().Add(certificateTimeout)); err != nil {
-		s.Reset()
-		return
-	}
-	if _, err := s.Write(b); err != nil {
-		s.Reset()
-		return
-	}
-	s.Close()
 }
 
 // notSpoken tells whether err says that the other does not speak the protocol.

@@ -43,6 +43,7 @@ type kind string
 const (
 	kindCertificate kind = "pinfold certificate 1"
 	kindCredential  kind = "pinfold credential 1"
+	kindRenewal     kind = "pinfold renewal 1"
 )
 
 func (k kind) message(body []byte) []byte { return append([]byte(k+"\x00"), body...) }
@@ -56,6 +57,21 @@ func sign(key ed25519.PrivateKey, k kind, v any) ([]byte, error) {
 		return nil, err
 	}
 	return encMode.Marshal(signed{Body: body, Sig: ed25519.Sign(key, k.message(body))})
+}
+
+// peekSigned reads into v what is signed, and checks nothing.
+func peekSigned(b []byte, v any) error {
+	if len(b) > maxSigned {
+		return fmt.Errorf("%d bytes are too many: %w", len(b), ErrDenied)
+	}
+	var s signed
+	if err := decMode.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrDenied)
+	}
+	if err := decMode.Unmarshal(s.Body, v); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrDenied)
+	}
+	return nil
 }
 
 // openSigned reads into v what sign made with the private key of pub.

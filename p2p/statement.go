@@ -90,11 +90,10 @@ func readStatement(b []byte) (s statement, err error) {
 // A Verifier checks the statements of the members of one cluster. It is safe for
 // concurrent use.
 type Verifier struct {
+	mu          sync.Mutex
 	pub         ed25519.PublicKey
 	incarnation uint64
-
-	mu      sync.Mutex
-	signers map[string]signer // by certificate and key
+	signers     map[string]signer // by certificate and key
 }
 
 type signer struct {
@@ -107,8 +106,18 @@ func NewVerifier(pub ed25519.PublicKey, incarnation uint64) *Verifier {
 	return &Verifier{pub: pub, incarnation: incarnation, signers: map[string]signer{}}
 }
 
+// Renew has the Verifier go by the cluster's new key: nothing that is signed with the old
+// one counts any more.
+func (v *Verifier) Renew(pub ed25519.PublicKey) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.pub = pub
+	clear(v.signers)
+}
+
 // Open reads a statement that a certified member made. The error wraps ErrDenied, and
-// ErrIncarnation where the member was certified for another incarnation.
+// ErrIncarnation or ErrKey where the member was certified for another incarnation or with
+// another key.
 func (v *Verifier) Open(b []byte) (Statement, error) {
 	s, err := readStatement(b)
 	if err != nil {
@@ -130,11 +139,12 @@ func (v *Verifier) signer(certificate, key []byte) (signer, error) {
 	name := string(certificate) + "\x00" + string(key)
 	v.mu.Lock()
 	who, ok := v.signers[name]
+	pub := v.pub
 	v.mu.Unlock()
 	if ok {
 		return who, nil
 	}
-	cert, err := VerifyCertificate(certificate, v.pub, v.incarnation)
+	cert, err := VerifyCertificate(certificate, pub, v.incarnation)
 	if err != nil {
 		return signer{}, err
 	}
@@ -151,6 +161,9 @@ func (v *Verifier) signer(certificate, key []byte) (signer, error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if !v.pub.Equal(pub) { // renewed meanwhile
+		return signer{}, fmt.Errorf("certificate of %s: %w", cert.ID, ErrKey)
+	}
 	if len(v.signers) >= verifiedSigners {
 		clear(v.signers)
 	}
