@@ -11,6 +11,9 @@ const (
 	OpJoin    OpType = 4 // admit Member, or renew it; uses up Credential
 	OpRemove  OpType = 5 // remove member Peer and end its session
 	OpRevoke  OpType = 6 // use up Credential, a token's (see RevokedToken), so that no door takes it
+
+	OpOweKey   OpType = 7 // the cluster's key is to be renewed: a removed peer knows it
+	OpRenewKey OpType = 8 // Key is the cluster's from now on; none knows it that was removed before
 )
 
 // Op is one change of the replicated state as the leader decided it: applying it
@@ -38,6 +41,11 @@ type Op struct {
 	// seconds: used-up credentials that ended before Time are forgotten.
 	Expires int64 `cbor:"11,keyasint,omitempty"`
 	Time    int64 `cbor:"12,keyasint,omitempty"`
+
+	Key *ClusterKey `cbor:"13,keyasint,omitempty"`
+	// KeyNumber is that of the cluster's key under which an OpJoin was decided: under
+	// another it is skipped as stale where it would admit somebody.
+	KeyNumber uint64 `cbor:"14,keyasint,omitempty"`
 }
 
 // OpStatus says what became of an Op.

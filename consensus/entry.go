@@ -94,6 +94,11 @@ func checkOp(op api.Op) error {
 		if len(op.Credential) == 0 {
 			return api.Invalid.Errorf("revocation of nothing")
 		}
+	case api.OpOweKey:
+	case api.OpRenewKey:
+		if op.Key == nil || op.Key.Number == 0 || len(op.Key.Private) == 0 {
+			return api.Invalid.Errorf("renewal of the cluster's key without one")
+		}
 	default:
 		return api.Unsupported.Errorf("change of type %d", op.Type)
 	}

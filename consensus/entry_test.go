@@ -28,6 +28,9 @@ func goldenOps() []api.Op {
 		{Type: api.OpJoin, Member: &api.Member{ID: fixedID("p4"), DataID: fixedID("d4"), Name: "four", Certificate: []byte{1, 2}},
 			Credential: []byte{7, 8}, Expires: 3000, Time: 1500},
 		{Type: api.OpRemove, Peer: fixedID("p4")},
+		{Type: api.OpOweKey},
+		{Type: api.OpRenewKey, Key: &api.ClusterKey{Number: 3, Private: bytes.Repeat([]byte{9}, 64), Renewals: [][]byte{{1}, {2}, {3}}}},
+		{Type: api.OpJoin, Member: &api.Member{ID: fixedID("p5"), DataID: fixedID("d5")}, Credential: []byte{9}, Expires: 3000, Time: 1500, KeyNumber: 3},
 	}
 }
 

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -200,6 +201,12 @@ func (w *write) change(index uint64, op api.Op) (api.OpStatus, error) {
 	case api.OpRevoke:
 		_, err := w.batch.UseCredential(op.Credential, nobody, op.Expires, op.Time)
 		return api.OpApplied, err
+	case api.OpOweKey:
+		k := w.batch.Key()
+		k.Owed = true
+		return api.OpApplied, w.batch.PutKey(k)
+	case api.OpRenewKey:
+		return w.renewKey(*op.Key)
 	}
 	return 0, api.Unsupported.Errorf("change of type %d", op.Type)
 }
@@ -268,6 +275,9 @@ func (w *write) session(index uint64, op api.Op) (api.Outcome, error) {
 // it asks; a peer that was removed comes back only with one that it has not used.
 func (w *write) join(op api.Op) (api.OpStatus, error) {
 	m := *op.Member
+	if !w.mayAdmit(op) {
+		return api.OpStale, nil
+	}
 	removed, err := w.batch.Removed(m.ID)
 	if err != nil {
 		return 0, err
@@ -283,6 +293,26 @@ func (w *write) join(op api.Op) (api.OpStatus, error) {
 		}
 	}
 	return api.OpApplied, w.batch.PutMember(m)
+}
+
+// mayAdmit tells whether the cluster's key is still the one under which the join was
+// decided. Whoever knew an earlier one could have made the credential; and once there was
+// one who should not know it, nobody is admitted without.
+func (w *write) mayAdmit(op api.Op) bool {
+	k := w.batch.Key()
+	if len(op.Credential) == 0 {
+		return k.Number == 0 && !k.Owed || w.batch.IsMember(op.Member.ID)
+	}
+	return !k.Owed && op.KeyNumber == k.Number
+}
+
+// renewKey makes k the cluster's key, if one is owed and it is the next.
+func (w *write) renewKey(k api.ClusterKey) (api.OpStatus, error) {
+	if was := w.batch.Key(); !was.Owed || k.Number != was.Number+1 {
+		return api.OpStale, nil
+	}
+	k.Owed = false
+	return api.OpApplied, w.batch.PutKey(k)
 }
 
 // nobody uses up the credentials that are revoked.
@@ -365,8 +395,11 @@ func (w *write) shows(index uint64, op api.Op) (bool, error) {
 	case api.OpJoin:
 		removed, err := w.batch.Removed(op.Member.ID)
 		return !removed, err
-	case api.OpRevoke:
+	case api.OpRevoke, api.OpOweKey:
 		return true, nil // it can only have been applied
+	case api.OpRenewKey:
+		k := w.batch.Key()
+		return k.Number == op.Key.Number && bytes.Equal(k.Private, op.Key.Private), nil
 	default:
 		return w.batch.Removed(op.Peer)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,6 +140,41 @@ func TestMachine_Revocations(t *testing.T) {
 	}
 }
 
+func renewKey(number uint64) api.Op {
+	return api.Op{Type: api.OpRenewKey, Key: &api.ClusterKey{Number: number, Private: []byte{byte(number)}}}
+}
+
+// under is a join decided under the cluster's key with this number.
+func under(number uint64, op api.Op) api.Op {
+	op.KeyNumber = number
+	return op
+}
+
+func TestMachine_RenewsTheKey(t *testing.T) {
+	b := newBench(t)
+	owe := api.Op{Type: api.OpOweKey}
+	p, q, r := fixedID("p"), fixedID("q"), fixedID("r")
+	b.want("member", api.OpApplied, join(p, "one"))
+	b.want("not owed", api.OpStale, renewKey(1))
+	b.want("owed", api.OpApplied, owe)
+	b.want("nobody comes while it is owed", api.OpStale, join(q, "two"))
+	b.want("nor without a credential", api.OpStale, join(q, ""))
+	b.want("but members renew their records", api.OpApplied, join(p, ""))
+	b.want("not the next", api.OpStale, renewKey(2))
+	b.want("the next", api.OpApplied, renewKey(1))
+	b.want("once", api.OpStale, renewKey(1))
+	if k := b.m.st.Key(); k.Number != 1 || k.Owed || string(k.Private) != "\x01" {
+		t.Errorf("key %+v", k)
+	}
+	b.want("decided under the first key", api.OpStale, join(q, "two"))
+	b.want("decided under the new one", api.OpApplied, under(1, join(q, "two")))
+	b.want("the secret admits nobody any more", api.OpStale, under(1, join(r, "")))
+	b.want("the next after it", api.OpApplied, owe, renewKey(2))
+	if shown := fmt.Sprintf("%v %+v %x %q", b.m.st.Key(), renewKey(7).Key, b.m.st.Key().Private, b.m.st.Key().Private); strings.Count(shown, "(private key)") != 4 {
+		t.Errorf("a private key shows: %s", shown)
+	}
+}
+
 // However raft cuts its batches, and wherever a peer was restarted, the state is the same.
 func TestD02_SameStateHoweverBatched(t *testing.T) {
 	p := fixedID("p")
@@ -156,6 +192,10 @@ func TestD02_SameStateHoweverBatched(t *testing.T) {
 			ops = []api.Op{{Type: api.OpSession, Peer: p, Session: 1}}
 		case 500, 900:
 			ops = append(ops, join(fixedID("q"), "credential"), api.Op{Type: api.OpRemove, Peer: fixedID("q")})
+		case 600, 601:
+			ops = append(ops, api.Op{Type: api.OpOweKey})
+		case 602, 603, 700:
+			ops = append(ops, renewKey(1), join(fixedID("q"), "another"))
 		}
 		logs = append(logs, entryAt(t, index, ops...))
 		if i%100 == 50 {

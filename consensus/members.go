@@ -77,11 +77,12 @@ func (c *Consensus) AddMember(ctx context.Context, m api.Member) error {
 	})
 }
 
-// RemoveMember commits that p is removed and takes it out of raft's configuration. A
+// RemoveMember commits that p is removed, with revoke also that the cluster's key is to be
+// renewed, and takes it out of raft's configuration. A
 // leader that removes itself makes another voter first where it is the only one, and
 // hands over, at once or as soon as it can; the next leader takes it out. It works on the leader. The error is
 // Conflict where p is the only peer, NotFound where it is none; else as AddMember's.
-func (c *Consensus) RemoveMember(ctx context.Context, p api.PeerID) error {
+func (c *Consensus) RemoveMember(ctx context.Context, p api.PeerID, revoke bool) error {
 	if err := c.removable(p); err != nil {
 		return err
 	}
@@ -90,7 +91,11 @@ func (c *Consensus) RemoveMember(ctx context.Context, p api.PeerID) error {
 			return err
 		}
 	}
-	if _, err := c.Commit(ctx, []api.Op{{Type: api.OpRemove, Peer: p}}); err != nil {
+	ops := []api.Op{{Type: api.OpRemove, Peer: p}}
+	if revoke {
+		ops = append(ops, api.Op{Type: api.OpOweKey})
+	}
+	if _, err := c.Commit(ctx, ops); err != nil {
 		return err
 	}
 	if p != c.self {
@@ -140,6 +145,28 @@ func (c *Consensus) drop(ctx context.Context, p api.PeerID) error {
 		}
 		return nil
 	})
+}
+
+// RenewKey commits the cluster's next key. The log is sent to who is in raft's
+// configuration, so the error is Unavailable while a removed peer is. It works on the
+// leader, where nobody is admitted meanwhile. The error is Conflict where the key is not
+// the next, or none is owed.
+func (c *Consensus) RenewKey(ctx context.Context, k api.ClusterKey) error {
+	for _, s := range c.Servers() {
+		if c.st.Removed(s.ID) {
+			if s.ID == c.self {
+				return api.Unavailable.Errorf("this peer was removed itself: another has to lead")
+			}
+			if err := c.drop(ctx, s.ID); err != nil {
+				return err
+			}
+		}
+	}
+	out, err := c.Commit(ctx, []api.Op{{Type: api.OpRenewKey, Key: &k}})
+	if err == nil && out[0].Status != api.OpApplied {
+		err = api.Conflict.Errorf("key %d of the cluster is not the next, or none is owed", k.Number)
+	}
+	return err
 }
 
 // makeHeir gives a vote to another peer where this one is the only voter.

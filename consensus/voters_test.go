@@ -135,10 +135,10 @@ func TestConsensus_RemoveMember(t *testing.T) {
 	leader := g.leader()
 	gone := g.followers(leader)[0]
 	g.must(leader, api.Op{Type: api.OpSession, Peer: gone.id, Session: 5})
-	if err := leader.c.RemoveMember(g.ctx(), newPeerID(t)); api.KindOf(err) != api.NotFound {
+	if err := leader.c.RemoveMember(g.ctx(), newPeerID(t), false); api.KindOf(err) != api.NotFound {
 		t.Errorf("removing a stranger: %v, want not found", err)
 	}
-	check(t, leader.c.RemoveMember(g.ctx(), gone.id))
+	check(t, leader.c.RemoveMember(g.ctx(), gone.id, false))
 	if _, _, ok := leader.st.Session(gone.id); ok || !leader.st.Removed(gone.id) {
 		t.Error("the removed peer has a session, or is not remembered as removed")
 	}
@@ -151,13 +151,13 @@ func TestConsensus_RemoveMember(t *testing.T) {
 	// Now the leader itself, which is the only voter.
 	leader = g.leader()
 	other := g.followers(leader)[0]
-	check(t, leader.c.RemoveMember(g.ctx(), leader.id))
+	check(t, leader.c.RemoveMember(g.ctx(), leader.id, false))
 	until(t, "the other to lead alone", func() bool {
 		return other.c.Role(other.id) == "leader" && other.c.Role(leader.id) == ""
 	})
 	leader.stop()
 	g.must(other, pinOp("a"))
-	if err := other.c.RemoveMember(g.ctx(), other.id); api.KindOf(err) != api.Conflict {
+	if err := other.c.RemoveMember(g.ctx(), other.id, false); api.KindOf(err) != api.Conflict {
 		t.Errorf("removing the last peer: %v, want conflict", err)
 	}
 }

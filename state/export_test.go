@@ -52,7 +52,8 @@ func TestFormat_IsTheGoldenOne(t *testing.T) {
 		_, err := b.UseCredential([]byte("nonce"), testPeer(4), 1800000000, 1700000000)
 		return errors.Join(err, b.Put(p), b.Put(everywhere), b.SetOutcome(testPeer(1), 9, 1024, 8),
 			b.PutMember(api.Member{ID: testPeer(1), DataID: testPeer(2), Name: "one", Certificate: []byte{1, 2}}),
-			b.RemoveMember(testPeer(4)))
+			b.RemoveMember(testPeer(4)),
+			b.PutKey(api.ClusterKey{Number: 2, Private: bytes.Repeat([]byte{7}, 64), Renewals: [][]byte{{1, 2}, {3}}, Owed: true}))
 	})
 	var rows bytes.Buffer
 	must(t, eachRow(s.live.db, nil, func(k, v []byte) error {

@@ -29,6 +29,7 @@ import (
 //	o LENGTH PEER NUMBER(8)                the outcome of one request of it
 //	m PEER, r PEER                         a member, a removed one
 //	u NONCE                                a credential that was used up
+//	y                                      the cluster's key, once renewed  one row
 //
 // A CID, a peer or a nonce that ends its key needs no terminator. What varies in
 // length before a CID is either hashed (BUCKET, PAIR: 16 bytes of a SHA-256) or
@@ -52,6 +53,7 @@ const (
 	memberKind     = 'm'
 	removedKind    = 'r'
 	credentialKind = 'u'
+	clusterKeyKind = 'y'
 )
 
 // maxNameKey is how many bytes of a name are part of a key.
@@ -63,6 +65,8 @@ const everywhere api.PeerID = ""
 var (
 	headKey    = []byte{headKind}
 	digestsKey = []byte{digestsKind}
+
+	clusterKeyKey = []byte{clusterKeyKind}
 )
 
 func pinKey(c api.Cid) []byte { return stringKey(pinKind, c.KeyString()) }

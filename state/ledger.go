@@ -19,6 +19,7 @@ type ledger struct {
 	members     map[api.PeerID]api.Member
 	removed     map[api.PeerID]struct{}
 	credentials map[string]credential // by nonce
+	key         api.ClusterKey
 }
 
 // A session is a peer's current one.
@@ -72,7 +73,7 @@ func (c credential) row() []byte {
 
 // loadLedger reads the whole of it.
 func loadLedger(db pebble.Reader) (ledger, error) {
-	l := ledger{
+	l := &ledger{
 		sessions:    map[api.PeerID]session{},
 		members:     map[api.PeerID]api.Member{},
 		removed:     map[api.PeerID]struct{}{},
@@ -87,6 +88,7 @@ func loadLedger(db pebble.Reader) (ledger, error) {
 		{memberKind, l.readMember},
 		{removedKind, func(k, _ []byte) bool { l.removed[api.PeerID(k[1:])] = struct{}{}; return true }},
 		{credentialKind, l.readCredential},
+		{clusterKeyKind, func(_, v []byte) bool { return api.Decode(v, &l.key) == nil }},
 	} {
 		err := eachRow(db, []byte{kind.first}, func(k, v []byte) error {
 			if !kind.read(k, v) {
@@ -98,7 +100,7 @@ func loadLedger(db pebble.Reader) (ledger, error) {
 			return ledger{}, err
 		}
 	}
-	return l, nil
+	return *l, nil
 }
 
 func (l ledger) readSession(k, v []byte) bool {
@@ -198,4 +200,12 @@ func (s *State) Removed(p api.PeerID) bool {
 	defer s.mu.RUnlock()
 	_, ok := s.mem.ledger.removed[p]
 	return ok
+}
+
+// Key is the cluster's key as far as the log has it. What it points to is shared: change
+// nothing.
+func (s *State) Key() api.ClusterKey {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mem.ledger.key
 }

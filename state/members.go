@@ -12,6 +12,7 @@ type ledgerChanges struct {
 	members     map[api.PeerID]*api.Member
 	removed     map[api.PeerID]bool
 	credentials map[string]*credential
+	key         *api.ClusterKey // nil: as it was
 }
 
 // apply makes the changes in memory.
@@ -25,6 +26,9 @@ func (c ledgerChanges) apply(m *memory) {
 		} else {
 			delete(m.ledger.removed, p)
 		}
+	}
+	if c.key != nil {
+		m.ledger.key = *c.key
 	}
 	if len(c.members) > 0 {
 		m.members = m.ledger.sortedMembers()
@@ -205,4 +209,44 @@ func (b *Batch) forgetCredentials(now int64) error {
 		}
 	}
 	return nil
+}
+
+// IsMember tells whether p is a member.
+func (b *Batch) IsMember(p api.PeerID) bool {
+	_, ok := lookup(b.members, b.base().members, p)
+	return ok
+}
+
+// Key is the cluster's key as this batch leaves it.
+func (b *Batch) Key() api.ClusterKey {
+	if b.key != nil {
+		return *b.key
+	}
+	return b.base().key
+}
+
+// PutKey makes k the cluster's key.
+func (b *Batch) PutKey(k api.ClusterKey) error {
+	row, err := api.Encode(k)
+	if err != nil {
+		return fmt.Errorf("encode the cluster's key: %w", err)
+	}
+	was, err := clusterKeyRow(b.Key())
+	if err != nil {
+		return err
+	}
+	b.key = &k
+	return b.setRow(clusterKeyKey, was, row)
+}
+
+// clusterKeyRow is the row of k, nil for that of a cluster that has its first key.
+func clusterKeyRow(k api.ClusterKey) ([]byte, error) {
+	if k.Number == 0 && !k.Owed {
+		return nil, nil
+	}
+	row, err := api.Encode(k)
+	if err != nil {
+		return nil, fmt.Errorf("encode the cluster's key: %w", err)
+	}
+	return row, nil
 }

@@ -43,7 +43,7 @@ func TestD03_SnapshotReplacesEverything(t *testing.T) {
 	commitAt(t, s, 5, func(b *Batch) error { // D3: none of it may survive
 		b.OpenSession(p, 1)
 		_, err := b.UseCredential([]byte("n"), p, 100, 0)
-		return errors.Join(err, b.SetOutcome(p, 1, 5, 0), b.PutMember(api.Member{ID: p}), b.RemoveMember(testPeer(2)),
+		return errors.Join(err, b.SetOutcome(p, 1, 5, 0), b.PutMember(api.Member{ID: p}), b.RemoveMember(testPeer(2)), b.PutKey(api.ClusterKey{Number: 9}),
 			b.Put(testPin(1)), b.Put(testPin(2)))
 	})
 	commitAt(t, other, 2048, func(b *Batch) error {

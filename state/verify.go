@@ -93,7 +93,7 @@ func (f *found) read(ctx context.Context, r pebble.Reader) error {
 			f.count(p)
 		case holderKind, nameKind, metadataKind, expiryKind, createdKind, requestKind, tagKind:
 			f.index.add(k, nil)
-		case sessionKind, outcomeKind, memberKind, removedKind, credentialKind:
+		case sessionKind, outcomeKind, memberKind, removedKind, credentialKind, clusterKeyKind:
 			f.head.sessions.add(k, v)
 		case headKind, digestsKind, heldKind:
 		default:

@@ -42,11 +42,13 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // peer is what the real server is a door to here: it keeps pins in a map.
 type peer struct {
-	pins   map[string]api.Pin
-	index  uint64
-	local  bool
-	broken error // ends every list
-	added  func(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) error
+	pins  map[string]api.Pin
+	index uint64
+	local bool
+	// revoked tells whether the last peer removed was to be revoked.
+	revoked bool
+	broken  error // ends every list
+	added   func(ctx context.Context, dir files.Directory, p api.AddParams, out func(api.AddedOutput) error) error
 }
 
 func (p *peer) Pin(_ context.Context, pin api.Pin) (api.Pin, uint64, error) {
@@ -144,7 +146,8 @@ func (p *peer) Peers(context.Context) iter.Seq2[api.Peer, error] {
 func (p *peer) Peer(context.Context, api.PeerID) (api.Peer, error) {
 	return api.Peer{}, api.NotFound.Errorf("none")
 }
-func (p *peer) Remove(_ context.Context, id api.PeerID) (uint64, error) {
+func (p *peer) Remove(_ context.Context, id api.PeerID, revoke bool) (uint64, error) {
+	p.revoked = revoke
 	if id.String() == p1 {
 		return 0, api.NotFound.Errorf("no such peer")
 	}
@@ -304,7 +307,8 @@ func TestClient_Statuses(t *testing.T) {
 }
 
 func TestClient_Peers(t *testing.T) {
-	c := new(peer).start(t, web.Options{}, Options{})
+	p := new(peer)
+	c := p.start(t, web.Options{}, Options{})
 	ctx := t.Context()
 	if id, err := c.ID(ctx); err != nil || id.Role != "leader" {
 		t.Errorf("got %+v, %v", id, err)
@@ -317,6 +321,9 @@ func TestClient_Peers(t *testing.T) {
 	}
 	if err := c.RemovePeer(ctx, apitest.PeerID(t, p0)); err != nil {
 		t.Error(err)
+	}
+	if err := c.RevokePeer(ctx, apitest.PeerID(t, p0)); err != nil || !p.revoked {
+		t.Errorf("revoked %t, %v", p.revoked, err)
 	}
 	if err := c.RemovePeer(ctx, apitest.PeerID(t, p1)); code(err) != 404 {
 		t.Errorf("got %v", err)

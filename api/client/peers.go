@@ -35,6 +35,15 @@ func (c *Client) RemovePeer(ctx context.Context, id api.PeerID) error {
 	return err
 }
 
+// RevokePeer removes id from the cluster, unless it was removed before, and has the
+// cluster go on under a key that it does not know. Unused invitations and all tokens are
+// void then.
+func (c *Client) RevokePeer(ctx context.Context, id api.PeerID) error {
+	q := url.Values{"revoke": {"true"}}
+	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/peers/" + id.String(), query: q}, nil)
+	return err
+}
+
 // Invite returns a token by which one peer may join within ttl; 0 is the server's
 // default.
 func (c *Client) Invite(ctx context.Context, ttl time.Duration) (string, error) {

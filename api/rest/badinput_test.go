@@ -87,6 +87,7 @@ func TestD05_BadInputIsRefusedBeforeAnythingHappens(t *testing.T) {
 		"path form, option":         {"POST", "/pins/ipfs/" + cid0 + "?mode=x", 400},
 		"address too long":          {"POST", pin + "?name=" + long + "&meta-a=" + long, 431},
 		"peer":                      {"DELETE", "/peers/somebody", 400},
+		"revoke":                    {"DELETE", "/peers/" + p1 + "?revoke=maybe", 400},
 		"ttl":                       {"POST", "/peers/invite?ttl=soon", 400},
 		"ttl too short":             {"POST", "/peers/invite?ttl=1ms", 400},
 		"ttl negative":              {"POST", "/peers/invite?ttl=-1h", 400},

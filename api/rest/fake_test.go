@@ -222,8 +222,8 @@ func (c *cluster) Peer(_ context.Context, id api.PeerID) (api.Peer, error) {
 	}
 	return api.Peer{}, api.NotFound.Errorf("%s is none", id)
 }
-func (c *cluster) Remove(_ context.Context, p api.PeerID) (uint64, error) {
-	c.called("remove peer")
+func (c *cluster) Remove(_ context.Context, p api.PeerID, revoke bool) (uint64, error) {
+	c.called(map[bool]string{false: "remove peer", true: "revoke peer"}[revoke])
 	if c.removePeer == nil {
 		return 45, nil
 	}

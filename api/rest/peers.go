@@ -90,9 +90,18 @@ func (h *handler) removePeer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	params := params{q: q}
+	revoke := params.boolean("revoke", false)
+	if params.err != nil {
+		return params.err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
 	defer cancel()
-	index, err := h.Parts.Peers.Remove(ctx, id)
+	index, err := h.Parts.Peers.Remove(ctx, id, revoke)
 	setIndex(w, index)
 	if err != nil {
 		return err

@@ -79,8 +79,9 @@ type Peers interface {
 	Peers(ctx context.Context) iter.Seq2[api.Peer, error]
 	// Peer tells who one peer is, as Peers does. The error is NotFound where it is none.
 	Peer(ctx context.Context, p api.PeerID) (api.Peer, error)
-	// Remove returns the log index from which on p is no peer.
-	Remove(ctx context.Context, p api.PeerID) (uint64, error)
+	// Remove returns the log index from which on p is no peer. With revoke the cluster goes
+	// on under a key that p does not know; p may have been removed before.
+	Remove(ctx context.Context, p api.PeerID, revoke bool) (uint64, error)
 	// Invite returns a token by which one peer may join within ttl; 0 is the default.
 	Invite(ctx context.Context, ttl time.Duration) (string, error)
 }

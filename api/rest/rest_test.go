@@ -76,6 +76,7 @@ func TestHandler_GoldenAnswers(t *testing.T) {
 		"version":           {"GET", "/version", 200, `{"version":"9.9.9"}` + "\n", "", ""},
 		"peers":             {"GET", "/peers", 200, peer0 + strings.NewReplacer("P0", "P1", `"error":"","ipfs"`, `"error":"gone","ipfs"`, `:"a"`, `:""`).Replace(peer0), "", ""},
 		"remove peer":       {"DELETE", "/peers/" + p1, 204, "", "45", "remove peer"},
+		"revoke peer":       {"DELETE", "/peers/" + p1 + "?revoke=true", 204, "", "45", "revoke peer"},
 		"invite":            {"POST", "/peers/invite?ttl=90m", 200, `{"token":"token-for-1h30m0s"}` + "\n", "", "invite"},
 		"invite, default":   {"POST", "/peers/invite", 200, `{"token":"token-for-0s"}` + "\n", "", "invite"},
 		"allocations":       {"GET", "/allocations", 200, recordJSON + everywhereJSON, "7", ""},

@@ -104,7 +104,8 @@ func (h *handler) routes() []route {
 			body: jsonType, needs: api.PeerRequest{}, result: api.Peer{}, serve: h.addPeer},
 		{method: "POST", scope: api.ScopeAdmin, path: "/peers/invite", about: "makes a token with which one peer can join",
 			params: []queryParam{{"ttl", text, "for how long it is good, a Go duration; 24h"}}, result: api.Invitation{}, serve: h.invite},
-		{method: "DELETE", scope: api.ScopeAdmin, path: "/peers/{peer}", about: "removes a peer from the cluster", status: http.StatusNoContent, serve: h.removePeer},
+		{method: "DELETE", scope: api.ScopeAdmin, path: "/peers/{peer}", about: "removes a peer from the cluster",
+			params: []queryParam{{"revoke", boolean, "true renews the cluster's key too, which the peer knows: for one that was taken over, also if it was removed before; unused invitations and all tokens are void then"}}, status: http.StatusNoContent, serve: h.removePeer},
 
 		{method: "GET", scope: api.ScopeRead, path: "/followers", about: "the followers that peers of the cluster know, as they tell and prove; by ID", params: slices.Concat([]queryParam{localParam}, pageParams), lines: true, result: api.Follower{}, serve: h.followers},
 		{method: "GET", scope: api.ScopeRead, path: "/followers/{id}", about: "one follower, as it tells and proves", params: []queryParam{localParam}, result: api.Follower{}, serve: h.follower},

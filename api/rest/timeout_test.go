@@ -30,7 +30,7 @@ func (q noQuorum) PinMany(ctx context.Context, reqs []api.Request) []api.Result 
 	return results
 }
 
-func (q noQuorum) Remove(ctx context.Context, _ api.PeerID) (uint64, error) {
+func (q noQuorum) Remove(ctx context.Context, _ api.PeerID, _ bool) (uint64, error) {
 	_, index, err := q.Pin(ctx, api.Pin{})
 	return index, err
 }

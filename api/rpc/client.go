@@ -79,6 +79,12 @@ func (c *Client) RemovePeer(ctx context.Context, to, removed api.PeerID) (uint64
 	return res.Index, err
 }
 
+// RevokePeer is RemovePeer, and renews the cluster's key.
+func (c *Client) RevokePeer(ctx context.Context, to, removed api.PeerID) (uint64, error) {
+	res, err := invoke(ctx, c, to, revokePeer, removed, maxMessage)
+	return res.Index, err
+}
+
 // Revoke asks the leader to revoke the token with an ID, and returns the log index of
 // that.
 func (c *Client) Revoke(ctx context.Context, to api.PeerID, id string) (uint64, error) {

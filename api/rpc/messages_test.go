@@ -147,7 +147,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 		have[reflect.TypeOf(s.full).Elem()] = true
 	}
 	for _, typ := range []reflect.Type{
-		types(identify), types(join), types(removePeer), types(revoke), types(links), types(repoGC), types(repoStat), types(commit), types(readIndex),
+		types(identify), types(join), types(removePeer), types(revokePeer), types(revoke), types(links), types(repoGC), types(repoStat), types(commit), types(readIndex),
 		types(status), types(statuses), types(recoverPin), types(recoverAll), types(repair), types(holds),
 		types(followers), types(copies), types(claims),
 	} {

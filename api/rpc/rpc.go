@@ -21,6 +21,7 @@ const (
 	identify   proc[struct{}, api.Peer]              = "/peer/identify"
 	join       proc[api.JoinRequest, api.JoinAnswer] = "/peer/join"
 	removePeer proc[api.PeerID, index]               = "/peer/remove"
+	revokePeer proc[api.PeerID, index]               = "/peer/remove-revoke"
 	revoke     proc[tokenID, index]                  = "/peer/revoke"
 	repoGC     proc[struct{}, api.RepoGC]            = "/peer/gc"
 	links      proc[struct{}, api.PeerLinks]         = "/peer/links"
@@ -76,6 +77,8 @@ type Handlers struct {
 	Join     func(ctx context.Context, from api.PeerID, req api.JoinRequest) (api.JoinAnswer, error)
 	// RemovePeer, on the leader, removes a member and returns the log index of that.
 	RemovePeer func(ctx context.Context, from, removed api.PeerID) (uint64, error)
+	// RevokePeer is RemovePeer, and renews the cluster's key.
+	RevokePeer func(ctx context.Context, from, removed api.PeerID) (uint64, error)
 	// Revoke, on the leader, revokes the token with an ID and returns the log index of that.
 	Revoke   func(ctx context.Context, from api.PeerID, id string) (uint64, error)
 	RepoGC   func(ctx context.Context, from api.PeerID) (api.RepoGC, error)
@@ -109,6 +112,7 @@ func (h Handlers) calls() []call {
 		answer0(identify, open, h.Identify),
 		answer(join, open, h.Join),
 		answer(removePeer, member, indexed(h.RemovePeer)),
+		answer(revokePeer, member, indexed(h.RevokePeer)),
 		answer(revoke, member, indexed(unwrapped(h.Revoke))),
 		answer0(repoGC, member, h.RepoGC),
 		answer0(links, member, h.Links),

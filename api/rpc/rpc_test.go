@@ -145,6 +145,9 @@ func all(called func(from api.PeerID)) Handlers {
 		RemovePeer: func(_ context.Context, from, removed api.PeerID) (uint64, error) {
 			return uint64(len(removed)), one(from)
 		},
+		RevokePeer: func(_ context.Context, from, removed api.PeerID) (uint64, error) {
+			return uint64(2 * len(removed)), one(from)
+		},
 		Revoke: func(_ context.Context, from api.PeerID, id string) (uint64, error) { return uint64(len(id)), one(from) },
 		Links: func(_ context.Context, from api.PeerID) (api.PeerLinks, error) {
 			return api.PeerLinks{IPFS: peer2, Swarm: []api.PeerID{peer1}}, one(from)
@@ -216,6 +219,8 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("join", j, api.JoinAnswer{Index: 3}, err)
 	i, err := c.RemovePeer(ctx, to, peer1)
 	check("remove", i, uint64(len(peer1)), err)
+	i, err = c.RevokePeer(ctx, to, peer1)
+	check("remove and revoke", i, uint64(2*len(peer1)), err)
 	i, err = c.Revoke(ctx, to, "abcde")
 	check("revoke", i, uint64(5), err)
 	l, err := c.Links(ctx, to)
@@ -255,7 +260,7 @@ func TestCalls_RulesHold(t *testing.T) {
 	w := newWorld(t, h)
 	removed := w.member()
 	w.removed.Store(removed.ID(), true)
-	bodies := map[string]any{string(join): api.JoinRequest{DataID: peer1}, string(removePeer): peer1,
+	bodies := map[string]any{string(join): api.JoinRequest{DataID: peer1}, string(removePeer): peer1, string(revokePeer): peer1,
 		string(status): cid1, string(recoverPin): cid1, string(holds): []api.Cid{cid1}, string(copies): []api.Cid{cid1}}
 	for name, host := range map[string]*p2p.Host{
 		"member": w.member(), "stranger": w.as(0), "of another incarnation": w.as(w.cluster.Incarnation + 1), "removed": removed,

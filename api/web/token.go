@@ -24,8 +24,8 @@ import (
 // Cluster does, doors also take what was signed with the password itself; whoever has
 // that may choose how long such a token is good.
 type Tokens struct {
-	// Key is the cluster's; without one the password alone signs.
-	Key []byte
+	// Key gives the cluster's, as it is now; nil: the password alone signs.
+	Key func() ([]byte, error)
 	// Revoked tells whether the token with that ID was revoked; nil for none.
 	Revoked func(id string) bool
 }
@@ -68,7 +68,7 @@ func (t Tokens) New(user, password string, scope api.Scope, life time.Duration, 
 		return out, err
 	}
 	key := []byte(password)
-	if len(t.Key) > 0 {
+	if t.Key != nil {
 		if key, err = t.key(user, password); err != nil {
 			return out, err
 		}
@@ -81,8 +81,12 @@ func (t Tokens) New(user, password string, scope api.Scope, life time.Duration, 
 
 // key makes the key that signs the tokens of a user.
 func (t Tokens) key(user, password string) ([]byte, error) {
+	secret, err := t.Key()
+	if err != nil {
+		return nil, err
+	}
 	l := newLogin(user, password)
-	return hkdf.Key(sha256.New, t.Key, nil, "pinfold token 1"+string(l[:]), sha256.Size)
+	return hkdf.Key(sha256.New, secret, nil, "pinfold token 1"+string(l[:]), sha256.Size)
 }
 
 func sign(h func() hash.Hash, key []byte, text string) []byte {
@@ -150,7 +154,7 @@ func (t Tokens) check(token string, users Users, now time.Time) (Identity, error
 }
 
 func (t Tokens) signedWithKey(mac []byte, algorithm func() hash.Hash, user, password, text string) (bool, error) {
-	if len(t.Key) == 0 {
+	if t.Key == nil {
 		return false, nil
 	}
 	key, err := t.key(user, password)

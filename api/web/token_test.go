@@ -90,7 +90,7 @@ func TestD14_TokensEndAndCanBeRevoked(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	logins := map[string]string{"ann": "secret", "bob": "secret"}
 	revoked := map[string]bool{}
-	tokens := Tokens{Key: []byte("of the cluster"), Revoked: func(id string) bool { return revoked[id] }}
+	tokens := Tokens{Key: keyOf("of the cluster"), Revoked: func(id string) bool { return revoked[id] }}
 	one, err := tokens.New("ann", "secret", api.ScopeNone, TokenLife, now)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestD14_TokensEndAndCanBeRevoked(t *testing.T) {
 		return err == nil
 	}
 	another := tokens
-	another.Key = []byte("of another")
+	another.Key = keyOf("of another")
 	for name, tc := range map[string]struct{ got, want bool }{
 		"at once":           {takes(tokens, one.Token, now, logins), true},
 		"on the last day":   {takes(tokens, one.Token, one.Expires.Add(-time.Second), logins), true},
@@ -165,4 +165,8 @@ func TestWrap_ErrorsInTheDoorsWords(t *testing.T) {
 			t.Errorf("%s: got %d %q, want %q", user, w.Code, w.Body, want)
 		}
 	}
+}
+
+func keyOf(text string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(text), nil }
 }

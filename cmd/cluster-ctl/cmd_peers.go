@@ -80,7 +80,13 @@ func newPeersLs(c *ctl) *cobra.Command {
 }
 
 func newPeersRm(c *ctl) *cobra.Command {
-	return &cobra.Command{Use: "rm PEER-ID", Short: "Remove a peer; what it holds is placed anew", Args: cobra.ExactArgs(1),
+	var revoke bool
+	cmd := &cobra.Command{Use: "rm PEER-ID", Short: "Remove a peer; what it holds is placed anew",
+		Long: "Remove a peer; what it holds is placed anew.\n" +
+			"With --revoke the cluster gets a new key besides: for a peer that was taken over, whose disk somebody may have\n" +
+			"read, or whom you do not trust any more. It may have been removed before. Invitations that were not used and all\n" +
+			"tokens are void then: make them again. Followers learn of it by themselves; give new ones a new follow link.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := api.ParsePeerID(args[0])
 			if err != nil {
@@ -90,8 +96,13 @@ func newPeersRm(c *ctl) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return cl.RemovePeer(cmd.Context(), id)
+			if !revoke {
+				return cl.RemovePeer(cmd.Context(), id)
+			}
+			return cl.RevokePeer(cmd.Context(), id)
 		}}
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "renew the cluster's key, which the peer knows")
+	return cmd
 }
 
 func newPeersInvite(c *ctl) *cobra.Command {

@@ -93,16 +93,17 @@ type Daemon struct {
 	c   config.Config
 	ids identities
 
-	cluster *p2p.Cluster
-	state   *state.State
-	host    *p2p.Host
-	data    *p2p.DataHost
-	links   *links
-	node    ipfsconn.Connector
-	traded  traded           // with the node
-	gateway *gateway.Gateway // nil: none
-	calls   *rpc.Client
-	cons    *consensus.Consensus
+	cluster  *place
+	verifier *p2p.Verifier // of what members say on the feed
+	state    *state.State
+	host     *p2p.Host
+	data     *p2p.DataHost
+	links    *links
+	node     ipfsconn.Connector
+	traded   traded           // with the node
+	gateway  *gateway.Gateway // nil: none
+	calls    *rpc.Client
+	cons     *consensus.Consensus
 
 	publisher  *feed.Publisher // for followers; nil: it serves none
 	audience   *audience       // what is known of them; nil likewise
@@ -160,7 +161,7 @@ func openDaemon(d directory, c config.Config, log *slog.Logger) (_ *Daemon, err 
 	if err := p.openConsensus(d); err != nil {
 		return nil, err
 	}
-	if err := p.openDoors(); err != nil {
+	if err := p.openDoors(d); err != nil {
 		return nil, err
 	}
 	if err := p.data.Listen(); err != nil { // not before the node is open, which sets its handlers
@@ -176,10 +177,12 @@ func (p *Daemon) openIdentity(d directory) (err error) {
 	if p.ids, err = d.loadIdentities(); err != nil {
 		return err
 	}
-	p.cluster, err = p2p.LoadCluster(d.cluster())
+	cluster, err := p2p.LoadCluster(d.cluster())
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is missing: the peer has no place in a cluster; remove %s and join anew", d.cluster(), d)
 	}
+	p.cluster = &place{}
+	p.cluster.now.Store(cluster)
 	return err
 }
 
@@ -188,6 +191,11 @@ func (p *Daemon) openState(d directory) (err error) {
 		return err
 	}
 	p.closes(p.state.Close)
+	cluster, err := underKey(d.cluster(), p.cluster.get(), p.state.Key(), p.ids)
+	if err != nil {
+		return err
+	}
+	p.cluster.now.Store(cluster)
 	return nil
 }
 
@@ -196,15 +204,16 @@ func (p *Daemon) openHosts(d directory) (err error) {
 	who := roster(p.state, p.log)
 	o := p.c.Cluster.Host
 	o.PeerstoreFile, o.Guests = d.path("peerstore"), p.guests()
-	if p.host, err = p2p.NewHost(p.ids.cluster, p.cluster, who, o, p.component("p2p")); err != nil {
+	if p.host, err = p2p.NewHost(p.ids.cluster, p.cluster.get(), who, o, p.component("p2p")); err != nil {
 		return err
 	}
 	p.closes(p.host.Close)
-	if p.data, err = p2p.NewDataHost(p.ids.data, p.cluster, who, p.c.Embedded.Data, p.component("data")); err != nil {
+	if p.data, err = p2p.NewDataHost(p.ids.data, p.cluster.get(), who, p.c.Embedded.Data, p.component("data")); err != nil {
 		return err
 	}
 	p.closes(p.data.Close)
 	p.links = &links{self: p.ids.cluster.ID, data: p.data, pins: p.state, log: p.component("data")}
+	p.verifier = p2p.NewVerifier(p.cluster.get().Key, p.cluster.get().Incarnation)
 	p.calls = rpc.NewClient(p.host)
 	p.closes(func() error { p.calls.Close(); return nil })
 	return p.openAdmitting()
@@ -244,15 +253,13 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 }
 
 // openDoors opens what others reach the peer by: streams of blocks, calls, HTTP.
-func (p *Daemon) openDoors() (err error) {
+func (p *Daemon) openDoors(d directory) (err error) {
 	p.blocks = transfer.NewServer(p.data, p.counted(), p.data.Check, transfer.Options{}, p.log)
 	p.adder = adder.New(p.ids.cluster.ID, p.pinner, sender{p, transfer.NewClient(p.data)}, adder.Options{}, p.log)
-	p.members = &membership{ids: p.ids, cluster: p.cluster, c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
+	p.members = &membership{ids: p.ids, keyring: newKeyring(p.cluster, d.cluster(), p.verifier), c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
 		calls: p.calls, log: p.component("members")}
 	p.peers = &peers{membership: p.members, ipfs: p.node.ID, gateway: p.gatewayURL()}
-	if err := p.openTokens(); err != nil {
-		return err
-	}
+	p.openTokens()
 	if p.rpc, err = p.openCalls(); err != nil {
 		return err
 	}
@@ -278,7 +285,7 @@ func (p *Daemon) openDoors() (err error) {
 // Run works until ctx ends or a part fails. The doors close first and the log last: a
 // request that was let in can end.
 func (p *Daemon) Run(ctx context.Context) error {
-	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
+	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.get().Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
 		{p.host.Run, p.data.Run, p.links.run, p.state.Run, p.runNode, p.cons.Run},
 		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish, p.admit, p.attend, p.challenge, p.tellClaims},

@@ -34,8 +34,7 @@ func (p *Daemon) openPublisher() {
 		Coverage:  func() ([]byte, bool) { return p.audience.coverage(time.Now()) },
 		Bandwidth: p.c.Followers.MaxBandwidth,
 	}
-	v := p2p.NewVerifier(p.cluster.Key, p.cluster.Incarnation)
-	p.publisher = feed.NewPublisher(feed.Over(p.host), v, p.sign, p.state, o, p.component("feed"))
+	p.publisher = feed.NewPublisher(feed.Over(p.host), p.verifier, p.sign, p.state, o, p.component("feed"))
 	p.audience = newAudience(p.publisher, p.admitting.has, p.c.Followers.AskInterval, p.component("followers"))
 	if node, ok := p.node.(*embedded.Node); ok {
 		p.challenger = newChallenger(p.audience, p.ids.cluster.ID, p.state, embeddedNode{node, ownBlocks{node}}, p.c.Followers.ChallengeInterval)
@@ -52,7 +51,7 @@ func (p *Daemon) leads() bool {
 
 // sign makes a statement of this member, for followers.
 func (p *Daemon) sign(kind string, body []byte) ([]byte, error) {
-	return p2p.SignStatement(p.ids.cluster, p.cluster.Certificate, kind, body)
+	return p2p.SignStatement(p.ids.cluster, p.cluster.get().Certificate, kind, body)
 }
 
 // publish runs the publisher, where there is one, until ctx ends.

@@ -91,7 +91,7 @@ func (d followerDoor) Peer(ctx context.Context, id api.PeerID) (api.Peer, error)
 	return d.Self(ctx)
 }
 
-func (followerDoor) Remove(context.Context, api.PeerID) (uint64, error) { return 0, errFollower }
+func (followerDoor) Remove(context.Context, api.PeerID, bool) (uint64, error) { return 0, errFollower }
 
 func (followerDoor) Invite(context.Context, time.Duration) (string, error) { return "", errFollower }
 

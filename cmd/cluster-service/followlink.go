@@ -32,8 +32,9 @@ func (f followers) Link(ctx context.Context) (api.FollowLink, error) {
 	if err != nil {
 		return api.FollowLink{}, err
 	}
-	link := p2p.Link{Name: p.cluster.Name, Key: p.cluster.Key, Incarnation: p.cluster.Incarnation, Secret: p.c.Cluster.Host.Secret,
-		Addresses: addresses, Hold: p.c.Followers.Hold}
+	c := p.cluster.get()
+	link := p2p.Link{Name: c.Name, Key: c.Key, Incarnation: c.Incarnation, Secret: p.c.Cluster.Host.Secret,
+		Addresses: addresses, Hold: p.c.Followers.Hold, Renewals: c.Renewals}
 	text, err := link.Encode()
 	return api.FollowLink{Link: text, Document: link}, err
 }

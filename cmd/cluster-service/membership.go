@@ -27,15 +27,15 @@ const (
 // membership admits peers to the cluster and removes them. What it decides on the
 // leader, other peers forward to it.
 type membership struct {
-	ids     identities
-	cluster *p2p.Cluster
-	c       config.Config
-	host    *p2p.Host
-	data    *p2p.DataHost
-	cons    *consensus.Consensus
-	pins    *state.State
-	calls   *rpc.Client
-	log     *slog.Logger
+	ids identities
+	*keyring
+	c     config.Config
+	host  *p2p.Host
+	data  *p2p.DataHost
+	cons  *consensus.Consensus
+	pins  *state.State
+	calls *rpc.Client
+	log   *slog.Logger
 }
 
 // invite makes a token with which one peer can join within ttl; 0 is a day.
@@ -46,8 +46,12 @@ func (m *membership) invite(ttl time.Duration) (string, error) {
 	if ttl < time.Second || ttl > longestInvitation {
 		return "", api.Invalid.Errorf("a token's time must be between a second and a year")
 	}
+	if m.pins.Key().Owed {
+		return "", errKeyOwed
+	}
+	cluster := m.get()
 	expires := time.Now().Add(ttl)
-	credential, err := p2p.NewCredential(m.cluster.Private, expires)
+	credential, err := p2p.NewCredential(cluster.Private, expires)
 	if err != nil {
 		return "", err
 	}
@@ -56,7 +60,7 @@ func (m *membership) invite(ttl time.Duration) (string, error) {
 		return "", err
 	}
 	return p2p.Token{
-		Name: m.cluster.Name, Secret: m.c.Cluster.Host.Secret, Key: m.cluster.Key, Incarnation: m.cluster.Incarnation,
+		Name: cluster.Name, Secret: m.c.Cluster.Host.Secret, Key: cluster.Key, Incarnation: cluster.Incarnation,
 		Addresses: addresses, Credential: credential, Expires: expires,
 	}.Encode()
 }
@@ -109,14 +113,29 @@ func (m *membership) join(ctx context.Context, from api.PeerID, req api.JoinRequ
 	return m.admit(ctx, req)
 }
 
+// errKeyOwed is for what has to wait until the cluster's key is renewed.
+var errKeyOwed = api.Unavailable.Errorf("the cluster's key is being renewed, since a peer was removed with --revoke; try again in a moment")
+
 // admit decides on a joiner: the leader's part.
 func (m *membership) admit(ctx context.Context, req api.JoinRequest) (api.JoinAnswer, error) {
 	if _, err := m.cons.Ready(ctx); err != nil {
 		return api.JoinAnswer{}, err
 	}
-	op := api.Op{Type: api.OpJoin, Time: time.Now().Unix()}
+	release, err := m.take(ctx)
+	if err != nil {
+		return api.JoinAnswer{}, err
+	}
+	defer release()
+	if err := m.takeKey(); err != nil {
+		return api.JoinAnswer{}, err
+	}
+	cluster := m.get()
+	op := api.Op{Type: api.OpJoin, Time: time.Now().Unix(), KeyNumber: m.pins.Key().Number}
 	if len(req.Credential) > 0 {
-		nonce, expires, err := p2p.VerifyCredential(m.cluster.Key, req.Credential, time.Now())
+		nonce, expires, err := p2p.VerifyCredential(cluster.Key, req.Credential, time.Now())
+		if err != nil && op.KeyNumber > 0 {
+			return api.JoinAnswer{}, api.Denied.Errorf("this token cannot be used: %w; those made before a peer was removed with --revoke are void: make a new one with 'cluster-ctl peers invite'", err)
+		}
 		if err != nil {
 			return api.JoinAnswer{}, api.Denied.Errorf("this token cannot be used: %w", err)
 		}
@@ -127,7 +146,7 @@ func (m *membership) admit(ctx context.Context, req api.JoinRequest) (api.JoinAn
 	if req.DataID == "" || req.DataID == req.ID {
 		return api.JoinAnswer{}, api.Invalid.Errorf("a peer that joins must name its data host")
 	}
-	certificate, err := m.cluster.Certify(req.ID, req.DataID)
+	certificate, err := cluster.Certify(req.ID, req.DataID)
 	if err != nil {
 		return api.JoinAnswer{}, err
 	}
@@ -141,12 +160,15 @@ func (m *membership) admit(ctx context.Context, req api.JoinRequest) (api.JoinAn
 	if out[0].Status == api.OpUsed {
 		return api.JoinAnswer{}, api.Denied.Errorf("this token was used by another peer, or %s was removed: make a new one with 'cluster-ctl peers invite'", req.ID)
 	}
+	if out[0].Status == api.OpStale {
+		return api.JoinAnswer{}, errKeyOwed
+	}
 	if err := m.cons.AddMember(ctx, member); err != nil {
 		return api.JoinAnswer{}, err
 	}
 	m.log.Info("peer admitted", "peer", member.ID, "name", member.Name)
 	members, err := m.pins.Members()
-	return api.JoinAnswer{ClusterKey: m.cluster.Private, Incarnation: m.cluster.Incarnation, Certificate: certificate,
+	return api.JoinAnswer{ClusterKey: cluster.Private, Incarnation: cluster.Incarnation, Certificate: certificate,
 		Members: members, Index: out[0].Index}, err
 }
 
@@ -164,6 +186,9 @@ func (m *membership) mayComeWithout(id api.PeerID) error {
 		return nil
 	}
 	if m.c.Cluster.JoinPolicy == config.JoinBySecret {
+		if k := m.pins.Key(); k.Owed || k.Number > 0 {
+			return api.Denied.Errorf("a peer was removed from this cluster with --revoke, and it knows the swarm's secret: joining takes a token, whatever cluster.join_policy says; make one with 'cluster-ctl peers invite'")
+		}
 		if m.linkMade() {
 			return api.Denied.Errorf("a follow link of this cluster was made, and the swarm's secret is in it: joining takes a token, whatever cluster.join_policy says; make one with 'cluster-ctl peers invite'")
 		}
@@ -172,34 +197,64 @@ func (m *membership) mayComeWithout(id api.PeerID) error {
 	return api.Denied.Errorf("joining takes a token: make one with 'cluster-ctl peers invite' (or set cluster.join_policy to %q)", config.JoinBySecret)
 }
 
-// remove takes a peer out of the cluster and returns the log index of that.
-func (m *membership) remove(ctx context.Context, id api.PeerID) (uint64, error) {
+// remove takes a peer out of the cluster and returns the log index of that. With revoke
+// the cluster goes on under a key that the peer does not know; then it may have been
+// removed before.
+func (m *membership) remove(ctx context.Context, id api.PeerID, revoke bool) (uint64, error) {
+	if revoke && m.c.Cluster.JoinPolicy == config.JoinBySecret {
+		return 0, api.Conflict.Errorf("the swarm's secret, which %s knows, makes a member here: set cluster.join_policy to %q on every peer first", id, config.JoinByToken)
+	}
 	leader, err := m.cons.WaitLeader(ctx)
 	if err != nil {
 		return 0, err
 	}
 	if leader != m.ids.cluster.ID {
-		index, err := m.calls.RemovePeer(ctx, leader, id)
+		call := m.calls.RemovePeer
+		if revoke {
+			call = m.calls.RevokePeer
+		}
+		index, err := call(ctx, leader, id)
 		if err != nil {
 			return 0, err
 		}
-		return index, m.cons.WaitApplied(ctx, index)
+		if err := m.cons.WaitApplied(ctx, index); err != nil || !revoke || id == m.ids.cluster.ID {
+			return index, err
+		}
+		return index, m.awaitKey(ctx)
 	}
+	if err := m.removeHere(ctx, id, revoke); err != nil {
+		return 0, err
+	}
+	m.log.Info("peer removed", "peer", id, "revoke", revoke)
+	if revoke && id != m.ids.cluster.ID { // else the next leader does
+		if err := m.payKey(ctx); err != nil {
+			return m.pins.Applied(), keyIsLate(err)
+		}
+	}
+	return m.pins.Applied(), nil
+}
+
+// removeHere is the leader's part.
+func (m *membership) removeHere(ctx context.Context, id api.PeerID, revoke bool) error {
+	release, err := m.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	members, err := m.pins.Members()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if !slices.ContainsFunc(members, func(o api.Member) bool { return o.ID == id }) {
-		return 0, api.NotFound.Errorf("%s is not a peer of this cluster", id)
+		if revoke && m.pins.Removed(id) {
+			return m.oweKey(ctx)
+		}
+		return api.NotFound.Errorf("%s is not a peer of this cluster", id)
 	}
 	if len(members) == 1 {
-		return 0, api.Conflict.Errorf("the last peer cannot be removed")
+		return api.Conflict.Errorf("the last peer cannot be removed")
 	}
-	if err := m.cons.RemoveMember(ctx, id); err != nil {
-		return 0, err
-	}
-	m.log.Info("peer removed", "peer", id)
-	return m.pins.Applied(), nil
+	return m.cons.RemoveMember(ctx, id, revoke)
 }
 
 // keepRecord keeps this peer's own record in the state true: its name and addresses
@@ -212,11 +267,17 @@ func (m *membership) keepRecord(ctx context.Context) error {
 		if m.pins.Removed(m.ids.cluster.ID) {
 			return errors.New("this peer was removed from the cluster; to come back, remove its directory and join with a new token")
 		}
+		if err := m.takeKey(); err != nil {
+			m.log.Warn("this peer cannot go by the cluster's new key", "err", err)
+		}
 		if err := m.renewRecord(ctx); err != nil && ctx.Err() == nil {
 			m.log.Debug("this peer's record is not renewed yet", "err", err)
 		}
 		if err := m.dropOld(ctx); err != nil && ctx.Err() == nil {
 			m.log.Debug("members of an earlier incarnation are not removed yet", "err", err)
+		}
+		if err := m.renewKey(ctx); err != nil && ctx.Err() == nil {
+			m.log.Info("the cluster's key is not renewed yet", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -285,10 +346,10 @@ func (m *membership) dropOld(ctx context.Context) error {
 		return err
 	}
 	for _, o := range members {
-		if o.ID == self || m.certified(o) {
+		if o.ID == self || m.get().OfIncarnation(o.Certificate) {
 			continue
 		}
-		if err := m.cons.RemoveMember(ctx, o.ID); err != nil {
+		if err := m.cons.RemoveMember(ctx, o.ID, false); err != nil {
 			return err
 		}
 		m.log.Warn("peer of an earlier incarnation removed", "peer", o.ID, "name", o.Name)
@@ -296,9 +357,10 @@ func (m *membership) dropOld(ctx context.Context) error {
 	return nil
 }
 
-// certified tells whether a member's certificate is of this incarnation.
+// certified tells whether a member's certificate is of this incarnation and the present
+// key.
 func (m *membership) certified(member api.Member) bool {
-	_, err := m.cluster.Verify(member.Certificate)
+	_, err := m.get().Verify(member.Certificate)
 	return err == nil
 }
 
@@ -306,7 +368,7 @@ func (m *membership) certified(member api.Member) bool {
 func (m *membership) commitRecord(ctx context.Context, own api.JoinRequest) error {
 	_, err := m.cons.Commit(ctx, []api.Op{{Type: api.OpJoin, Time: time.Now().Unix(), Member: &api.Member{
 		ID: own.ID, DataID: own.DataID, Name: own.Name, Addresses: own.Addresses,
-		DataAddresses: own.DataAddresses, Certificate: m.cluster.Certificate}}})
+		DataAddresses: own.DataAddresses, Certificate: m.get().Certificate}}})
 	return err
 }
 
@@ -331,6 +393,10 @@ func roster(pins *state.State, log *slog.Logger) p2p.Roster {
 			return out
 		},
 		Removed: pins.Removed,
+		Lists: func(id, dataID peer.ID) bool {
+			members, err := pins.Members()
+			return err == nil && slices.ContainsFunc(members, func(m api.Member) bool { return m.ID == id && m.DataID == dataID })
+		},
 	}
 }
 

@@ -120,7 +120,7 @@ func TestD15_JoinTakesAToken(t *testing.T) {
 		return text
 	}
 	ended := time.Now().Add(-time.Minute)
-	credential, err := p2p.NewCredential(first.daemon.cluster.Private, ended)
+	credential, err := p2p.NewCredential(first.daemon.cluster.get().Private, ended)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,8 +111,11 @@ func (p *peers) Peer(ctx context.Context, id api.PeerID) (api.Peer, error) {
 	return p.ask(ctx, members[i]), nil
 }
 
-// Remove takes a peer out of the cluster, by the log index that it returns.
-func (p *peers) Remove(ctx context.Context, id api.PeerID) (uint64, error) { return p.remove(ctx, id) }
+// Remove takes a peer out of the cluster, by the log index that it returns; with revoke
+// the cluster's key is renewed.
+func (p *peers) Remove(ctx context.Context, id api.PeerID, revoke bool) (uint64, error) {
+	return p.remove(ctx, id, revoke)
+}
 
 // Invite makes a token.
 func (p *peers) Invite(_ context.Context, ttl time.Duration) (string, error) { return p.invite(ttl) }

@@ -27,6 +27,7 @@ var (
 		"/ipfs/id/push/1.0.0":     true,  //
 		"/ipfs/ping/1.0.0":        true,  //
 		"/pinfold/certificate/1":  true,  // who is a member shows it
+		"/pinfold/renewals/1":     true,  // of the cluster's key: signed by it
 		"/pinfold/rpc/1":          true,  // each call has its rule: see package rpc
 		"/libp2p-http":            true,  // the REST API, with its credentials, else to read
 		"/pinfold/feed/1":         true,  // bounded, and each question has its rule

@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"fmt"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -19,15 +16,9 @@ type tokens struct {
 }
 
 // openTokens makes what the doors know tokens by.
-func (p *Daemon) openTokens() error {
-	// Nobody but the full peers holds the cluster's private key.
-	key, err := hkdf.Key(sha256.New, p.cluster.Private.Seed(), nil, "pinfold tokens 1", sha256.Size)
-	if err != nil {
-		return fmt.Errorf("making the key of tokens: %w", err)
-	}
-	p.tokens = tokens{web.Tokens{Key: key, Revoked: p.revoked}, p.members}
+func (p *Daemon) openTokens() {
+	p.tokens = tokens{web.Tokens{Key: p.cluster.tokenKey, Revoked: p.revoked}, p.members}
 	p.c.API.REST.Tokens, p.c.API.PinSvc.Tokens = p.tokens.Tokens, p.tokens.Tokens
-	return nil
 }
 
 func (p *Daemon) revoked(id string) bool {
