@@ -15,12 +15,14 @@ const readWait = 10 * time.Second
 // maxReads is how many reads wait so at once.
 const maxReads = 1000
 
-// Log tells how far this peer's copy of the pinset is. Errors are Unavailable.
+// Log tells how far this peer's copy of the pinset is. Errors are Unavailable where they
+// are not said to be another.
 type Log interface {
 	// Current returns once the copy has all changes that were acknowledged anywhere before
 	// the call.
 	Current(ctx context.Context) error
-	// WaitApplied returns once the copy has the change at a log index.
+	// WaitApplied returns once the copy has the change at a log index. The error is Invalid
+	// for one that the cluster's log has not come to.
 	WaitApplied(ctx context.Context, index uint64) error
 }
 
@@ -30,7 +32,8 @@ var readParams = []queryParam{
 }
 
 // fresh makes f answer once this peer's copy of the pinset is as the parameters
-// consistency and index ask. Where it is not in time the answer is 503.
+// consistency and index ask. Where it is not in time the answer is 503, and 400 for an
+// index beyond the log.
 func (h *handler) fresh(f func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		q, err := query(r)

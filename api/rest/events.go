@@ -36,7 +36,9 @@ var eventParams = []queryParam{
 const eventStreamType = "text/event-stream"
 
 // listen streams what happens as server-sent events. Their ids are log indexes: a client
-// that comes back with the last one misses nothing, or is told that it did.
+// that comes back with the last one misses nothing, or is told that it did. That holds also
+// for an id beyond the log, as after a restore of an older state: a refusal would end a
+// browser's EventSource for good.
 func (h *handler) listen(w http.ResponseWriter, r *http.Request) error {
 	q, err := query(r)
 	if err != nil {
@@ -59,17 +61,24 @@ func (h *handler) listen(w http.ResponseWriter, r *http.Request) error {
 	if p.err != nil {
 		return p.err
 	}
+	var lost error // why this peer cannot go on there
+	if resume {
+		if lost = h.catchUp(r.Context(), after, false); lost != nil {
+			after = 0 // of which nobody keeps the events: a gap is told
+		}
+	}
 	stream, err := h.Events(after, resume)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	return sendEvents(w, r, stream, types)
+	return sendEvents(w, r, stream, types, lost)
 }
 
 // sendEvents sends what stream gives until the client goes, or is cut off for being slow.
-// An event is a few lines of text: see the HTML standard, 9.2.
-func sendEvents(w http.ResponseWriter, r *http.Request, stream EventStream, types []string) error {
+// lost is the cause of a gap at its start. An event is a few lines of text: see the HTML
+// standard, 9.2.
+func sendEvents(w http.ResponseWriter, r *http.Request, stream EventStream, types []string, lost error) error {
 	w.Header().Set("Content-Type", eventStreamType)
 	w.Header().Set("Cache-Control", "no-cache")
 	rc := http.NewResponseController(w)
@@ -94,6 +103,9 @@ func sendEvents(w http.ResponseWriter, r *http.Request, stream EventStream, type
 		if err != nil { // too slow: this is the last that it hears
 			_, _ = fmt.Fprintf(w, ": %s\n\n", err)
 			return nil
+		}
+		if len(some) > 0 && lost != nil {
+			some[0].Error, lost = lost.Error(), nil
 		}
 		if text, err = appendEvents(text, some, types); err != nil {
 			return nil

@@ -85,6 +85,33 @@ func TestEvents_GoOnWhereTheClientWas(t *testing.T) {
 	}
 }
 
+// An id beyond the log is of another one, or of a state that was older when it was
+// restored: what the client knows may not hold, and it is told so.
+func TestEvents_TellWhoComesFromBeyondTheLog(t *testing.T) {
+	c := &cluster{}
+	c.events = events.New(100, c)
+	url := c.serve(t) + "/events"
+	first, err := c.events.Open(0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	p := api.NewPin(numberedCid(t, 1), api.PinOptions{}, time.Unix(1, 0))
+	p.Revision = 101
+	c.events.Track(p)
+	c.behind = api.Invalid.Errorf("index 900 is not in the cluster's log: the last one is 101")
+	got := listenTo(t, url+"?types=pin", "900", 2)
+	if got[0].Type != api.EventGap || got[0].Index != 101 || got[0].Error != c.behind.Error() {
+		t.Errorf("got %+v, want a gap that says why", got[0])
+	}
+	if got[1].Type != api.EventPin || got[1].Index != 101 || got[1].Error != "" {
+		t.Errorf("after it: %+v", got[1])
+	}
+	if did := c.effects(); did != "index 900" {
+		t.Errorf("it waited for %s", did)
+	}
+}
+
 func TestEvents_RefuseBadInput(t *testing.T) {
 	c := &cluster{}
 	url := c.serve(t) + "/events"

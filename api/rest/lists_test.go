@@ -138,5 +138,10 @@ func TestReads_WaitForTheLog(t *testing.T) {
 		if res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "at index 3") {
 			t.Errorf("%s: got %d %s", path, res.StatusCode, body)
 		}
+		c.behind = api.Invalid.Errorf("index 5 is not in the cluster's log: the last one is 3")
+		res, body = do(t, "GET", url+path+"?index=5", nil)
+		if res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "the last one is 3") {
+			t.Errorf("%s: got %d %s", path, res.StatusCode, body)
+		}
 	}
 }

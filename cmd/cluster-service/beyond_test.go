@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/config"
@@ -35,6 +38,33 @@ func ask(t *testing.T, p *testPeer, method, path, body string, header ...string)
 	return res, string(text)
 }
 
+// firstEvent gives the first event that p tells a client which had the one with id last.
+func firstEvent(t *testing.T, p *testPeer, last string) (e api.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", p.url+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Last-Event-ID", last)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			if err := json.Unmarshal([]byte(data), &e); err != nil {
+				t.Fatalf("%q: %v", data, err)
+			}
+			return e
+		}
+	}
+	t.Fatal("the stream of events ended")
+	return e
+}
+
 // An add on one peer is waited for until all hold it; another peer shows it at once to
 // who asks for that, and each tells its figures.
 func TestREST_WaitsReadsAndTellsFigures(t *testing.T) {
@@ -59,6 +89,16 @@ func TestREST_WaitsReadsAndTellsFigures(t *testing.T) {
 	for _, q := range []string{"?name=w&consistency=linearizable", "?name=w&index=" + res.Header.Get(api.IndexHeader)} {
 		if res, text := ask(t, peers[1], "GET", "/allocations"+q, ""); res.StatusCode != http.StatusOK || !strings.Contains(text, last.Cid.String()) {
 			t.Errorf("%s: %d %q", q, res.StatusCode, text)
+		}
+	}
+	for _, p := range peers {
+		began := time.Now()
+		res, text := ask(t, p, "GET", "/allocations?index=1000000", "")
+		if took := time.Since(began); res.StatusCode != http.StatusBadRequest || !strings.Contains(text, "index 1000000 is not in the cluster's log: the last one is ") || took > 9*time.Second {
+			t.Errorf("%s, an index beyond the log: %d %s after %s", p.name, res.StatusCode, text, took)
+		}
+		if e := firstEvent(t, p, "1000000"); e.Type != api.EventGap || !strings.Contains(e.Error, "index 1000000 is not in the cluster's log") {
+			t.Errorf("%s, events from beyond the log: %+v", p.name, e)
 		}
 	}
 	if res, text := ask(t, peers[1], "GET", "/pins?name=w&filter=pinned&limit=1&fields=status", ""); res.StatusCode != http.StatusOK || strings.Count(text, `:"pinned"`) != 2 {

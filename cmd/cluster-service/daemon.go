@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
@@ -297,59 +296,10 @@ func (p *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// catchUpLimit is how long the APIs wait at start for this peer's state.
-const catchUpLimit = 15 * time.Second
-
 // serveREST answers the REST API.
 func (p *Daemon) serveREST(ctx context.Context) error {
 	p.awaitCurrent(ctx)
 	return p.rest.Run(ctx)
-}
-
-// awaitCurrent returns once this peer's state holds what was committed before the
-// start: a peer that was killed may have lost the last changes of its state, though not
-// of its log, and must not read as if they had not been made. Without a quorum it
-// returns all the same after a while: the peer answers from what it has.
-func (p *Daemon) awaitCurrent(ctx context.Context) {
-	catchUp, cancel := context.WithTimeout(ctx, catchUpLimit)
-	defer cancel()
-	for {
-		err := p.current(catchUp)
-		if err == nil {
-			return
-		}
-		if catchUp.Err() != nil {
-			if ctx.Err() == nil {
-				p.log.Warn("this peer could not make sure that its state is current; it answers from what it has", "err", err)
-			}
-			return
-		}
-		select {
-		case <-catchUp.Done():
-		case <-time.After(catchUpRetry):
-		}
-	}
-}
-
-const catchUpRetry = 50 * time.Millisecond
-
-// current fails unless this peer's state has the commit index that the leader, which
-// has just made sure that it leads, tells.
-func (p *Daemon) current(ctx context.Context) error {
-	leader, err := p.cons.WaitLeader(ctx)
-	if err != nil {
-		return err
-	}
-	var index uint64
-	if leader == p.ids.cluster.ID {
-		index, err = p.cons.ReadIndex(ctx)
-	} else {
-		index, err = p.calls.ReadIndex(ctx, leader)
-	}
-	if err != nil {
-		return err
-	}
-	return p.cons.WaitApplied(ctx, index)
 }
 
 // listen opens a stream of events.
@@ -359,15 +309,6 @@ func (p *Daemon) listen(after uint64, resume bool) (rest.EventStream, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// reads brings this peer's state up to date for who reads it.
-type reads struct{ p *Daemon }
-
-func (r reads) Current(ctx context.Context) error { return r.p.current(ctx) }
-
-func (r reads) WaitApplied(ctx context.Context, index uint64) error {
-	return r.p.cons.WaitApplied(ctx, index)
 }
 
 func (p *Daemon) listMembers() []api.Member {
