@@ -37,37 +37,75 @@ type guests struct {
 	max int
 
 	mu      sync.Mutex
-	in      map[peer.ID]bool // whether it counts: those that this peer called do not
+	in      map[peer.ID]guest
 	exiles  map[peer.ID]time.Time
 	waiting int
 	changed chan struct{} // closed and made anew when one comes
 }
 
-func newGuests(max int) *guests {
-	return &guests{max: max, in: map[peer.ID]bool{}, exiles: map[peer.ID]time.Time{}, changed: make(chan struct{})}
+// A guest is a peer that has a place.
+type guest struct {
+	called  bool   // by this peer: then it takes no place from others
+	address string // see addressKey
+	since   time.Time
 }
 
-// welcome gives the peer a place, if it can.
-func (g *guests) welcome(id peer.ID, called bool, now time.Time) bool {
+func newGuests(max int) *guests {
+	return &guests{max: max, in: map[peer.ID]guest{}, exiles: map[peer.ID]time.Time{}, changed: make(chan struct{})}
+}
+
+// welcome gives the peer a place, if it can. Where another has lost it for that, it says
+// who: see yields.
+func (g *guests) welcome(id peer.ID, who guest) (ok bool, lost peer.ID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, ok := g.in[id]; ok {
-		return true
+		return true, ""
 	}
-	if now.Before(g.exiles[id]) || !called && g.room() <= 0 {
-		return false
+	if who.since.Before(g.exiles[id]) {
+		return false, ""
 	}
-	g.in[id] = !called
+	if !who.called && g.room() <= 0 {
+		if lost = g.yields(who.address); lost == "" {
+			return false, ""
+		}
+		delete(g.in, lost)
+	}
+	g.in[id] = who
 	close(g.changed)
 	g.changed = make(chan struct{})
-	return true
+	return true, lost
+}
+
+// yields tells who makes room for one more of an address: of the address that has most
+// places the last who came, where that has still as many then as the newcomer's. So one
+// machine can take all places, but keeps nobody out with them. The caller holds mu.
+func (g *guests) yields(address string) (last peer.ID) {
+	n, most := map[string]int{}, ""
+	for _, who := range g.in {
+		if who.called {
+			continue
+		}
+		if n[who.address]++; n[who.address] > n[most] {
+			most = who.address
+		}
+	}
+	if n[most] < n[address]+2 {
+		return ""
+	}
+	for id, who := range g.in {
+		if !who.called && who.address == most && (last == "" || who.since.After(g.in[last].since)) {
+			last = id
+		}
+	}
+	return last
 }
 
 // room tells how many more may come. The caller holds mu.
 func (g *guests) room() int {
 	n := g.max
-	for _, counts := range g.in {
-		if counts {
+	for _, who := range g.in {
+		if !who.called {
 			n--
 		}
 	}
@@ -131,15 +169,21 @@ func (g *guests) wait(ctx context.Context, id peer.ID) error {
 
 // Welcome lets a connected peer that is no member stay, and take part in the feed, until
 // it is not connected any more. False: all places are taken, or it has misbehaved. A
-// peer that this one called takes no place.
+// peer that this one called takes no place. Where there is no room, one of the address
+// that has most places may have to go.
 func (h *Host) Welcome(id peer.ID) bool {
 	conns := h.h.Network().ConnsToPeer(id)
 	if len(conns) == 0 {
 		return false
 	}
 	called := slices.ContainsFunc(conns, func(c network.Conn) bool { return c.Stat().Direction == network.DirOutbound })
-	if !h.guests.welcome(id, called, time.Now()) {
+	ok, lost := h.guests.welcome(id, guest{called: called, address: addressKey(conns[0].RemoteMultiaddr()), since: time.Now()})
+	if !ok {
 		return false
+	}
+	if lost != "" {
+		h.log.Debug("a guest makes room for one of another address", "peer", lost)
+		h.Dismiss(lost)
 	}
 	h.h.ConnManager().Protect(id, guestTag)
 	if h.h.Network().Connectedness(id) != network.Connected { // meanwhile
