@@ -248,7 +248,29 @@ func (c *call) filesMv() error {
 	if err != nil {
 		return err
 	}
-	return c.Node.ChangeFiles(c.ctx, func(r *mfs.Root) error { return mfs.Mv(r, src, dst) })
+	return c.Node.ChangeFiles(c.ctx, func(r *mfs.Root) error {
+		if err := checkMove(r, src, dst); err != nil {
+			return err
+		}
+		return mfs.Mv(r, src, dst)
+	})
+}
+
+// checkMove refuses to move a directory into itself: mfs.Mv would put it there and then
+// remove it where it was, with all that is in it. So does Kubo.
+func checkMove(r *mfs.Root, src, dst string) error {
+	from, to := strings.TrimSuffix(src, "/"), strings.TrimSuffix(dst, "/")
+	if to != from && !strings.HasPrefix(to, from+"/") {
+		return nil
+	}
+	n, err := mfs.Lookup(r, src)
+	if err != nil {
+		return err
+	}
+	if n.Type() == mfs.TDir {
+		return api.Invalid.Errorf("cannot move %s into itself, to %s", src, dst)
+	}
+	return nil
 }
 
 // filesRm removes what it can, and tells of what it cannot.
