@@ -85,7 +85,8 @@ func newPeersRm(c *ctl) *cobra.Command {
 		Long: "Remove a peer; what it holds is placed anew.\n" +
 			"With --revoke the cluster gets a new key besides: for a peer that was taken over, whose disk somebody may have\n" +
 			"read, or whom you do not trust any more. It may have been removed before. Invitations that were not used and all\n" +
-			"tokens are void then: make them again. Followers learn of it by themselves; give new ones a new follow link.",
+			"tokens are void then: make them again. Followers do not hear of the new key by themselves yet: they have to leave\n" +
+			"and to follow a new link.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := api.ParsePeerID(args[0])
