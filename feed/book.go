@@ -68,7 +68,8 @@ func openBook(file string, members []peer.AddrInfo, log *slog.Logger) (*book, er
 	return b, nil
 }
 
-// learn adds addresses. Where the book is full, another that never answered goes.
+// learn adds addresses. Where the book is full, another that never answered goes. Anybody
+// may have told them: the first ones of a member, or of who has answered, stay.
 func (b *book) learn(info peer.AddrInfo) *contact {
 	p := b.by[info.ID]
 	if p == nil {
@@ -78,11 +79,12 @@ func (b *book) learn(info peer.AddrInfo) *contact {
 		p = &contact{AddrInfo: peer.AddrInfo{ID: info.ID}}
 		b.by[info.ID] = p
 	}
-	for _, a := range info.Addrs {
-		if !slices.ContainsFunc(p.Addrs, a.Equal) {
-			p.Addrs = append([]api.Multiaddr{a}, p.Addrs...)
-		}
+	fresh := slices.DeleteFunc(slices.Clone(info.Addrs), func(a api.Multiaddr) bool { return slices.ContainsFunc(p.Addrs, a.Equal) })
+	at := 0
+	if p.member || p.met {
+		at = min(len(p.Addrs), maxAddresses)
 	}
+	p.Addrs = slices.Insert(p.Addrs, at, fresh...)
 	p.Addrs = p.Addrs[:min(len(p.Addrs), 2*maxAddresses)]
 	return p
 }
