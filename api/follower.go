@@ -95,3 +95,17 @@ type ClaimsHeard struct {
 	// Life is another number after each start: it has forgotten what it was told before.
 	Life uint64 `cbor:"1,keyasint"`
 }
+
+// CopyQuery asks for followers that prove a copy of a pin: so many are enough.
+type CopyQuery struct {
+	Cid  Cid `cbor:"1,keyasint"`
+	Need int `cbor:"2,keyasint"`
+}
+
+// Question is what has a follower prove a copy of a pin, with the answer of who has one;
+// see package feed. It is empty where there is no question to ask.
+type Question struct {
+	Nonce  []byte   `cbor:"1,keyasint,omitempty"`
+	Cids   []Cid    `cbor:"2,keyasint,omitempty"`
+	Hashes [][]byte `cbor:"3,keyasint,omitempty"`
+}

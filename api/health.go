@@ -32,7 +32,8 @@ type RepairStatus struct {
 	Running bool `json:"running" cbor:"1,keyasint,omitempty"`
 	// Paused says why nothing is placed anew although peers are dead; "" where it is not.
 	Paused string `json:"paused,omitempty" cbor:"2,keyasint,omitempty"`
-	// Below is how many pins have fewer living holders than their minimum.
+	// Below is how many pins have fewer living holders than their minimum, without those
+	// that are Covered.
 	Below uint64 `json:"below" cbor:"3,keyasint,omitempty"`
 	// Cause says why most of those are below it still, "" where there are none.
 	Cause string `json:"cause,omitempty" cbor:"4,keyasint,omitempty"`
@@ -44,4 +45,7 @@ type RepairStatus struct {
 	Done uint64 `json:"done" cbor:"7,keyasint,omitempty"`
 	// LastError is the last failure to place a pin anew, "" without one.
 	LastError string `json:"last_error,omitempty" cbor:"8,keyasint,omitempty"`
+	// Covered is how many pins would be below their minimum and be given other holders, but
+	// that followers proved copies of them: 0 without followers.count_copies.
+	Covered uint64 `json:"covered,omitempty" cbor:"9,keyasint,omitempty"`
 }

@@ -13,6 +13,10 @@ type Followers struct {
 	// Hold is what follow links ask followers to hold: all, or allocated; all. A follower's
 	// owner may choose otherwise.
 	Hold string `json:"hold"`
+	// CountCopies has copies that followers prove make up for copies that peers are missing:
+	// pins of a dead peer stay as they are while there are enough of both, and one at a peer;
+	// false. It is the leader's setting that counts: give it to all peers.
+	CountCopies bool `json:"count_copies"`
 	// MaxConnections bounds the followers connected with this peer; others are told whom
 	// else to ask; 64.
 	MaxConnections int `json:"max_connections"`

@@ -71,6 +71,7 @@ type cluster struct {
 	term    uint64
 	health  []api.PeerHealth
 	has     map[api.PeerID]map[api.Cid]bool // nil: every peer has all
+	copies  map[api.Cid]int                 // at followers; nil: they do not count
 	commits int
 	// before is called with each list of changes before it is applied; an error of kind
 	// Unknown is given after it is, any other instead.
@@ -201,6 +202,27 @@ func (c *cluster) Holds(_ context.Context, to api.PeerID, cids []api.Cid) ([]boo
 		out[i] = c.has == nil || c.has[to][id]
 	}
 	return out, nil
+}
+
+// Copies implements Forwarder.
+func (c *cluster) Copies(_ context.Context, wanted []api.CopyQuery) []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.copies == nil {
+		return nil
+	}
+	out := make([]int, len(wanted))
+	for i, q := range wanted {
+		out[i] = c.copies[q.Cid]
+	}
+	return out
+}
+
+// follow says how many followers prove copies.
+func (c *cluster) follow(copies map[api.Cid]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.copies = copies
 }
 
 func (c *cluster) hold(peer int, cids ...api.Cid) {

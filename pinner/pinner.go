@@ -69,6 +69,9 @@ type Forwarder interface {
 	Commit(ctx context.Context, to api.PeerID, b api.Batch) (api.Committed, error)
 	// Holds asks a peer, which may be this one, whether its node has all of each pin, in order.
 	Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]bool, error)
+	// Copies has the followers of all peers prove copies of up to 64 pins, and tells in order
+	// how many followers did. It is empty where these are not to count.
+	Copies(ctx context.Context, wanted []api.CopyQuery) []int
 }
 
 // Options tune a Pinner; the zero value of a field means its default.

@@ -46,6 +46,9 @@ func (r *repair) status() api.RepairStatus {
 	s := r.state
 	s.Running, s.Moving = r.leads, uint64(r.moving.len())
 	s.Below, s.Cause = r.below()
+	for _, w := range r.walks {
+		s.Covered += w.covered
+	}
 	return s
 }
 

@@ -31,6 +31,8 @@ type walk struct {
 	// below is how many of the pins are below their minimum, and cause why.
 	below uint64
 	cause string
+	// covered is how many would be below it but for copies at followers.
+	covered uint64
 
 	again time.Time // not to begin before
 	anew  bool      // begin at once after this one
@@ -41,6 +43,7 @@ type walk struct {
 	after   api.Cid   // how far it has come
 	list    []api.Cid // nobody's: what is left of it
 	found   uint64    // pins that are below their minimum
+	leaned  uint64    // pins that would be, but for copies at followers
 	named   int       // pins that go on naming the peer
 	fault   string    // why they do
 	took    time.Duration
@@ -111,11 +114,17 @@ func (r *repair) step(ctx context.Context, w *walk) error {
 	if err != nil {
 		return err
 	}
+	var covered map[api.Cid]bool
+	if !w.counts {
+		covered = r.covered(ctx, page, v)
+	}
 	var changes []*change
 	r.mu.Lock()
 	for _, pin := range page {
 		switch {
 		case !placed(pin) || w.peer != nobody && !slices.Contains(pin.Allocations, w.peer):
+		case covered[pin.Cid]:
+			w.lean(pin, v)
 		case !w.counts && r.wants(pin, v):
 			changes = append(changes, r.change(pin.Cid))
 		default:
@@ -140,7 +149,15 @@ func (r *repair) step(ctx context.Context, w *walk) error {
 
 func (w *walk) begin() {
 	w.running, w.counts, w.after = true, !w.act || !w.counted, api.CidUndef
-	w.found, w.named, w.fault, w.took, w.anew = 0, 0, "", 0, false
+	w.found, w.leaned, w.named, w.fault, w.took, w.anew = 0, 0, 0, "", 0, false
+}
+
+// lean counts a pin that stays as it is since followers have copies.
+func (w *walk) lean(pin api.Pin, v *view) {
+	w.named++
+	if v.below(pin, w.peer) {
+		w.leaned++
+	}
 }
 
 // left counts a pin that stays as it is, for the reason why.
@@ -166,7 +183,7 @@ func (r *repair) end(w *walk, now time.Time) {
 		delete(r.walks, w.peer)
 		return
 	}
-	w.running, w.below = false, w.found
+	w.running, w.below, w.covered = false, w.found, w.leaned
 	switch {
 	case w.counts && w.act: // now in earnest
 		w.counted = true

@@ -167,6 +167,25 @@ func (c *Client) Copies(ctx context.Context, to api.PeerID, cids []api.Cid) ([]a
 	return invoke(ctx, c, to, copies, cids, maxMessage)
 }
 
+// Proven has a peer's followers prove copies; the answer is in order.
+func (c *Client) Proven(ctx context.Context, to api.PeerID, wanted []api.CopyQuery) ([][]api.PeerID, error) {
+	res, err := invoke(ctx, c, to, proven, wanted, maxMessage)
+	if err == nil && len(res) != len(wanted) {
+		return nil, api.Internal.Errorf("call %s of peer %s: asked about %d, answered about %d", proven, to, len(wanted), len(res))
+	}
+	return res, err
+}
+
+// Questions asks a peer for a question about each of the DAGs, to be put to a follower;
+// the answer is in order, with none for what it does not have whole.
+func (c *Client) Questions(ctx context.Context, to api.PeerID, cids []api.Cid) ([]api.Question, error) {
+	res, err := invoke(ctx, c, to, questions, cids, maxMessage)
+	if err == nil && len(res) != len(cids) {
+		return nil, api.Internal.Errorf("call %s of peer %s: asked about %d, answered about %d", questions, to, len(cids), len(res))
+	}
+	return res, err
+}
+
 // Claims tells a peer what this one knows of what followers claim.
 func (c *Client) Claims(ctx context.Context, to api.PeerID, news api.ClaimNews) (api.ClaimsHeard, error) {
 	return invoke(ctx, c, to, claims, news, maxMessage)

@@ -78,13 +78,17 @@ func samples() []sample {
 		{"statuses answer", &api.StatusPage{Items: []api.PinInfo{info1, {}}, Last: cid1, More: true}, &api.StatusPage{}},
 		{"news request", &api.NewsQuery{Epoch: 1<<64 - 1, After: 7}, &api.NewsQuery{}},
 		{"news answer", &api.NewsPage{Epoch: 1<<64 - 1, Last: 9, Lost: true, Items: []api.PinInfo{info1, {}}}, &api.NewsPage{}},
-		{"repair answer", &api.RepairStatus{Running: true, Paused: "p", Below: 1, Cause: "c", Placed: 2, Moving: 3, Done: 1<<64 - 1, LastError: "e"},
+		{"repair answer", &api.RepairStatus{Running: true, Paused: "p", Below: 1, Cause: "c", Placed: 2, Moving: 3, Done: 1<<64 - 1, LastError: "e", Covered: 4},
 			&api.RepairStatus{}},
 		{"holds request", &[]api.Cid{cid1, cid0, {}}, &[]api.Cid{}},
 		{"holds answer", &[]bool{true, false}, &[]bool{}},
 		{"followers request", &api.FollowerQuery{After: peer1, Limit: 256, Only: peer2}, &api.FollowerQuery{}},
 		{"followers answer", &[]api.Follower{follower1, {FollowerStatus: api.FollowerStatus{ID: peer2}}}, &[]api.Follower{}},
 		{"copies answer", &[]api.PinInfo{info1, {}}, &[]api.PinInfo{}},
+		{"proven request", &[]api.CopyQuery{{Cid: cid1, Need: 2}, {}}, &[]api.CopyQuery{}},
+		{"proven answer", &[][]api.PeerID{{peer1, peer2}, nil}, &[][]api.PeerID{}},
+		{"questions request", &[]api.Cid{cid1, cid0}, &[]api.Cid{}},
+		{"questions answer", &[]api.Question{{Nonce: []byte{1}, Cids: []api.Cid{cid1, cid0}, Hashes: [][]byte{{2}, {3}}}, {}}, &[]api.Question{}},
 		{"claims request", &api.ClaimNews{Claims: []api.FollowerClaim{{Peer: peer1, Claim: []byte{1, 2}, At: when, Standing: 1}, {Peer: peer2, At: when, Standing: -2}}}, &api.ClaimNews{}},
 		{"claims answer", &api.ClaimsHeard{Life: 1<<64 - 1}, &api.ClaimsHeard{}},
 	}
@@ -149,7 +153,7 @@ func TestMessages_AreAllThere(t *testing.T) {
 	for _, typ := range []reflect.Type{
 		types(identify), types(join), types(removePeer), types(revokePeer), types(revoke), types(links), types(repoGC), types(repoStat), types(commit), types(readIndex),
 		types(status), types(statuses), types(recoverPin), types(recoverAll), types(repair), types(holds),
-		types(followers), types(copies), types(claims),
+		types(followers), types(copies), types(proven), types(questions), types(claims),
 	} {
 		for i := range typ.NumIn() {
 			if !have[typ.In(i)] {

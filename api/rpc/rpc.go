@@ -38,6 +38,8 @@ const (
 
 	followers proc[api.FollowerQuery, []api.Follower] = "/followers/list"
 	copies    proc[[]api.Cid, []api.PinInfo]          = "/followers/copies"
+	proven    proc[[]api.CopyQuery, [][]api.PeerID]   = "/followers/proven"
+	questions proc[[]api.Cid, []api.Question]         = "/node/questions"
 	claims    proc[api.ClaimNews, api.ClaimsHeard]    = "/followers/claims"
 )
 
@@ -102,6 +104,10 @@ type Handlers struct {
 	Followers func(ctx context.Context, from api.PeerID, q api.FollowerQuery) ([]api.Follower, error)
 	// Copies asks the followers connected with the peer what they hold of the CIDs.
 	Copies func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]api.PinInfo, error)
+	// Proven has the followers connected with the peer prove copies, and tells in order who did.
+	Proven func(ctx context.Context, from api.PeerID, wanted []api.CopyQuery) ([][]api.PeerID, error)
+	// Questions makes, in order, one about each of the DAGs that is whole on the peer's node.
+	Questions func(ctx context.Context, from api.PeerID, cids []api.Cid) ([]api.Question, error)
 	// Claims hears what the caller knows of what followers claim.
 	Claims func(ctx context.Context, from api.PeerID, news api.ClaimNews) (api.ClaimsHeard, error)
 }
@@ -128,6 +134,8 @@ func (h Handlers) calls() []call {
 		answer(holds, member, h.Holds),
 		answer(followers, member, h.Followers),
 		answer(copies, member, h.Copies),
+		answer(proven, member, h.Proven),
+		answer(questions, member, h.Questions),
 		answer(claims, member, h.Claims),
 	}
 }

@@ -193,6 +193,12 @@ func all(called func(from api.PeerID)) Handlers {
 		Copies: func(_ context.Context, from api.PeerID, cids []api.Cid) ([]api.PinInfo, error) {
 			return []api.PinInfo{{Cid: cids[0], Peer: peer1}}, one(from)
 		},
+		Proven: func(_ context.Context, from api.PeerID, wanted []api.CopyQuery) ([][]api.PeerID, error) {
+			return make([][]api.PeerID, len(wanted)), one(from)
+		},
+		Questions: func(_ context.Context, from api.PeerID, cids []api.Cid) ([]api.Question, error) {
+			return make([]api.Question, len(cids)), one(from)
+		},
 		Claims: func(_ context.Context, from api.PeerID, news api.ClaimNews) (api.ClaimsHeard, error) {
 			return api.ClaimsHeard{Life: uint64(len(news.Claims))}, one(from)
 		},
@@ -249,6 +255,10 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("followers", fs, []api.Follower{{FollowerStatus: api.FollowerStatus{ID: peer1, Pinned: 3}}}, err)
 	infos, err := c.Copies(ctx, to, []api.Cid{cid0, cid1})
 	check("copies", infos, []api.PinInfo{{Cid: cid0, Peer: peer1}}, err)
+	who, err := c.Proven(ctx, to, []api.CopyQuery{{Cid: cid0, Need: 1}, {Cid: cid1}})
+	check("proven", who, make([][]api.PeerID, 2), err)
+	asked, err := c.Questions(ctx, to, []api.Cid{cid0})
+	check("questions", asked, make([]api.Question, 1), err)
 	heard, err := c.Claims(ctx, to, api.ClaimNews{Claims: []api.FollowerClaim{{Peer: peer1}, {Peer: peer2}}})
 	check("claims", heard, api.ClaimsHeard{Life: 2}, err)
 }
@@ -261,7 +271,8 @@ func TestCalls_RulesHold(t *testing.T) {
 	removed := w.member()
 	w.removed.Store(removed.ID(), true)
 	bodies := map[string]any{string(join): api.JoinRequest{DataID: peer1}, string(removePeer): peer1, string(revokePeer): peer1,
-		string(status): cid1, string(recoverPin): cid1, string(holds): []api.Cid{cid1}, string(copies): []api.Cid{cid1}}
+		string(status): cid1, string(recoverPin): cid1, string(holds): []api.Cid{cid1}, string(copies): []api.Cid{cid1},
+		string(proven): []api.CopyQuery{{Cid: cid1}}, string(questions): []api.Cid{cid1}}
 	for name, host := range map[string]*p2p.Host{
 		"member": w.member(), "stranger": w.as(0), "of another incarnation": w.as(w.cluster.Incarnation + 1), "removed": removed,
 	} {

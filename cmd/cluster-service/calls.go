@@ -48,6 +48,8 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		Holds:     func(ctx context.Context, _ api.PeerID, cids []api.Cid) ([]bool, error) { return p.holds(ctx, cids) },
 		Followers: followers{p}.serve,
 		Copies:    followers{p}.copies,
+		Proven:    followers{p}.prove,
+		Questions: followers{p}.makeQuestions,
 		Claims:    followers{p}.hearClaims,
 	}, p.component("rpc"))
 }
@@ -92,6 +94,14 @@ func (f forwarder) Holds(ctx context.Context, to api.PeerID, cids []api.Cid) ([]
 		return f.p.holds(ctx, cids)
 	}
 	return f.p.calls.Holds(ctx, to, cids)
+}
+
+// Copies implements pinner.Forwarder.
+func (f forwarder) Copies(ctx context.Context, wanted []api.CopyQuery) []int {
+	if !f.p.c.Followers.CountCopies {
+		return nil
+	}
+	return followers{f.p}.proven(ctx, wanted)
 }
 
 // gcBatch is how many removed blocks of this peer are told at once.

@@ -106,7 +106,7 @@ type Daemon struct {
 
 	publisher  *feed.Publisher // for followers; nil: it serves none
 	audience   *audience       // what is known of them; nil likewise
-	challenger *challenger     // of them; nil likewise, and with a Kubo daemon
+	challenger *challenger     // of them; nil likewise
 	admitting  *admitting      // their data hosts; nil likewise
 
 	monitor *monitor.Monitor

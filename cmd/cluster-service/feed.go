@@ -36,12 +36,15 @@ func (p *Daemon) openPublisher() {
 	}
 	p.publisher = feed.NewPublisher(feed.Over(p.host), p.verifier, p.sign, p.state, o, p.component("feed"))
 	p.audience = newAudience(p.publisher, p.admitting.has, p.c.Followers.AskInterval, p.component("followers"))
+	var own ownNode
 	if node, ok := p.node.(*embedded.Node); ok {
-		p.challenger = newChallenger(p.audience, p.ids.cluster.ID, p.state, embeddedNode{node, ownBlocks{node}}, p.c.Followers.ChallengeInterval)
+		own = embeddedNode{node, ownBlocks{node}}
 	} else {
 		p.audience.least = feed.Said
 		p.log.Info("followers are not challenged by this peer: its node is a Kubo daemon")
 	}
+	p.challenger = newChallenger(p.audience, p.state, own, followers{p}.fromHolders, p.c.Followers.ChallengeInterval,
+		max(p.c.Cluster.Pinner.WithDefaults().Grace, 3*p.c.Followers.AskInterval))
 }
 
 func (p *Daemon) leads() bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,10 +24,13 @@ import (
 // wants.
 type talker struct {
 	id     api.PeerID
+	poses  api.PeerID // whose copies it says they are
 	feed   *feed.Follower
 	blocks feed.Blocks // that it has
 	mute   bool        // it takes questions and answers none
+	hold   string      // all where it is ""
 	lost   atomic.Bool // it has no blocks any more, and does not say so
+	stop   func()
 }
 
 func (f *talker) Report(ctx context.Context) (feed.Report, error) {
@@ -34,8 +38,11 @@ func (f *talker) Report(ctx context.Context) (feed.Report, error) {
 		<-ctx.Done()
 		return feed.Report{}, ctx.Err()
 	}
-	s, all := f.feed.Status(), feed.ClaimAll()
-	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Hold: "all", Pins: 3, Wanted: 3, Claim: all[:]}, nil
+	s, hold, claim := f.feed.Status(), "all", feed.ClaimAll()
+	if f.hold != "" {
+		hold, claim = f.hold, feed.Claim{}
+	}
+	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Hold: hold, Pins: 3, Wanted: 3, Claim: claim[:]}, nil
 }
 
 // PinStatuses says that everything is there.
@@ -45,8 +52,8 @@ func (f *talker) PinStatuses(ctx context.Context, cids []api.Cid) (out []api.Pin
 		return nil, ctx.Err()
 	}
 	for _, c := range cids {
-		out = append(out, api.PinInfo{Cid: c, Peer: "somebody else", PinInfoShort: api.PinInfoShort{Status: api.StatusPinned,
-			Timestamp: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)}})
+		out = append(out, api.PinInfo{Cid: c, Peer: f.poses, PinInfoShort: api.PinInfoShort{Status: api.StatusPinned,
+			Timestamp: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}})
 	}
 	return out, nil
 }
@@ -87,7 +94,7 @@ func (p *testPeer) talk(name string, f *talker) *talker {
 	host, err := p2p.NewFollowerHost(id, link.Cluster(), p2p.Options{Secret: link.Secret, Guests: 8,
 		Listen: []api.Multiaddr{multiaddr.StringCast("/ip4/127.0.0.1/tcp/0")}}, quiet)
 	must(err)
-	f.id = id.ID
+	f.id, f.poses = id.ID, p.id
 	f.feed, err = feed.NewFollower(feed.Over(host), p2p.NewVerifier(link.Key, link.Incarnation), st, t.TempDir(), listeners{},
 		feed.FollowerOptions{Name: name, Version: "v", Members: members, Neighbours: 1, Answers: f}, quiet)
 	must(err)
@@ -95,7 +102,7 @@ func (p *testPeer) talk(name string, f *talker) *talker {
 	ended := make(chan error, 2)
 	go func() { ended <- host.Run(ctx) }()
 	go func() { ended <- f.feed.Run(ctx) }()
-	t.Cleanup(func() {
+	f.stop = sync.OnceFunc(func() {
 		cancel()
 		for range 2 {
 			if err := <-ended; err != nil && ctx.Err() == nil {
@@ -109,6 +116,7 @@ func (p *testPeer) talk(name string, f *talker) *talker {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(f.stop)
 	return f
 }
 
@@ -168,7 +176,7 @@ func TestFollowers_ProveWhatTheySay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := info.Followers[honest.id.String()]; s.Status != api.StatusPinned || s.PeerName != "honest" || s.Error != "" || s.Timestamp.Year() > 9999 {
+	if s := info.Followers[honest.id.String()]; s.Status != api.StatusPinned || s.PeerName != "honest" || s.Error != "" || s.Timestamp.Year() > 9000 {
 		t.Errorf("the honest one's copy: %+v", s)
 	}
 	if s := info.Followers[liar.id.String()]; s.Error == "" {

@@ -57,6 +57,7 @@ type challengeCounts struct {
 	proven, lied, unanswered uint64
 	silent                   int       // unanswered since it proved a copy
 	last                     time.Time // when the last one began
+	failed                   time.Time // when it last did not prove a copy
 }
 
 func newBook(max int) *book {
@@ -141,6 +142,13 @@ func (b *book) missed(id api.PeerID, err error) {
 	n := b.note(id)
 	n.busy, n.err = false, short(err.Error(), maxFollowerReason)
 	n.misses++
+}
+
+// silent notes that a follower did not answer a question that was put beside the turns.
+func (b *book) silent(id api.PeerID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.note(id).misses++
 }
 
 // get gives what is known of a follower.

@@ -15,7 +15,6 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/feed"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
-	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded/dag"
 	"github.com/pinfold-cluster/pinfold/state"
 )
 
@@ -27,6 +26,8 @@ const (
 	// challengeSoon is before another look for what a follower may prove that had nothing,
 	// and has proven nothing yet: until it does, its claims do not count.
 	challengeSoon = 30 * time.Second
+	// challengeChoice is about how many pins there are to be questions, of which one is put.
+	challengeChoice = 4
 	// challengeLook is how many pins are looked at for those of which to ask a follower
 	// whether it has them.
 	challengeLook = 4096
@@ -48,6 +49,9 @@ func (n embeddedNode) Block(ctx context.Context, c api.Cid) ([]byte, error) {
 	return n.own.Block(ctx, c)
 }
 
+// elsewhere fills in questions, about pins in the same order, that are not there yet.
+type elsewhere func(ctx context.Context, cids []api.Cid, out []api.Question)
+
 // somePins are what a challenger asks of the pinset.
 type somePins interface {
 	Get(ctx context.Context, c api.Cid) (api.Pin, error)
@@ -55,23 +59,29 @@ type somePins interface {
 }
 
 // A challenger has the followers that are connected prove now and then that they have a
-// pin that they say they have: one after the other, of what this peer has itself.
+// pin that they say they have, one after the other.
 type challenger struct {
 	*audience
-	self  api.PeerID
-	pins  somePins
-	node  ownNode
-	every time.Duration // between challenges of one follower
+	pins   somePins
+	node   ownNode       // nil: this peer challenges nobody by itself
+	others elsewhere     // of pins that are not on the node
+	every  time.Duration // between challenges of one follower
+	absent time.Duration // after which one that is not heard of has no copies that count
+	proofs proofs
 
 	proven, failed, unanswered atomic.Uint64
 }
 
-func newChallenger(a *audience, self api.PeerID, pins somePins, node ownNode, every time.Duration) *challenger {
-	return &challenger{audience: a, self: self, pins: pins, node: node, every: every}
+func newChallenger(a *audience, pins somePins, node ownNode, others elsewhere, every, absent time.Duration) *challenger {
+	return &challenger{audience: a, pins: pins, node: node, others: others, every: every, absent: absent}
 }
 
 // run challenges followers until ctx ends.
 func (c *challenger) run(ctx context.Context) error {
+	if c.node == nil {
+		<-ctx.Done()
+		return nil
+	}
 	tick := time.NewTicker(min(askTick, c.every))
 	defer tick.Stop()
 	for {
@@ -101,28 +111,20 @@ func (c *challenger) turn(ctx context.Context, of []feed.Peer) {
 	}
 }
 
-// challenge has a follower prove one of its copies, if it has any that this peer has too,
-// and tells whether it did. The error is of this peer.
+// challenge has a follower prove one of its copies, if it has any about which there is a
+// question, and tells whether it did. The error is of this peer.
 func (c *challenger) challenge(ctx context.Context, n followerNote) (asked bool, err error) {
-	pin, err := c.choose(ctx, n)
-	if err != nil || !pin.Cid.Defined() {
+	cids, err := c.choose(ctx, n)
+	if err != nil || len(cids) == 0 {
 		return false, err
 	}
-	question, expected, err := feed.NewChallenge(ctx, c.node, dag.Links, pin.Cid, pin.MaxDepth != 0, challengeBlocks)
-	if kind := api.KindOf(err); kind == api.Unsupported || kind == api.NotFound {
-		return false, nil // an inline CID, or a pin that goes just now
+	for i, q := range c.questions(ctx, cids) {
+		if len(q.Cids) > 0 {
+			c.put(ctx, n.peer.ID, cids[i], q)
+			return true, nil
+		}
 	}
-	if err != nil {
-		return false, err
-	}
-	limit, cancel := context.WithTimeout(ctx, challengeTime)
-	defer cancel()
-	answer, err := c.feed.Challenge(limit, n.peer.ID, question)
-	if ctx.Err() != nil {
-		return false, nil
-	}
-	c.judge(ctx, n.peer.ID, pin.Cid, err == nil, err == nil && expected.Proves(answer))
-	return true, nil
+	return false, nil
 }
 
 // judge counts what became of a challenge.
@@ -141,11 +143,14 @@ func (c *challenger) judge(ctx context.Context, id api.PeerID, root api.Cid, ans
 		case proven:
 			r.proven, r.silent = r.proven+1, 0
 		case answered:
-			r.lied++
+			r.lied, r.failed = r.lied+1, time.Now()
 		default:
-			r.unanswered, r.silent = r.unanswered+1, r.silent+1
+			r.unanswered, r.silent, r.failed = r.unanswered+1, r.silent+1, time.Now()
 		}
 	})
+	if proven {
+		c.proofs.add(root, proof{id, time.Now()})
+	}
 	if !proven && answered && now.lied == 1 { // once: it may go on lying
 		c.log.Warn("a follower has not what it says it has: its claims count for nothing", "peer", id, "cid", root)
 	}
@@ -158,16 +163,18 @@ func (c *challenger) stillHeld(ctx context.Context, id api.PeerID, root api.Cid)
 	if _, err := c.pins.Get(ctx, root); err != nil {
 		return false
 	}
-	return len(c.held(ctx, id, []api.Cid{root})) > 0
+	held, err := c.held(ctx, id, []api.Cid{root})
+	return err == nil && held[root]
 }
 
 // held are those of the CIDs that a follower says it has whole.
-func (c *challenger) held(ctx context.Context, id api.PeerID, cids []api.Cid) map[api.Cid]bool {
+func (c *challenger) held(ctx context.Context, id api.PeerID, cids []api.Cid) (map[api.Cid]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	infos, err := c.feed.PinStatuses(ctx, id, cids)
 	if err != nil {
 		c.log.Debug("a follower does not tell what it has", "peer", id, "err", err)
+		return nil, err
 	}
 	out := map[api.Cid]bool{}
 	for _, info := range infos {
@@ -175,44 +182,40 @@ func (c *challenger) held(ctx context.Context, id api.PeerID, cids []api.Cid) ma
 			out[info.Cid] = true
 		}
 	}
-	return out
+	return out, nil
 }
 
-// choose picks a pin that this peer has and the follower says it has, at random; none
-// where few pins looked at are such.
-func (c *challenger) choose(ctx context.Context, n followerNote) (api.Pin, error) {
-	var some []api.Pin
+// choose picks a few pins that the follower says it has, at random; none where few pins
+// looked at are such. Who does not say what it has leaves a challenge unanswered.
+func (c *challenger) choose(ctx context.Context, n followerNote) ([]api.Cid, error) {
+	var some []api.Cid
 	looked := 0
 	for _, q := range []state.Query{{After: somewhere()}, {}} { // past a random place, and round
 		for p, err := range c.pins.List(ctx, q) {
 			if err != nil {
-				return api.Pin{}, err
+				return nil, err
 			}
 			if looked++; looked > challengeLook || len(some) == feed.MaxAsked {
 				break
 			}
-			if p.HeldBy(c.self) && p.MaxDepth <= 0 && (n.claims(p.Cid) || slices.Contains(p.Followers, n.peer.ID)) {
-				some = append(some, p)
+			if p.MaxDepth <= 0 && n.shallHold(p) {
+				some = append(some, p.Cid)
 			}
 		}
 	}
 	if len(some) == 0 {
-		return api.Pin{}, nil
+		return nil, nil
 	}
-	cids := make([]api.Cid, len(some))
-	for i, p := range some {
-		cids[i] = p.Cid
-	}
-	held := c.held(ctx, n.peer.ID, cids)
-	for _, i := range mathrand.Perm(len(some)) {
-		if !held[some[i].Cid] {
-			continue
+	held, err := c.held(ctx, n.peer.ID, some)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.judge(ctx, n.peer.ID, some[0], false, false)
 		}
-		if _, own, err := c.node.PinStatus(ctx, some[i].Cid); err != nil || own {
-			return some[i], err
-		}
+		return nil, nil
 	}
-	return api.Pin{}, nil
+	some = slices.DeleteFunc(some, func(id api.Cid) bool { return !held[id] })
+	mathrand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	return some[:min(len(some), challengeChoice)], nil
 }
 
 // somewhere is a random CID, which nothing has.

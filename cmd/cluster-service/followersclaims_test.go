@@ -153,13 +153,18 @@ func (noPins) List(context.Context, state.Query) iter.Seq2[api.Pin, error] {
 	return func(func(api.Pin, error) bool) {}
 }
 
+// noNode is a node that has nothing.
+type noNode struct{ noBlocks }
+
+func (noNode) PinStatus(context.Context, api.Cid) (api.PinMode, bool, error) { return 0, false, nil }
+
 // One that has no place here has its turn to prove a copy while it visits.
 func TestChallenger_TakesVisitors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHall(0)
 		h.report = feed.Report{Index: 7, Digest: make([]byte, 32), Settled: true, Hold: "all"}
 		a := h.attend(t, newBook(maxKnown))
-		c := newChallenger(a, "self", noPins{}, nil, 10*time.Minute)
+		c := newChallenger(a, noPins{}, noNode{}, nil, 10*time.Minute, time.Hour)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- c.run(ctx) }()

@@ -91,7 +91,8 @@ var (
 	stateIndex   = figure("cluster_state_applied_index", "Log index that this peer's pinset has reached.")
 	leads        = figure("cluster_consensus_leader", "1 where this peer leads.")
 	leaderKnown  = figure("cluster_consensus_leader_known", "1 where this peer knows a leader.")
-	belowMinimum = figure("cluster_pinner_below_minimum_pins", "Pins with fewer living holders than their minimum, on the leader.")
+	belowMinimum = figure("cluster_pinner_below_minimum_pins", "Pins with fewer living holders than their minimum, on the leader, without those covered.")
+	coveredPins  = figure("cluster_pinner_covered_pins", "Pins that would be below their minimum but that followers proved copies, on the leader, with followers.count_copies.")
 	movingPins   = figure("cluster_pinner_moving_pins", "Pins of which a holder leaves, on the leader.")
 	trackerPins  = figure("cluster_pintracker_pins", "Pins that this peer holds or is to, by status.", "status")
 	peersAlive   = figure("cluster_monitor_peers", "Full peers, by whether they are heard.", "alive")
@@ -137,6 +138,7 @@ func (f figures) Collect(out chan<- prometheus.Metric) {
 	gauge(leads, oneIf(known && leader == self))
 	if r := p.pinner.Repair(); r.Running { // other peers do not know
 		gauge(belowMinimum, float64(r.Below))
+		gauge(coveredPins, float64(r.Covered))
 		gauge(movingPins, float64(r.Moving))
 	}
 	counts := p.tracker.Counts()
