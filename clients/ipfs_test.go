@@ -292,10 +292,10 @@ func TestProxy_CommandLine(t *testing.T) {
 	const settings = "the settings of a peer are its operator's: they stand in service.json"
 	s.known = map[string]string{
 		"bootstrap add 12D3KooWEqnTdgqHnkkwarSrJjeMP2ZJiADWLYADaNvUb6SQNyPF": settings,
-		"bootstrap rm --all":                                                 settings,
-		"config Datastore.GCPeriod 2h":                                       settings,
-		"config --json Datastore.NoSync false":                               settings,
-		"config profile apply lowpower":                                      settings,
+		"bootstrap rm --all":                   settings,
+		"config Datastore.GCPeriod 2h":         settings,
+		"config --json Datastore.NoSync false": settings,
+		"config profile apply lowpower":        settings,
 	}
 	words := files(t)
 	words["pinsvc"], words["token"] = peers[0].PinSvc, token(t, peers[0].PinSvc)
