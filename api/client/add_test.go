@@ -67,7 +67,8 @@ func TestClient_AddSendsParameters(t *testing.T) {
 	c := p.start(t, web.Options{}, Options{})
 	want := api.AddParams{PinOptions: api.PinOptions{Name: "n", ReplicationFactorMin: 1, ReplicationFactorMax: 2}, Local: true, Recursive: true, Hidden: true,
 		Wrap: true, Progress: true, NoPin: true, StreamChannels: true, Format: "unixfs", Layout: "trickle", Chunker: "size-1024",
-		HashFun: "sha2-512", CidVersion: 1, RawLeaves: false, Size: 99}
+		HashFun: "sha2-512", CidVersion: 1, RawLeaves: false, Size: 99,
+		InlineLimit: api.DefaultAddParams().InlineLimit} // the one thing that does not travel: REST has no inlining
 	if _, err := collect(c.Add(t.Context(), files.NewMapDirectory(nil), want)); err != nil {
 		t.Fatal(err)
 	}
