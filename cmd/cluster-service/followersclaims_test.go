@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,9 +68,12 @@ func TestFollowers_EveryTableCountsAll(t *testing.T) {
 func TestHerald_TellsWhatIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := &audience{}, &audience{life: 1}
+		var mu sync.Mutex
 		calls, claims, down := 0, 0, false
 		h := &herald{claims: &first.claims, others: func() []api.PeerID { return []api.PeerID{"second"} }, every: 10 * time.Second, log: quiet,
 			tell: func(_ context.Context, _ api.PeerID, news api.ClaimNews) (api.ClaimsHeard, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				if down {
 					return api.ClaimsHeard{}, api.Unavailable.Errorf("down")
 				}
@@ -84,9 +88,13 @@ func TestHerald_TellsWhatIsNew(t *testing.T) {
 		}
 		after := func(what string, d time.Duration, wantCalls, wantClaims int, counted uint64) {
 			t.Helper()
+			mu.Lock()
 			calls, claims = 0, 0
+			mu.Unlock()
 			time.Sleep(d)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if got := second.claims.Coverage(time.Now(), feed.Proven).Followers; calls != wantCalls || claims != wantClaims || got != counted {
 				t.Errorf("%s: %d calls of %d claims, and %d count; want %d, %d, %d", what, calls, claims, got, wantCalls, wantClaims, counted)
 			}
@@ -101,12 +109,18 @@ func TestHerald_TellsWhatIsNew(t *testing.T) {
 		note(3, feed.Proven) // as before
 		after("two go", 10*time.Second, 1, 2, 2*claimsTold+3)
 		after("nothing new", time.Minute, 1, 0, 2*claimsTold+3)
+		mu.Lock()
 		down = true
+		mu.Unlock()
 		note(4, feed.Withdrawn)
 		after("it cannot be reached", time.Minute, 0, 0, 2*claimsTold+3)
+		mu.Lock()
 		down = false
+		mu.Unlock()
 		after("it can", 10*time.Second, 1, 1, 2*claimsTold+2)
+		mu.Lock()
 		second = &audience{life: 2}
+		mu.Unlock()
 		after("it has forgotten", time.Minute, 4, 2*claimsTold+5, 2*claimsTold+2)
 		cancel()
 		if err := <-done; err != nil {
