@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -141,7 +143,8 @@ func (n names[T]) parse(s, what string) (T, error) {
 		}
 	}
 	var zero T
-	return zero, Invalid.Errorf("unknown %s %q", what, s)
+	known := slices.Sorted(maps.Values(n))
+	return zero, Invalid.Errorf("unknown %s %q: want one of %s", what, s, strings.Join(known, ", "))
 }
 
 func (n names[T]) parseJSON(b []byte, what string, v *T) error {

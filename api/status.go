@@ -67,14 +67,16 @@ func ParseStatusFilter(list string) (TrackerStatus, error) {
 	}
 	parts := strings.Split(list, ",")
 	var f TrackerStatus
+	var unknown error
 	for _, part := range parts {
 		s, err := statuses.parse(part, "status")
-		if err == nil {
-			f |= s
+		if err != nil {
+			unknown = err
 		}
+		f |= s
 	}
 	if f == StatusUndefined && !slices.Contains(parts, "undefined") {
-		return 0, Invalid.Errorf("invalid filter value")
+		return 0, Invalid.Errorf("invalid filter value: %w", unknown)
 	}
 	return f, nil
 }

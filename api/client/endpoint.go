@@ -95,6 +95,12 @@ func plainURL(addr string) (string, error) {
 		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return "", api.Invalid.Errorf("address %q: want http://host:port, https://host:port or unix:/path", addr)
 		}
+		if u.User != nil {
+			return "", api.Invalid.Errorf("address %q: it has credentials in it: give them apart from it (cluster-ctl: --basic-auth or CLUSTER_CREDENTIALS)", u.Redacted())
+		}
+		if u.RawQuery != "" || u.Fragment != "" {
+			return "", api.Invalid.Errorf("address %q: want nothing after the path", addr)
+		}
 		return strings.TrimSuffix(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
 	default:
 		if _, _, err := net.SplitHostPort(addr); err != nil {

@@ -165,16 +165,20 @@ func typeFilter(names []string) (map[api.PinType]bool, error) {
 		return nil, nil
 	}
 	wanted := map[api.PinType]bool{}
+	var unknown error
 	for _, name := range names {
 		if name == "all" {
 			return nil, nil
 		}
-		if t, err := api.ParsePinType(name); err == nil {
-			wanted[t] = true
+		t, err := api.ParsePinType(name)
+		if err != nil {
+			unknown = err
+			continue
 		}
+		wanted[t] = true
 	}
 	if len(wanted) == 0 {
-		return nil, api.Invalid.Errorf("invalid filter value")
+		return nil, api.Invalid.Errorf("invalid filter value: %w, or all", unknown)
 	}
 	return wanted, nil
 }

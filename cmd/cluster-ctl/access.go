@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -119,6 +120,7 @@ func onSocket(host string) bool {
 
 // explain adds to an error of the way to the peer what to do about it.
 func (c *ctl) explain(err error) error {
+	var dial *net.OpError
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: the peer speaks http there; credentials imply https: --force-http sends them in the clear, where nobody else listens", err)
@@ -126,6 +128,8 @@ func (c *ctl) explain(err error) error {
 		return fmt.Errorf("%w: --ca-cert names who vouches for it, --no-check-certificate takes any", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: no peer listens there; start it, or name another with --host or --context", err)
+	case errors.As(err, &dial) && dial.Net == "libp2p":
+		return fmt.Errorf("%w: where the peer's network has a secret, --secret must be that; where it has none, there must be no --secret", err)
 	}
 	return err
 }

@@ -75,7 +75,7 @@ func (a *addFlags) run(cmd *cobra.Command, c *ctl, paths []string) error {
 	if a.p.Format == "car" && a.p.Wrap {
 		return errors.New("reading the flags: a CAR file is added alone and not wrapped")
 	}
-	if err := a.waitFlags.check(); err != nil {
+	if err := a.waitFlags.check(c); err != nil {
 		return err
 	}
 	dir, total, err := openPaths(cmd.Context(), paths, a.p.Recursive, a.p.Hidden)

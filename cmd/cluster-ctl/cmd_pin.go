@@ -127,13 +127,17 @@ func (w *waitFlags) register(cmd *cobra.Command) {
 	f.DurationVar(&w.timeout, "wt", 0, "short for --wait-timeout")
 }
 
-// check refuses what nobody can mean.
-func (w *waitFlags) check() error {
+// check refuses what nobody can mean, and tells of what does nothing: scripts for the
+// incumbent give such flags without --wait, too.
+func (w *waitFlags) check(c *ctl) error {
 	if w.limit < 0 {
 		return fmt.Errorf("reading --wait-limit: %d is less than 0", w.limit)
 	}
 	if w.timeout < 0 {
 		return fmt.Errorf("reading --wait-timeout: %s is less than 0", w.timeout)
+	}
+	if !w.wait && (w.limit > 0 || w.timeout > 0) {
+		c.warn("this does not wait: --wait-limit and --wait-timeout are without effect unless --wait is given")
 	}
 	return nil
 }
@@ -178,7 +182,7 @@ func newPinAdd(c *ctl) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := w.fits(args, file); err != nil {
+			if err := w.fits(c, args, file); err != nil {
 				return err
 			}
 			if file != "" {
@@ -193,14 +197,14 @@ func newPinAdd(c *ctl) *cobra.Command {
 }
 
 // fits checks the flags against what is to be changed: one pin, or what a file lists.
-func (w *waitFlags) fits(args []string, file string) error {
+func (w *waitFlags) fits(c *ctl, args []string, file string) error {
 	if (file == "") == (len(args) == 0) {
 		return errors.New("reading the command: give either a CID or path, or --file")
 	}
 	if file != "" && w.wait {
 		return errors.New("reading --wait: it waits for one pin, not for those of --file; 'cluster-ctl events' tells of them")
 	}
-	return w.check()
+	return w.check(c)
 }
 
 // pinThen pins what arg names and shows the result as w says.
@@ -230,7 +234,7 @@ func newPinRm(c *ctl) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{Use: "rm CID-OR-PATH", Short: "Let go of a pin", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := w.fits(args, file); err != nil {
+			if err := w.fits(c, args, file); err != nil {
 				return err
 			}
 			if file != "" {
@@ -276,7 +280,7 @@ func newPinUpdate(c *ctl) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := w.check(); err != nil {
+			if err := w.check(c); err != nil {
 				return err
 			}
 			opts.PinUpdate = from

@@ -40,7 +40,7 @@ func TestPinLs_AsksForWhatFlagsSay(t *testing.T) {
 	}
 	for flags, want := range map[string]string{
 		"--filter nonsense":            "reading --filter",
-		"--status nonsense":            "reading --status",
+		"--status nonsense":            "want one of cluster_error, error, pin_error,",
 		"--status pinned --filter pin": "give it or --status",
 		"--meta nonsense":              "reading --meta: \"nonsense\" is not KEY=VALUE",
 		"--peer nonsense":              "reading --peer",
@@ -95,6 +95,7 @@ func TestWait(t *testing.T) {
 		"pin rm --wait --wait-limit 1 " + cidV0:      {[]string{"unpinning", "unpinned"}, 0, "UNPINNED"},
 		"pin add --wait --wait-limit -1 " + cidV0:    {[]string{"pinned"}, exitUsage, "reading --wait-limit"},
 		"pin add --wait --file bulk_test.go":         {[]string{"pinned"}, exitUsage, "reading --wait"},
+		"pin add --wt 1s " + cidV0:                   {[]string{"pinning"}, 0, "this does not wait"},
 		"pin add --wait-timeout -1s " + cidV0:        {[]string{"pinned"}, exitUsage, "reading --wait-timeout"},
 	} {
 		url, looks := waiting(t, then.statuses...)

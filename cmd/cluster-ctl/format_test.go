@@ -149,6 +149,7 @@ func TestRun_ExitCodes(t *testing.T) {
 		{"parent without a command", nil, "pin", 0, "Usage:", ""},
 		{"help by its short name", nil, "h", 0, "Usage:", ""},
 		{"unknown command", nil, "frobnicate", exitUnknown, "", "No help topic for 'frobnicate'"},
+		{"unknown command below completion", nil, "completion frobnicate", exitUsage, "", "frobnicate"},
 		{"unknown command below another", nil, "pin frobnicate", exitUsage, "", "frobnicate"},
 		{"unknown flag", nil, "version --nope", exitUsage, "", "nope"},
 		{"unsupported encoding", nil, "--enc=xml version", exitUsage, "", "unsupported encoding"},

@@ -168,9 +168,13 @@ func newRoot(c *ctl) *cobra.Command {
 	root.Flags().Lookup("https-short").Hidden = true
 	root.AddCommand(newID(c), newVersion(c), newPeers(c), newFollowLink(c), newFollowers(c), newAdd(c), newPin(c), newStatus(c), newRecover(c), newHealth(c), newEvents(c), newMetrics(c), newIPFS(c), newToken(c), newContext(c), newCommands())
 	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
-		if cmd.Name() == "help" {
+		switch cmd.Name() {
+		case "help":
 			cmd.Aliases = []string{"h"}
+		case "completion":
+			onlyHolds(cmd)
 		}
 	}
 	return root
@@ -229,16 +233,21 @@ func (c *ctl) show(print func(*printer) error) error {
 
 // parent makes a command that only holds others.
 func parent(use, short string, below ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: use, Short: short,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("reading the command: %s has no command %q", use, args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: use, Short: short}
+	onlyHolds(cmd)
 	cmd.AddCommand(below...)
 	return cmd
+}
+
+// onlyHolds makes cmd show its help when it is run, and refuse what is no command below it.
+func onlyHolds(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("reading the command: %s has no command %q", cmd.Name(), args[0])
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
 // newCommands lists every command's path, a line each.

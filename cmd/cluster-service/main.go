@@ -118,6 +118,10 @@ func newRoot() *cobra.Command {
 	root.TraverseChildren = true
 	g.shortForce(root)
 	root.AddCommand(newInit(g), newDaemon(g), newJoin(g), newFollow(g), newDev(g), newState(g), newConfig(g), newVersion())
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() } // what runs checks its arguments
+	}
 	return root
 }
 

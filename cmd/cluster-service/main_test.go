@@ -13,6 +13,7 @@ func TestExecute_ExitCodes(t *testing.T) {
 		err  string
 	}{
 		{"version", 0, ""},
+		{"completion nope", exitFailed, "nope"},
 		{"nope", exitUnknown, "No help topic for 'nope'"},
 		{"state nope", exitFailed, "nope"},
 		{"version --nope", exitFailed, "error unknown flag"},
