@@ -64,19 +64,15 @@ func checkBlock(b blocks.Block) error {
 	return nil
 }
 
-// ParsePath reads a path that a Connector resolves, such as /ipfs/CID/a/b. The error is
-// Invalid, or Unsupported for names that change.
-func ParsePath(p string) (path.ImmutablePath, error) {
+// ParsePath reads a path that a Connector resolves, such as /ipfs/CID/a/b or /ipns/NAME/a.
+// The error is Invalid.
+func ParsePath(p string) (path.Path, error) {
 	if len(p) > maxPath {
-		return path.ImmutablePath{}, api.Invalid.Errorf("a path has at most %d bytes", maxPath)
+		return nil, api.Invalid.Errorf("a path has at most %d bytes", maxPath)
 	}
 	parsed, err := path.NewPath(p)
 	if err != nil {
-		return path.ImmutablePath{}, api.Invalid.Errorf("%w", err)
+		return nil, api.Invalid.Errorf("%w", err)
 	}
-	fixed, err := path.NewImmutablePath(parsed)
-	if err != nil {
-		return path.ImmutablePath{}, api.Unsupported.Errorf("resolve %s: names that change are not supported", p)
-	}
-	return fixed, nil
+	return parsed, nil
 }

@@ -56,9 +56,8 @@ type Connector interface {
 
 	// Block returns a block of the node, or one that others have within ctx.
 	Block(ctx context.Context, c api.Cid) ([]byte, error)
-	// Resolve returns the CID that a path such as /ipfs/CID/a/b leads to. The error is
-	// Invalid for a malformed path, NotFound where it leads nowhere, Unsupported for
-	// names that change, such as /ipns.
+	// Resolve returns the CID that a path such as /ipfs/CID/a/b or /ipns/NAME leads to now.
+	// The error is Invalid for a malformed path, NotFound where it leads nowhere.
 	Resolve(ctx context.Context, path string) (api.Cid, error)
 
 	// RepoStat tells the room there is, net of what adds have set aside.

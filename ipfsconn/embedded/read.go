@@ -53,6 +53,10 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 	if err != nil {
 		return api.CidUndef, err
 	}
+	fixed, err := n.withoutNames(parsed)
+	if err != nil {
+		return api.CidUndef, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, n.o.RetrievalTimeout, errNotRetrieved)
 	defer cancel()
 	cfg := bsfetcher.NewFetcherConfig(n.service)
@@ -62,7 +66,7 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 		}
 		return basicnode.Prototype.Any, nil
 	})
-	c, rest, err := resolver.NewBasicResolver(cfg.WithReifier(unixfsnode.Reify)).ResolveToLastNode(ctx, parsed)
+	c, rest, err := resolver.NewBasicResolver(cfg.WithReifier(unixfsnode.Reify)).ResolveToLastNode(ctx, fixed)
 	if err != nil {
 		return api.CidUndef, found(ctx, fmt.Errorf("resolve %s: %w", p, err))
 	}

@@ -204,6 +204,7 @@ func repoStatCountsBlocks(t *testing.T, n ipfsconn.Connector) {
 }
 
 func resolve(t *testing.T, n ipfsconn.Connector) {
+	const nobody = "12D3KooWC8NtBkDE4zvXcdDozfqR7hzdXkTMf2Sz3TCd3EwkWtog" // has published nothing
 	one, two := File(t, 1, 2, 100), File(t, 2, 2, 100)
 	sub := Directory(t, map[string]Tree{"two": two})
 	dir := Directory(t, map[string]Tree{name(1): one, "sub": sub})
@@ -220,7 +221,7 @@ func resolve(t *testing.T, n ipfsconn.Connector) {
 	for path, kind := range map[string]api.Kind{
 		root + "/none": api.NotFound, root + "/sub/none": api.NotFound,
 		"/ipfs/notacid": api.Invalid, "": api.Invalid, "/": api.Invalid, "/ipfs": api.Invalid, "/nowhere/" + dir.Root.String(): api.Invalid,
-		"/ipns/example.com": api.Unsupported,
+		"/ipns/" + nobody: api.NotFound, "/ipns/" + nobody + "/a": api.NotFound,
 	} {
 		got, err := n.Resolve(t.Context(), path)
 		if api.KindOf(err) != kind {

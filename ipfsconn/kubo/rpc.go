@@ -89,6 +89,7 @@ var causes = []struct {
 	{"no space left on device", api.Full, api.CauseDiskFull},
 	{"disk quota exceeded", api.Full, api.CauseDiskFull},
 	{"could not find", api.NotFound, api.CauseNoProvider},
+	{"could not resolve name", api.NotFound, api.CauseNoProvider},
 	{"not found", api.NotFound, api.CauseNoProvider},
 	{"no link named", api.NotFound, api.CauseNoProvider},
 	{"does not exist", api.NotFound, api.CauseNoProvider},
