@@ -26,6 +26,14 @@ test_expect_success "add a directory; hidden files only when asked" '
 	ctl p add -r -H tree >out && DIR2=$(tail -n 1 out | cut -d" " -f2) &&
 	curl -sf "$GATEWAY/ipfs/$DIR2/.hidden" >got && cmp tree/.hidden got
 '
+test_expect_success "pin what a name leads to; a name that nobody published is refused" '
+	RPC=http://127.0.0.1:${PROXY##*/}/api/v0 && TWO=$(ctl p add -Q --no-pin tree/sub/two.txt) &&
+	NAME=$(curl -sf -X POST "$RPC/name/publish?arg=/ipfs/$DIR&allow-offline=true" | sed "s/.*Name\":\"\([^\"]*\).*/\1/") &&
+	ctl p pin add --no-status "/ipns/$NAME/sub/two.txt" && ctl p pin ls >out && grep -q "^$TWO" out &&
+	ctl p pin rm "/ipns/$NAME/sub/two.txt" && ctl p pin ls >out && test_must_fail grep -q "^$TWO" out &&
+	test_expect_code 2 ctl p pin add /ipns/nobody.example >out && grep -q "Code: 400" out &&
+	test_expect_code 2 ctl p pin add "/ipns/$NAME/none" >out && grep -q "Code: 404" out
+'
 test_expect_success "pin rm" '
 	ctl p pin rm "$CID" && ctl p pin ls >out && test_must_fail grep -q "$CID" out
 '

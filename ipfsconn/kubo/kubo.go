@@ -255,6 +255,9 @@ func (n *Node) Resolve(ctx context.Context, p string) (api.Cid, error) {
 		RemPath string
 	}
 	if err := n.call(ctx, &out, "dag/resolve", url.Values{"arg": {parsed.String()}}); err != nil {
+		if ctx.Err() != nil {
+			return api.CidUndef, api.Unavailable.Errorf("resolve %s: the IPFS node has not found where it leads in time: %w", p, context.Cause(ctx))
+		}
 		return api.CidUndef, err
 	}
 	if out.RemPath != "" {

@@ -1,8 +1,11 @@
 package kubo
 
 import (
+	"net/http"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/ipfsconntest"
@@ -28,4 +31,23 @@ func TestResolve_Names(t *testing.T) {
 			t.Errorf("%s leads to %v (%v), want %v", path, got, err, want)
 		}
 	}
+	for _, path := range []string{"/ipns/" + out.Name + "/none", "/ipns/x/y", "/ipns/example.com", "/ipns/" + dir.Root.String()} {
+		if got, err := n.Resolve(t.Context(), path); api.KindOf(err) != api.NotFound {
+			t.Errorf("%s leads to %v, error %v of kind %q; want none found", path, got, err, api.KindOf(err))
+		}
+	}
+}
+
+// A name that Kubo goes on looking for is given up, and the error says so, not that
+// Kubo were down.
+func TestResolve_NameNotFoundInTime(t *testing.T) {
+	ended := make(chan struct{})
+	n := at(t, Options{IPFSRequestTimeout: 50 * time.Millisecond}, map[string]http.HandlerFunc{
+		"dag/resolve": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); close(ended) },
+	})
+	got, err := n.Resolve(t.Context(), "/ipns/docs.ipfs.tech")
+	if api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "in time") {
+		t.Errorf("leads to %v, error %v of kind %q", got, err, api.KindOf(err))
+	}
+	<-ended // Kubo is told to stop, too
 }
