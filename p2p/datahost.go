@@ -45,7 +45,9 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial)
+	var d *DataHost // before anybody can connect
+	isMember := func(id peer.ID) bool { return d.isMember(id) }
+	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, dataStrangers, isMember)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
@@ -59,7 +61,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d := &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, log)}
 	d.Host = gate{base, d.admit}
 	return d, nil

@@ -99,7 +99,8 @@ func TestDataHost_StrangersAreExpelled(t *testing.T) {
 	if err := ask(t, stranger, a); err == nil {
 		t.Fatal("a stranger gets through")
 	}
-	eventually(t, "the stranger's connection ends", func() bool { return len(a.Network().Peers()) == 0 })
+	parted := func() bool { return len(a.Network().Peers()) == 0 && len(stranger.Network().Peers()) == 0 }
+	eventually(t, "the stranger's connection ends", parted)
 
 	// The certificate of a member's cluster host is not that of its data host.
 	id := newIdentity(t)
@@ -122,7 +123,7 @@ func TestDataHost_StrangersAreExpelled(t *testing.T) {
 		t.Fatalf("an admitted one: %v", err)
 	}
 	a.Dismiss(stranger.ID())
-	eventually(t, "the dismissed one's connection ends", func() bool { return len(a.Network().Peers()) == 0 })
+	eventually(t, "the dismissed one's connection ends", parted)
 
 	a.Expect(stranger.ID())
 	a.Expect(stranger.ID())
@@ -134,7 +135,7 @@ func TestDataHost_StrangersAreExpelled(t *testing.T) {
 		t.Fatal("a source may fetch")
 	}
 	a.Forget(stranger.ID())
-	eventually(t, "the forgotten one's connection ends", func() bool { return len(a.Network().Peers()) == 0 })
+	eventually(t, "the forgotten one's connection ends", parted)
 }
 
 // One that is asked for its certificate and says nothing gets nothing meanwhile.

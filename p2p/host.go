@@ -79,7 +79,9 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
-	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial)
+	var h *Host // before anybody can connect
+	isMember := func(id peer.ID) bool { return h.isMember(id) }
+	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial, o.Guests, isMember)
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
@@ -97,7 +99,7 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 	}
 
 	ctx, stop := context.WithCancel(context.Background())
-	h := &Host{Traffic: traffic, o: o, h: lh, roster: r, strangers: newStrangers(), askers: newStrangers(),
+	h = &Host{Traffic: traffic, o: o, h: lh, roster: r, strangers: newStrangers(), askers: newStrangers(),
 		guests: newGuests(o.Guests), follows: follows, stop: stop, log: log, open: map[protocol.ID]bool{},
 		Members: newMembers(lh, false, c, r, log)}
 	door.h = h

@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
@@ -42,13 +43,14 @@ func tcpOnly(listen []multiaddr.Multiaddr, log *slog.Logger) ([]multiaddr.Multia
 
 // common are the options that both hosts share: TCP and yamux, and none of libp2p's
 // helpers for home networks: no relay, no hole punching, no guesses at one's own
-// address from what others see. Neither listens before what answers is in place.
-func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, dial Dialer) ([]libp2p.Option, error) {
+// address from what others see. Neither listens before what answers is in place. Up to
+// guests peers stay of which isMember says no.
+func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, dial Dialer, guests int, isMember func(peer.ID) bool) ([]libp2p.Option, error) {
 	conns, err := connmgr.NewConnManager(cm.LowWater, cm.HighWater, connmgr.WithGracePeriod(cm.GracePeriod))
 	if err != nil {
 		return nil, fmt.Errorf("connection manager: %w", err)
 	}
-	resources, err := rm.manager()
+	resources, err := rm.manager(guests, isMember)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("resource manager: %w", err), conns.Close())
 	}
@@ -88,7 +90,7 @@ func muxer() *yamux.Transport {
 	return &t
 }
 
-func (o ResourceManager) manager() (network.ResourceManager, error) {
+func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (network.ResourceManager, error) {
 	if o.Enabled != nil && !*o.Enabled {
 		return &network.NullResourceManager{}, nil
 	}
@@ -98,6 +100,7 @@ func (o ResourceManager) manager() (network.ResourceManager, error) {
 	limits.ProtocolPeerBaseLimit.StreamsOutbound = limits.PeerBaseLimit.StreamsOutbound
 	limits.ProtocolPeerBaseLimit.Streams = limits.PeerBaseLimit.Streams
 	libp2p.SetDefaultServiceLimits(&limits)
+	makeRoom(&limits, guests)
 	whole := rcmgr.ResourceLimits{}
 	if o.MemoryLimitBytes > 0 {
 		whole.Memory = rcmgr.LimitVal64(o.MemoryLimitBytes)
@@ -106,12 +109,16 @@ func (o ResourceManager) manager() (network.ResourceManager, error) {
 		whole.FD = rcmgr.LimitVal(o.FileDescriptorsLimit)
 	}
 	scaled := rcmgr.PartialLimitConfig{System: whole}.Build(limits.AutoScale())
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(scaled),
+	rm, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(scaled),
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: connsPerAddress}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: connsPerAddress}}),
 		rcmgr.WithConnRateLimiters(connRate()))
+	if err != nil {
+		return nil, err
+	}
+	return newApart(rm, isMember), nil
 }
 
 func connRate() *rate.Limiter {
