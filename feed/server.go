@@ -18,11 +18,12 @@ import (
 
 // Limits on what is answered. Who does not read loses its stream.
 const (
-	streamsAtOnce = 256              // of all peers
-	streamsEach   = 12               // of one
-	requestTime   = 5 * time.Second  // for a request to arrive
-	frameTime     = 10 * time.Second // for the asker to take a frame
-	answerTime    = time.Minute      // for the whole answer
+	streamsEach = 12               // of one peer
+	streamsEasy = 96               // of all: beyond, who has
+	streamsFew  = 3                // gets no more, and others still get theirs
+	requestTime = 5 * time.Second  // for a request to arrive
+	frameTime   = 10 * time.Second // for the asker to take a frame
+	answerTime  = time.Minute      // for the whole answer
 )
 
 // A source is what a peer answers from. What send returns ends the answer.
@@ -93,7 +94,7 @@ func (s *streams) run(ctx context.Context) error {
 func (s *streams) enter(id api.PeerID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open >= streamsAtOnce || s.by[id] >= streamsEach {
+	if n := s.by[id]; n >= streamsEach || n >= streamsFew && s.open >= streamsEasy {
 		return false
 	}
 	s.open++
