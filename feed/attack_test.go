@@ -5,8 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -334,6 +334,45 @@ func TestFollower_TakesNoPoisonedPages(t *testing.T) {
 	w.same(f)
 }
 
+// silent says hello, and then nothing to anybody until the test ends.
+type silent struct {
+	source
+	net Network
+}
+
+func (s silent) hello(_ context.Context, from api.PeerID, _ hello) (hello, error) {
+	return hello{Admitted: s.net.Welcome(from)}, nil
+}
+func (silent) root(ctx context.Context) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() }
+func (silent) since(ctx context.Context, _ uint64, _ [32]byte, _ func([]byte) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A follower all of whose neighbours keep what members say to themselves finds a member.
+func TestFollower_LeavesSilentNeighbours(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pin(0, 20)
+	o := FollowerOptions{Members: []peer.AddrInfo{info(w.members[0].host)}, Neighbours: 2, Patience: 200 * time.Millisecond}
+	for range o.Neighbours {
+		i := w.intrude()
+		run(t, newStreams(i, silent{net: i}, 0, feedLog()).run)
+		o.Members = append(o.Members, info(i.host)) // it knows them as well as it knows the member
+	}
+	var f *follower
+	for surrounded := false; !surrounded; { // one time in three
+		f = w.follow(o)
+		eventually(t, "it has neighbours", func() bool { return len(f.Status().Neighbours) == o.Neighbours })
+		surrounded = !hasMember(f.Status().Neighbours)
+		if !surrounded {
+			f.stop()
+		}
+	}
+	w.same(f)
+	w.pin(20, 30)
+	w.same(f)
+}
+
 // Whoever has the follower's part of the addresses only still has all of the pinset.
 func TestFollower_FollowsFollowers(t *testing.T) {
 	w := newWorld(t, 1)
@@ -355,7 +394,8 @@ func TestFollower_FollowsFollowers(t *testing.T) {
 	}
 }
 
-// Whatever is done on streams, a peer's part in it stays bounded, and others are served.
+// Whatever is done on streams, a peer's part in it stays bounded, and others are served:
+// those that were there, and those that come.
 func TestStreams_AreBounded(t *testing.T) {
 	w := newWorld(t, 1)
 	m := w.members[0]
@@ -370,35 +410,66 @@ func TestStreams_AreBounded(t *testing.T) {
 	first := state.Digest{Index: 12}
 	first.Pins = w.digests[12]
 	f := w.follow(FollowerOptions{})
-	i := w.intrude()
-	i.greet(t, m.host)
-	dial := func() net.Conn {
-		c, err := i.Dial(t.Context(), m.host.ID())
-		check(t, err)
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
-
-	for range 3 * streamsEach {
-		c := dial()
-		switch {
-		case first.Index%2 == 0: // ask for much, and read nothing
-			writeRequest(c, request{Op: opSince, Index: first.Index, Digest: first.Pins[:]})
-		default: // say nothing
-			c.Write([]byte{0xff})
+	most := func() (n int) {
+		s := m.pub.server
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, of := range s.by {
+			n = max(n, of)
 		}
+		return n
 	}
-	eventually(t, "the intruder's places are taken", func() bool {
-		m.pub.server.mu.Lock()
-		defer m.pub.server.mu.Unlock()
-		if n := m.pub.server.by[i.id.ID]; n > streamsEach {
+	for n := range streamsEasy/streamsEach + 2 {
+		i := w.intrude()
+		i.greet(t, m.host)
+		for range streamsEach + 4 {
+			c, err := i.Dial(t.Context(), m.host.ID())
+			if err != nil {
+				break // it has what it gets
+			}
+			t.Cleanup(func() { c.Close() })
+			switch {
+			case n%2 == 0: // ask for much, and read nothing
+				writeRequest(c, request{Op: opSince, Index: first.Index, Digest: first.Pins[:]})
+			default: // say nothing
+				c.Write([]byte{0xff})
+			}
+		}
+		if n := most(); n > streamsEach {
 			t.Fatalf("%d streams of one peer are open", n)
 		}
-		return m.pub.server.by[i.id.ID] == streamsEach
-	})
+	}
+	late := w.intrude()
+	late.greet(t, m.host)
+	if _, err := (client{late}).one(t.Context(), m.host.ID(), request{Op: opRoot}, rootTime); err != nil {
+		t.Errorf("one that came late: %v", err)
+	}
 	w.same(f)
 	w.pin(9000, 9100)
 	w.same(f)
+}
+
+// Guests that take all they get leave some to each of the others.
+func TestStreams_LeaveRoom(t *testing.T) {
+	s := newStreams(nil, nil, 0, feedLog())
+	open := map[api.PeerID]int{}
+	for n := range 200 {
+		id := api.PeerID(fmt.Sprint("guest ", n))
+		for s.enter(id) {
+			open[id]++
+		}
+		if open[id] < streamsFew || open[id] > streamsEach {
+			t.Fatalf("%s gets %d streams, after %d of others", id, open[id], s.open-open[id])
+		}
+	}
+	for id, n := range open {
+		for range n {
+			s.leave(id)
+		}
+	}
+	if s.open != 0 || len(s.by) != 0 {
+		t.Errorf("%d streams are open once all have ended, of %d peers", s.open, len(s.by))
+	}
 }
 
 func TestStreams_RefuseWhatIsNoQuestion(t *testing.T) {

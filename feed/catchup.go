@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -104,34 +105,31 @@ func (f *Follower) fetch(ctx context.Context, n need) (bool, error) {
 // fetchBatches asks neighbours for the batches past where the state stands, until one has
 // some.
 func (f *Follower) fetchBatches(ctx context.Context) (bool, error) {
-	gone, members := 0, 0
+	began := f.st.Applied()
 	list := f.some(askedAtOnce)
-	for _, p := range list {
-		own := f.st.Digest()
-		var broken error // of this machine
-		req := request{Op: opSince, Index: own.Index, Digest: own.Pins[:]}
-		err := f.client.ask(ctx, p.ID, req, askTime, func(raw []byte) error {
-			m, err := open(f.judge.verifier, raw)
-			if err != nil {
-				return err
-			}
-			broken = f.take(m)
-			return broken
-		})
-		if broken != nil {
-			return false, broken
-		}
-		if api.KindOf(err) == api.NotFound {
+	var mu sync.Mutex
+	var broken error // of this machine
+	gone, members := 0, 0
+	inTurn(ctx, list, func(ctx context.Context, p Peer) (enough bool) {
+		theirs, own := f.askBatches(ctx, p)
+		mu.Lock()
+		defer mu.Unlock()
+		broken = errors.Join(broken, own)
+		if broken == nil && api.KindOf(theirs) == api.NotFound {
 			gone++
 			if p.Member {
 				members++
 			}
-		} else if err != nil {
-			f.blame(ctx, p, err)
+		} else if broken == nil && theirs != nil {
+			f.blame(ctx, p, theirs)
 		}
-		if f.st.Applied() > own.Index {
-			return true, nil
-		}
+		return broken != nil || members > 0 || f.st.Applied() > began
+	})
+	if broken != nil {
+		return false, broken
+	}
+	if f.st.Applied() > began {
+		return true, nil
 	}
 	// A follower keeps less than members do: only members, where there are any, can say
 	// that batches do not lead on.
@@ -142,6 +140,21 @@ func (f *Follower) fetchBatches(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// askBatches asks one neighbour. Errors are the neighbour's, and this machine's.
+func (f *Follower) askBatches(ctx context.Context, p Peer) (theirs, own error) {
+	at := f.st.Digest()
+	req := request{Op: opSince, Index: at.Index, Digest: at.Pins[:]}
+	theirs = f.client.ask(ctx, p.ID, req, askTime, func(raw []byte) error {
+		m, err := open(f.judge.verifier, raw)
+		if err != nil {
+			return err
+		}
+		own = f.take(m)
+		return own
+	})
+	return theirs, own
 }
 
 // some picks neighbours at random, one of them a member, if there is one.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -53,27 +54,43 @@ func (f *Follower) copyPages(ctx context.Context) (bool, error) {
 	return f.endCopy(ctx, best, err)
 }
 
-// roots asks neighbours for theirs.
+// roots asks neighbours for theirs. Once there is one, the others have hedgeAfter.
 func (f *Follower) roots(ctx context.Context) (offers []offer) {
-	for _, p := range f.some(askedAtOnce) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	var late *time.Timer
+	inTurn(ctx, f.some(askedAtOnce), func(ctx context.Context, p Peer) (enough bool) {
 		m, err := f.askRoot(ctx, p)
+		mu.Lock()
+		defer mu.Unlock()
 		if err != nil {
 			if api.KindOf(err) != api.NotFound {
 				f.blame(ctx, p, err)
 			}
-			continue
+			return false
 		}
-		known := false
-		for i := range offers {
-			if offers[i].root == m.root {
-				offers[i].from, known = append(offers[i].from, p), true
-			}
+		offers = offered(offers, m, p)
+		if late == nil {
+			late = time.AfterFunc(hedgeAfter, cancel)
 		}
-		if !known {
-			offers = append(offers, offer{m, []Peer{p}})
-		}
+		return false
+	})
+	if late != nil {
+		late.Stop()
 	}
 	return offers
+}
+
+// offered adds what one neighbour has to the offers.
+func offered(offers []offer, m message, p Peer) []offer {
+	for i := range offers {
+		if offers[i].root == m.root {
+			offers[i].from = append(offers[i].from, p)
+			return offers
+		}
+	}
+	return append(offers, offer{m, []Peer{p}})
 }
 
 func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
@@ -100,7 +117,9 @@ func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
 	for _, p := range best.from {
 		gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
 			if len(others) > 0 && p.Member { // spare members
-				if b, err := f.getPage(ctx, others[rand.IntN(len(others))], h); err == nil {
+				soon, cancel := context.WithTimeout(ctx, hedgeAfter)
+				defer cancel()
+				if b, err := f.getPage(soon, others[rand.IntN(len(others))], h); err == nil {
 					return b, nil
 				}
 			}

@@ -20,6 +20,11 @@ const (
 	// this is: sooner while there are too few.
 	greetEvery = 4 * time.Minute
 	greetSoon  = 30 * time.Second
+	// stuckAfter is how many times its patience a follower goes on with neighbours from
+	// which it does not learn what members say, and toldLate how old that may be, by the
+	// members' clocks.
+	stuckAfter = 4
+	toldLate   = 10 * time.Minute
 )
 
 // A call is how an introduction went.
@@ -33,7 +38,7 @@ type call struct {
 // keepNeighbours keeps connected with a few others, one of them a member where one has
 // room, until ctx ends.
 func (f *Follower) keepNeighbours(ctx context.Context) error {
-	k := &keeper{Follower: f, done: make(chan call, callsAtOnce), busy: map[api.PeerID]bool{}, greeted: map[api.PeerID]time.Time{}}
+	k := &keeper{Follower: f, done: make(chan call, callsAtOnce), busy: map[api.PeerID]bool{}, greeted: map[api.PeerID]time.Time{}, well: time.Now()}
 	k.calls.SetLimit(callsAtOnce)
 	tick := time.NewTicker(neighbourTick)
 	defer tick.Stop()
@@ -63,6 +68,9 @@ type keeper struct {
 	busy    map[api.PeerID]bool // called, and not done
 	greeted map[api.PeerID]time.Time
 	visit   backoff // to members, while there are enough others
+
+	well    time.Time // when last all was there that members said
+	replace backoff   // of neighbours, while it is not
 }
 
 // look calls whom there are too few of.
@@ -73,7 +81,11 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 	toMembers, toOthers = slices.DeleteFunc(toMembers, k.known), slices.DeleteFunc(toOthers, k.known)
 	// Members have few places for many: while there are others to try, few are enough.
 	short := n+len(k.busy) < k.o.Neighbours && (len(toOthers) == 0 || n+len(k.busy) < k.o.Neighbours/2)
-	if !members && len(toMembers) > 0 && (short || k.visits(n, now)) {
+	stuck := k.isStuck(now, members) && n > 0
+	if stuck {
+		k.replaceOne(now)
+	}
+	if !members && len(toMembers) > 0 && (short || stuck || k.visits(n, now)) {
 		k.call(ctx, toMembers[0])
 		toMembers = toMembers[1:]
 	}
@@ -98,6 +110,38 @@ func (k *keeper) visits(n int, now time.Time) bool {
 	first := k.visit.wait == 0
 	k.visit.failed(visitMin, visitMax)
 	return !first
+}
+
+// isStuck tells whether there is no member among the neighbours, and what members say has
+// not come from them for long: perhaps they keep it to themselves.
+func (k *keeper) isStuck(now time.Time, members bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	told := k.words.beacon(now).beacon.time
+	if members || !k.behind() && now.Sub(k.heard) < k.o.Patience && now.Sub(told) < toldLate {
+		k.well, k.replace = now, backoff{}
+	}
+	return now.Sub(k.well) > stuckAfter*k.o.Patience
+}
+
+// replaceOne leaves a neighbour, now and then, so that there is room for another.
+func (k *keeper) replaceOne(now time.Time) {
+	k.mu.Lock()
+	var one api.PeerID
+	for one = range k.neighbours { // any
+		break
+	}
+	copying := k.copying
+	k.mu.Unlock()
+	if one == "" || copying || now.Before(k.replace.next) {
+		return
+	}
+	k.replace.failed(stuckAfter*k.o.Patience, visitMin)
+	if p := k.book.by[one]; p != nil {
+		p.retry.failed(visitMin, tryMax)
+	}
+	k.log.Debug("no member has been heard for long: a neighbour is left for others", "peer", one)
+	k.part(one, false)
 }
 
 // known tells whether p needs no call.

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -113,32 +114,43 @@ func (f *Follower) coverage(context.Context) ([]byte, error) {
 // Coverage asks neighbours for the table of coverage. The error is NotFound where nobody
 // has one.
 func (f *Follower) Coverage(ctx context.Context) (Coverage, error) {
-	for _, p := range f.some(askedAtOnce) {
-		raw, err := f.client.one(ctx, p.ID, request{Op: opCoverage}, pageTime)
-		if api.KindOf(err) == api.NotFound {
-			continue
-		}
-		var m message
-		if err == nil {
-			m, err = open(f.judge.verifier, raw)
-		}
-		if err == nil && m.kind != kindCoverage {
-			err = api.Invalid.Errorf("no table of coverage")
-		}
-		var c Coverage
-		if err == nil {
-			c, err = ParseCoverage(m.body)
-		}
+	var mu sync.Mutex
+	var raw []byte
+	var table Coverage
+	inTurn(ctx, f.some(askedAtOnce), func(ctx context.Context, p Peer) (enough bool) {
+		b, c, err := f.askCoverage(ctx, p)
 		if err != nil {
-			f.blame(ctx, p, err)
-			continue
+			if api.KindOf(err) != api.NotFound {
+				f.blame(ctx, p, err)
+			}
+			return false
 		}
-		f.mu.Lock()
-		f.table = raw
-		f.mu.Unlock()
-		return c, nil
+		mu.Lock()
+		defer mu.Unlock()
+		raw, table = b, c
+		return true
+	})
+	if raw == nil {
+		return Coverage{}, api.NotFound.Errorf("no neighbour has a table of coverage")
 	}
-	return Coverage{}, api.NotFound.Errorf("no neighbour has a table of coverage")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.table = raw
+	return table, nil
+}
+
+func (f *Follower) askCoverage(ctx context.Context, p Peer) (raw []byte, c Coverage, err error) {
+	if raw, err = f.client.one(ctx, p.ID, request{Op: opCoverage}, pageTime); err != nil {
+		return nil, c, err
+	}
+	m, err := open(f.judge.verifier, raw)
+	if err == nil && m.kind != kindCoverage {
+		err = api.Invalid.Errorf("no table of coverage")
+	}
+	if err == nil {
+		c, err = ParseCoverage(m.body)
+	}
+	return raw, c, err
 }
 
 // member implements source.

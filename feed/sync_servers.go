@@ -16,6 +16,7 @@ type GetPage func(ctx context.Context, h Hash) ([]byte, error)
 
 const (
 	serverSlots = 4                // pages asked of one server at once
+	serverTries = 4                // to get one page, at once
 	pageTimeout = 10 * time.Second // for one
 )
 
@@ -52,17 +53,52 @@ func newServers(get []GetPage) *servers {
 	return s
 }
 
-// page gets a page, its hash checked, from whoever has it. The error is Unavailable when
-// no server is left, or the context's.
+// page gets a page, its hash checked, from whoever has it. One that takes hedgeAfter is
+// not waited for alone. The error is Unavailable when no server is left, or the context's.
 func (s *servers) page(ctx context.Context, h Hash) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var tries sync.WaitGroup
+	defer tries.Wait()
+	defer cancel()
+	type result struct {
+		page []byte
+		err  error
+	}
+	results := make(chan result, serverTries)
+	try := func() {
+		b, err := s.try(ctx, h)
+		results <- result{b, err}
+	}
+	tries.Go(try)
+	late := time.NewTicker(hedgeAfter)
+	defer late.Stop()
+	for begun, ended := 1, 0; ; {
+		select {
+		case r := <-results:
+			if ended++; r.err == nil || begun == ended || api.KindOf(r.err) == api.Unavailable {
+				return r.page, r.err
+			}
+		case <-late.C:
+			if begun < serverTries {
+				begun++
+				tries.Go(try)
+			}
+		}
+	}
+}
+
+// try asks one server after the other, until one has the page.
+func (s *servers) try(ctx context.Context, h Hash) ([]byte, error) {
 	for {
 		v, err := s.take(ctx)
 		if err != nil {
 			return nil, err
 		}
 		b, err := v.page(ctx, h)
-		if err == nil {
+		if err == nil || ctx.Err() != nil { // or another was quicker
 			s.free <- v
+		}
+		if err == nil {
 			return b, nil
 		}
 		if ctx.Err() != nil {

@@ -195,7 +195,8 @@ func TestServers_QuickOnesGiveMost(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if quick.Load()+slow.Load() != pages || quick.Load() < pages-serverSlots {
+	// On a busy machine the slow one's are asked of the quick one, too.
+	if quick.Load()+slow.Load() < pages || quick.Load() < pages-serverSlots {
 		t.Errorf("the quick one gave %d, the slow one %d", quick.Load(), slow.Load())
 	}
 	if most.Load() > 2*serverSlots {
@@ -217,13 +218,43 @@ func TestServers_SilentOneIsLeft(t *testing.T) {
 		if _, err := s.page(t.Context(), sha256.Sum256(page)); api.KindOf(err) != api.Unavailable {
 			t.Errorf("%v, want Unavailable", err)
 		}
-		if took := time.Since(begin); took != pageTimeout || asked.Load() != 1 {
+		if took := time.Since(begin); took != pageTimeout || asked.Load() != serverTries {
 			t.Errorf("it was asked %d times in %v", asked.Load(), took)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := newServers([]GetPage{silent}).page(ctx, Hash{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("after its context's end: %v", err)
+		}
+	})
+}
+
+// Of two servers, one that never answers costs hedgeAfter a page, and is not given up:
+// it may be all there is.
+func TestServers_SilentOneCostsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		page := []byte("page")
+		first := true
+		s := newServers([]GetPage{
+			func(ctx context.Context, _ Hash) ([]byte, error) {
+				if first {
+					first = false
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return page, nil
+			},
+			func(context.Context, Hash) ([]byte, error) { return page, nil },
+		})
+		begin := time.Now()
+		if _, err := s.page(t.Context(), sha256.Sum256(page)); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took != hedgeAfter {
+			t.Errorf("a page took %v, want %v", took, hedgeAfter)
+		}
+		if s.left != 2 || len(s.free) != 2*serverSlots {
+			t.Errorf("%d servers and %d turns are left", s.left, len(s.free))
 		}
 	})
 }
