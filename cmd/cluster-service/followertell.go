@@ -17,6 +17,9 @@ const (
 	tellEvery = 2 * time.Second
 	// lonelyAfter is how long a follower may be without neighbours before that is told.
 	lonelyAfter = 10 * time.Second
+	// quietAfter is how long no member may have been heard before that is told: there is
+	// a word every few seconds.
+	quietAfter = 2 * time.Minute
 )
 
 // tell writes to out what the follower's owner wants to see, until ctx ends: a line
@@ -76,6 +79,8 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 		return "no peer of the cluster can be reached; still trying (is this machine on line? is the link an old one?)"
 	case s.Neighbours == 0:
 		return "looking for the cluster"
+	case unheard(s.Heard, up) > quietAfter:
+		return fmt.Sprintf("no member of the cluster has been heard for %s: what is here may be old (%d neighbours; others are tried)", unheard(s.Heard, up).Round(time.Minute), s.Neighbours)
 	case s.Index == 0:
 		return fmt.Sprintf("fetching the pinset: %s pins so far", humanize.Comma(int64(s.Known)))
 	}
@@ -91,6 +96,14 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 		return fmt.Sprintf("catching up: at index %d of %d", s.Index, s.Latest)
 	}
 	return fmt.Sprintf("up to date: holds %s of the cluster's %s pins, %s%s", humanize.Comma(int64(s.Wanted)), humanize.Comma(int64(s.Known)), held, failures(s))
+}
+
+// unheard is for how long no member has been heard, by a follower that has run for up.
+func unheard(heard time.Time, up time.Duration) time.Duration {
+	if heard.IsZero() {
+		return up
+	}
+	return time.Since(heard)
 }
 
 // failures tells how many pins cannot be had now, why, and what to do.
