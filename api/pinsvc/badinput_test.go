@@ -1,7 +1,9 @@
 package pinsvc
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
@@ -229,6 +232,33 @@ func FuzzRequestName(f *testing.F) {
 		again, sameID, err := api.ParseRequestName(api.Pin{Cid: c}.RequestName(api.PinRequest{ID: id}))
 		if err != nil || again != c || sameID != id {
 			t.Fatalf("%q: %s, %q, then %s, %q, %v", s, c, id, again, sameID, err)
+		}
+	})
+}
+
+// What net/http refuses by itself is a Failure, as the specification has it.
+func TestWordsWhatNetHTTPRefuses(t *testing.T) {
+	c := newCluster(t, web.Options{})
+	s, err := web.New(web.Options{HTTPListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}},
+		New(Parts{Pins: c.p, Pinset: c.st, Tracker: c, Peers: c}, quiet), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	apitest.RefusedRaw(t, s.Addrs()[0].String(), func(t *testing.T, _ int, _, body string) {
+		var f failure
+		dec := json.NewDecoder(strings.NewReader(body))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&f); err != nil || f.Error.Reason == "" || f.Error.Details == "" || dec.More() {
+			t.Errorf("got %q: %v; want one Failure", body, err)
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 	"github.com/pinfold-cluster/pinfold/api/proxy"
 	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
@@ -338,20 +339,7 @@ func TestSlowAndHuge(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := proxy.Options{ListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}, ReadHeaderTimeout: 200 * time.Millisecond}
-	s, err := web.NewPlain(o.WithDefaults().Door(), h, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := errors.Join(<-ended, s.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
-	addr := s.Addrs()[0].String()
+	addr := run(t, o, h)
 	var slow []net.Conn
 	for range 20 {
 		conn, err := net.Dial("tcp", addr)
@@ -380,4 +368,46 @@ func TestSlowAndHuge(t *testing.T) {
 			t.Fatalf("a slow head is not cut off: %v", err)
 		}
 	}
+}
+
+// What net/http refuses by itself is an error as Kubo words it.
+func TestWordsWhatNetHTTPRefuses(t *testing.T) {
+	_, c := open(t)
+	p := c.parts()
+	p.Node = c.node.(proxy.Node)
+	h, err := proxy.New(p, proxy.Options{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := proxy.Options{ListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}}
+	apitest.RefusedRaw(t, run(t, o, h), func(t *testing.T, _ int, _, body string) {
+		var e struct {
+			Message, Type string
+			Code          *int
+		}
+		dec := json.NewDecoder(strings.NewReader(body))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&e); err != nil || e.Type != "error" || e.Message == "" || e.Code == nil || dec.More() {
+			t.Errorf("got %q: %v; want one of Kubo's error objects", body, err)
+		}
+	})
+}
+
+// run has a server of h take requests until the test ends, and returns where.
+func run(t *testing.T, o proxy.Options, h http.Handler) string {
+	t.Helper()
+	s, err := web.NewPlain(o.WithDefaults().Door(), h, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.Addrs()[0].String()
 }

@@ -34,6 +34,7 @@ type Server struct {
 	o         Options
 	log       *slog.Logger
 	handler   http.Handler
+	door      ErrorWriter // nil where it words no errors
 	listeners []net.Listener
 	also      []net.Listener // HTTP over libp2p
 	requests  *os.File       // the access log, nil without one
@@ -72,6 +73,7 @@ func newServer(o Options, h http.Handler, log *slog.Logger, wrap func(Options, h
 		return nil, errors.Join(err, s.Close())
 	}
 	s.handler = wrap(o, h, log, s.requests)
+	s.door, _ = h.(ErrorWriter)
 	return s, nil
 }
 
@@ -94,19 +96,21 @@ func (s *Server) Run(ctx context.Context) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	srv := &http.Server{
-		Handler:           s.handler,
+		Handler:           answers(s.handler),
 		ReadTimeout:       s.o.ReadTimeout,
 		ReadHeaderTimeout: s.o.ReadHeaderTimeout,
 		WriteTimeout:      s.o.WriteTimeout,
 		IdleTimeout:       s.o.IdleTimeout,
 		MaxHeaderBytes:    max(16*s.o.MaxHeaderBytes, 1<<20), // Wrap refuses above MaxHeaderBytes, in JSON
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       withConn,
+		ConnState:         idle,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	var serves []func() error
 	for _, l := range s.also {
 		serves = append(serves, func() error {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := srv.Serve(wordedListener{l, s.door}); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve HTTP over libp2p: %w", err)
 			}
 			return nil
@@ -114,9 +118,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	for _, l := range s.listeners {
 		serves = append(serves, func() error {
-			serve := func() error { return srv.Serve(l) }
+			worded := wordedListener{l, s.door}
+			serve := func() error { return srv.Serve(worded) }
 			if s.o.SSLCertFile != "" {
-				serve = func() error { return srv.ServeTLS(l, s.o.SSLCertFile, s.o.SSLKeyFile) }
+				serve = func() error { return srv.ServeTLS(worded, s.o.SSLCertFile, s.o.SSLKeyFile) }
 			}
 			if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve on %s: %w", l.Addr(), err)
