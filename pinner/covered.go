@@ -11,14 +11,16 @@ import (
 const copiesAsked = 64
 
 // covered finds out which pins of a page need no other holders for now, although wants
-// says so: copies at followers make up for the holders that are missing, and a holder that
-// lives has confirmed its own.
+// says so: copies at followers make up for the holders that are dead, and a holder that
+// lives has confirmed its own. Holders that were removed do not come back: their pins are
+// placed anew whatever followers have.
 func (r *repair) covered(ctx context.Context, page []api.Pin, v *view) map[api.Cid]bool {
 	var lack []api.CopyQuery
 	pins := map[api.Cid]api.Pin{}
 	for _, pin := range page {
 		missing := pin.ReplicationFactorMin - len(v.kept(pin.Allocations))
-		if r.wants(pin, v) && missing > 0 && missing < pin.ReplicationFactorMin {
+		removed := len(v.only(pin.Allocations)) < len(pin.Allocations)
+		if r.wants(pin, v) && !removed && missing > 0 && missing < pin.ReplicationFactorMin {
 			lack = append(lack, api.CopyQuery{Cid: pin.Cid, Need: missing})
 			pins[pin.Cid] = pin
 		}

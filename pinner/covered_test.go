@@ -1,14 +1,14 @@
 package pinner
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// Copies that followers prove make up for dead and removed holders, as long as a member
+// Copies that followers prove make up for dead holders, as long as a member
 // has one, and as long as they are proven.
 func TestRepair_FollowersCopiesCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -54,15 +54,34 @@ func TestRepair_FollowersCopiesCount(t *testing.T) {
 			t.Errorf("one copy at a follower does not make up for two: %v", p.Allocations)
 		}
 
-		c.apply([]api.Op{{Type: api.OpRemove, Peer: c.ids[1]}})
-		after(time.Minute)
-		c.want(1, "its dead holder is removed", c.peers(0, 1), nil)
 		c.follow(map[api.Cid]int{})
-		after(grace)
-		if p := c.get(testCid(1)); len(p.Allocations) != 2 || p.Allocations[0] == c.ids[1] || p.Allocations[1] == c.ids[1] {
+		after(3 * grace)
+		if p := c.get(testCid(1)); len(p.Allocations) != 2 || slices.Contains(p.Allocations, c.ids[1]) {
 			t.Errorf("the followers are gone, and it is on %v", p.Allocations)
 		}
 		status("in the end", 0, 0)
+	})
+}
+
+// Who removes a dead peer gets its pins placed anew, whatever followers have.
+func TestRepair_FollowersDoNotStandInForRemovedPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newBubble(t, 4, Options{Grace: grace})
+		c.hold(0, testCid(1))
+		c.run()
+		c.on(1, 0, 1)
+		c.follow(map[api.Cid]int{testCid(1): 5})
+		c.die(1)
+		after(3 * grace)
+		c.want(1, "covered", c.peers(0, 1), nil)
+		c.apply([]api.Op{{Type: api.OpRemove, Peer: c.ids[1]}})
+		after(grace)
+		if p := c.get(testCid(1)); len(p.Allocations) != 2 || slices.Contains(p.Allocations, c.ids[1]) {
+			t.Errorf("its dead holder is removed, and it is on %v", p.Allocations)
+		}
+		if s := c.pinners[c.ids[0]].Repair(); s.Below != 0 || s.Covered != 0 {
+			t.Errorf("%d pins are below their minimum, %d covered", s.Below, s.Covered)
+		}
 	})
 }
 
