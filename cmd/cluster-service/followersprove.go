@@ -15,9 +15,14 @@ import (
 )
 
 const (
-	// proveTime bounds how long followers have to prove what another peer wants to know; it
-	// is less than followersTimeout.
-	proveTime = 10 * time.Second
+	// proveTime bounds how long followers have to prove what another peer wants to know: the
+	// leader's repair waits for it.
+	proveTime = 4 * time.Second
+	// sayTime of it they have to say what they have: who does not is silent, and not asked
+	// again before it has answered another question. They are asked all at once, or the
+	// silent would hold up the others.
+	sayTime   = 2 * time.Second
+	sayAtOnce = 64
 	// questionsAsked is how many questions one call is for at most.
 	questionsAsked = 256
 	// holdersTried is how many holders are asked for a question about a pin of which this
@@ -191,7 +196,7 @@ func (c *challenger) sayThey(ctx context.Context, pins []api.Pin) map[api.Cid][]
 	var mu sync.Mutex
 	say := map[api.Cid][]api.PeerID{}
 	var g errgroup.Group
-	g.SetLimit(copiesAtOnce)
+	g.SetLimit(sayAtOnce)
 	for _, p := range c.feed.Followers() {
 		n, ok := c.book.get(p.ID)
 		if !ok || n.misses > 0 || !c.fit(n, time.Now()) {
@@ -207,7 +212,9 @@ func (c *challenger) sayThey(ctx context.Context, pins []api.Pin) map[api.Cid][]
 			continue
 		}
 		g.Go(func() error {
-			held, err := c.held(ctx, p.ID, ask)
+			limit, cancel := context.WithTimeout(ctx, sayTime)
+			defer cancel()
+			held, err := c.held(limit, p.ID, ask)
 			if err != nil {
 				if ctx.Err() == nil {
 					c.book.silent(p.ID)
