@@ -215,3 +215,56 @@ func TestFollowers_ProveWhatTheySay(t *testing.T) {
 		t.Errorf("counted %d proven, %d failed", proven, failed)
 	}
 }
+
+// someBlocks are those of a node but for one in three, once it has lost them: the same
+// ones each time.
+type someBlocks struct {
+	feed.Blocks
+	lost *atomic.Bool
+}
+
+func (b someBlocks) Block(ctx context.Context, c api.Cid) ([]byte, error) {
+	if h := c.Hash(); b.lost.Load() && h[len(h)-1]%3 == 0 {
+		return nil, api.NotFound.Errorf("no block")
+	}
+	return b.Blocks.Block(ctx, c)
+}
+
+// Who deletes a third of the blocks of what it holds is found out within a few visits: it
+// passes one with a chance of (2/3)^8, 4 %.
+func TestFollowers_WhoLosesSomeIsFoundOut(t *testing.T) {
+	p := startCluster(t, 1, "FOLLOWERS_ASKINTERVAL=200ms", "FOLLOWERS_CHALLENGEINTERVAL=200ms")[0]
+	p.add(randomBytes(16<<20), copies(1)) // 64 blocks and their root
+	var lost atomic.Bool
+	f := p.talk("careless", &talker{blocks: someBlocks{ownBlocks{p.daemon.node.(*embedded.Node)}, &lost}})
+	counts := func(want uint64) {
+		t.Helper()
+		eventually(t, 2*patience, func() error {
+			var table feed.Coverage
+			if b, ok := p.daemon.audience.coverage(time.Now()); ok { // there is one only if there is somebody in it
+				var err error
+				if table, err = feed.ParseCoverage(b); err != nil {
+					return err
+				}
+			}
+			if table.Followers != want {
+				return fmt.Errorf("%d followers count, want %d", table.Followers, want)
+			}
+			return nil
+		})
+	}
+	counts(1)
+	lost.Store(true)
+	before, err := p.http.Follower(t.Context(), f.id, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts(0)
+	after, err := p.http.Follower(t.Context(), f.id, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if visits := after.Proven - before.Proven; after.Lied == 0 || visits > 10 {
+		t.Errorf("it was found out %d times, after %d visits in which it was not", after.Lied, visits)
+	}
+}
