@@ -53,6 +53,8 @@ type Consensus struct {
 	ready chan struct{} // holds one item: the right to pass a barrier
 	term  uint64        // of the last barrier passed; owned by who holds ready
 
+	voting sync.Mutex // held while votes change hands in several steps
+
 	mu        sync.Mutex
 	raft      *raft.Raft // nil before Run
 	trans     *transport

@@ -65,7 +65,11 @@ func (c *Consensus) keepVoters(ctx context.Context, r *raft.Raft, trans *transpo
 }
 
 func (c *Consensus) takeStep(ctx context.Context, r *raft.Raft, trans *transport) error {
-	s := c.council(r, trans).next()
+	if !c.voting.TryLock() {
+		return nil // a member is being removed
+	}
+	defer c.voting.Unlock()
+	s := c.council(r, trans, c.lately()).next()
 	if s.kind == stepNone {
 		return nil
 	}
@@ -77,6 +81,11 @@ func (c *Consensus) takeStep(ctx context.Context, r *raft.Raft, trans *transport
 		}
 		return c.handOver(ctx, r, trans)
 	}
+	return c.carryOut(ctx, s)
+}
+
+// carryOut changes the configuration by one step.
+func (c *Consensus) carryOut(ctx context.Context, s step) error {
 	c.log.Info("voters change", "peer", s.id, "step", s.kind.String())
 	return c.reconfigure(ctx, func(r *raft.Raft, _ raft.Configuration, index uint64) raft.Future {
 		switch s.kind {
@@ -94,8 +103,11 @@ func (k stepKind) String() string {
 	return [...]string{"none", "promote", "demote", "remove"}[k]
 }
 
-// council looks at who takes part now.
-func (c *Consensus) council(r *raft.Raft, trans *transport) council {
+// lately is since when a peer has answered that answers now.
+func (c *Consensus) lately() time.Time { return time.Now().Add(-c.o.HeartbeatTimeout) }
+
+// council looks at who takes part now, and who has answered since near.
+func (c *Consensus) council(r *raft.Raft, trans *transport, near time.Time) council {
 	term, last, now := r.CurrentTerm(), r.LastIndex(), time.Now()
 	c.mu.Lock()
 	since := c.since
@@ -109,7 +121,7 @@ func (c *Consensus) council(r *raft.Raft, trans *transport) council {
 		p, err := api.ParsePeerID(string(s.ID))
 		match, at := trans.progress.view(s.ID, term)
 		h := heard{at: at, seat: seat{id: s.ID, self: p == c.self, voter: s.Suffrage == raft.Voter,
-			near: now.Sub(at) <= c.o.HeartbeatTimeout,
+			near: at.After(near),
 			gone: err == nil && c.st.Removed(p)}}
 		if h.self {
 			h.near, h.at = true, now
@@ -146,6 +158,9 @@ func (v council) next() step {
 		return step{}
 	}
 	if s, ok := v.first(func(s seat) bool { return s.gone }); ok {
+		if first, ok := v.without(s.id); ok && first.kind != stepNone && !s.self {
+			return first
+		}
 		return step{stepRemove, s.id}
 	}
 	if voters > v.target {
@@ -162,6 +177,34 @@ func (v council) next() step {
 		return step{stepPromote, heir.id} // then there is one too many, and the silent one goes
 	}
 	return step{}
+}
+
+// without decides on the next step of taking id's vote, none where it has none. It tells
+// false where no step can be agreed on.
+func (v council) without(id raft.ServerID) (s step, ok bool) {
+	var voters, near, others, nearOthers int
+	for _, s := range v.servers {
+		voters += count(s.voter)
+		near += count(s.voter && s.near)
+		others += count(s.voter && s.id != id)
+		nearOthers += count(s.voter && s.near && s.id != id)
+	}
+	if voters == others {
+		return step{}, true
+	}
+	if nearOthers >= others/2+1 {
+		return step{stepDemote, id}, true
+	}
+	if near < voters/2+1 {
+		return step{}, false
+	}
+	if heir, ok := v.first(func(s seat) bool { return s.ready }); ok {
+		return step{stepPromote, heir.id}, true
+	}
+	if late, ok := v.first(func(s seat) bool { return s.voter && !s.near && s.id != id }); ok {
+		return step{stepDemote, late.id}, true
+	}
+	return step{}, false
 }
 
 // demote picks who loses the vote: who has been silent longest, never the leader.

@@ -53,7 +53,7 @@ func TestCouncil_Next(t *testing.T) {
 		"a voter that is late only":               {3, "V. n+ V+ V*", step{}},
 		"no quorum answers":                       {3, "V- V- n+ V*", step{}},
 		"no quorum of five":                       {5, "V- V. V- n+ V+ V*", step{}},
-		"removed by a command":                    {3, "Vx n+ V+ V*", step{stepRemove, "0"}},
+		"removed by a command: first the vote":    {3, "Vx n+ V+ V*", step{stepDemote, "0"}},
 		"removed without a vote":                  {1, "nx V*", step{stepRemove, "0"}},
 		"never the leader, though heard of first": {1, "V* V+", step{stepDemote, "1"}},
 		"even after a lost heir: the next one":    {3, "n- n+ V+ V*", step{stepPromote, "1"}},
@@ -74,6 +74,33 @@ func TestCouncil_Next(t *testing.T) {
 		if got := odd(n); got != want {
 			t.Errorf("odd(%d) = %d, want %d", n, got, want)
 		}
+	}
+}
+
+// Who has a vote and is to go is always the first.
+func TestCouncil_Without(t *testing.T) {
+	for name, tc := range map[string]struct {
+		peers string
+		want  step
+		ok    bool
+	}{
+		"it has no vote":                          {"n+ V+ V+ V*", step{}, true},
+		"the others answer":                       {"V+ V+ V*", step{stepDemote, "0"}, true},
+		"enough of the others answer":             {"V+ V- V+ V+ V*", step{stepDemote, "0"}, true},
+		"it does not answer itself":               {"V- V+ V*", step{stepDemote, "0"}, true},
+		"another voter is away: an heir first":    {"V+ V- n+ V*", step{stepPromote, "2"}, true},
+		"with the heir it can go":                 {"V+ V- V+ V*", step{stepDemote, "0"}, true},
+		"another is away, and nobody for it":      {"V+ V. n. V*", step{stepDemote, "1"}, true},
+		"without the one that was away it can go": {"V+ n- n. V*", step{stepDemote, "0"}, true},
+		"two of five are away: one of them first": {"V+ V- V- V+ V*", step{stepDemote, "1"}, true},
+		"no quorum answers":                       {"V- V- n+ V*", step{}, false},
+		"the only voter":                          {"V*", step{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, ok := seats(3, tc.peers).without("0"); got != tc.want || ok != tc.ok {
+				t.Errorf("%s: %v %s %t, want %v %s %t", tc.peers, got.kind, got.id, ok, tc.want.kind, tc.want.id, tc.ok)
+			}
+		})
 	}
 }
 
@@ -151,13 +178,74 @@ func TestConsensus_RemoveMember(t *testing.T) {
 	// Now the leader itself, which is the only voter.
 	leader = g.leader()
 	other := g.followers(leader)[0]
-	check(t, leader.c.RemoveMember(g.ctx(), leader.id, false))
-	until(t, "the other to lead alone", func() bool {
-		return other.c.Role(other.id) == "leader" && other.c.Role(leader.id) == ""
-	})
+	if err := leader.c.RemoveMember(g.ctx(), leader.id, false); api.KindOf(err) != api.Unavailable {
+		t.Errorf("the leader removes itself: %v, want unavailable", err)
+	}
+	check(t, leader.c.HandOver(g.ctx()))
+	if next := g.leader(); next != other {
+		t.Fatalf("%s leads, which has handed over", next.id)
+	}
+	check(t, other.c.RemoveMember(g.ctx(), leader.id, false))
+	if role := other.c.Role(other.id); role != "leader" || other.c.Role(leader.id) != "" {
+		t.Errorf("who stays is %q, who was removed %q", role, other.c.Role(leader.id))
+	}
 	leader.stop()
 	g.must(other, pinOp("a"))
 	if err := other.c.RemoveMember(g.ctx(), other.id, false); api.KindOf(err) != api.Conflict {
 		t.Errorf("removing the last peer: %v, want conflict", err)
+	}
+}
+
+// A voter is removed, and stops, while another one is away: those that stay go on.
+func TestConsensus_RemovesAVoterWhileAnotherIsAway(t *testing.T) {
+	t.Parallel()
+	for n, name := range map[int]string{3: "nobody takes the place", 4: "a fourth takes the place"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, n, quick)
+			leader := g.leader()
+			var voters []*node
+			for _, f := range g.followers(leader) {
+				if leader.c.Role(f.id) == "voter" {
+					voters = append(voters, f)
+				}
+			}
+			gone, away := voters[0], voters[1]
+			away.kill()
+			check(t, leader.c.RemoveMember(g.ctx(), gone.id, false))
+			gone.stop()
+			g.must(leader, pinOp("a"))
+			g.same()
+			g.m.heal()
+			away.start()
+			g.same()
+			if !away.has("a") {
+				t.Error("who was away did not catch up")
+			}
+		})
+	}
+}
+
+// Where too few voters answer nobody is removed, and the error says so.
+func TestConsensus_RemovesNobodyWithoutAQuorum(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3, quick)
+	leader := g.leader()
+	others := g.followers(leader)
+	for _, o := range others {
+		o.kill()
+	}
+	err := leader.c.RemoveMember(g.ctx(), others[0].id, false)
+	if api.KindOf(err) != api.Unavailable || leader.st.Removed(others[0].id) {
+		t.Errorf("%v (%s), removed %t: want unavailable, and nobody removed", err, api.KindOf(err), leader.st.Removed(others[0].id))
+	}
+	g.m.heal()
+	for _, o := range others {
+		o.start()
+	}
+	g.must(g.leader(), pinOp("a"))
+	g.same()
+	if g.leader().st.Removed(others[0].id) {
+		t.Error("the peer was removed all the same")
 	}
 }

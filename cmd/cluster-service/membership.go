@@ -204,7 +204,7 @@ func (m *membership) remove(ctx context.Context, id api.PeerID, revoke bool) (ui
 	if revoke && m.c.Cluster.JoinPolicy == config.JoinBySecret {
 		return 0, api.Conflict.Errorf("the swarm's secret, which %s knows, makes a member here: set cluster.join_policy to %q on every peer first", id, config.JoinByToken)
 	}
-	leader, err := m.cons.WaitLeader(ctx)
+	leader, err := m.leaderWithout(ctx, id)
 	if err != nil {
 		return 0, err
 	}
@@ -217,7 +217,10 @@ func (m *membership) remove(ctx context.Context, id api.PeerID, revoke bool) (ui
 		if err != nil {
 			return 0, err
 		}
-		if err := m.cons.WaitApplied(ctx, index); err != nil || !revoke || id == m.ids.cluster.ID {
+		if id == m.ids.cluster.ID {
+			return index, nil // this peer may hear no more of the log
+		}
+		if err := m.cons.WaitApplied(ctx, index); err != nil || !revoke {
 			return index, err
 		}
 		return index, m.awaitKey(ctx)
@@ -226,12 +229,25 @@ func (m *membership) remove(ctx context.Context, id api.PeerID, revoke bool) (ui
 		return 0, err
 	}
 	m.log.Info("peer removed", "peer", id, "revoke", revoke)
-	if revoke && id != m.ids.cluster.ID { // else the next leader does
+	if revoke {
 		if err := m.payKey(ctx); err != nil {
 			return m.pins.Applied(), keyIsLate(err)
 		}
 	}
 	return m.pins.Applied(), nil
+}
+
+// leaderWithout waits for a leader, and has another peer lead where that is this one and
+// to be removed.
+func (m *membership) leaderWithout(ctx context.Context, gone api.PeerID) (api.PeerID, error) {
+	leader, err := m.cons.WaitLeader(ctx)
+	if err != nil || leader != m.ids.cluster.ID || leader != gone {
+		return leader, err
+	}
+	if err := m.cons.HandOver(ctx); err != nil {
+		return "", api.Unavailable.Errorf("%s is not removed: it leads, and another peer has to first; try again: %w", gone, err)
+	}
+	return m.cons.WaitLeader(ctx)
 }
 
 // removeHere is the leader's part.
