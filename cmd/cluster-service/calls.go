@@ -18,10 +18,10 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 		Identify: func(ctx context.Context, _ api.PeerID) (api.Peer, error) { return p.peers.Self(ctx) },
 		Join:     p.members.join,
 		RemovePeer: func(ctx context.Context, _, removed api.PeerID) (uint64, error) {
-			return p.members.remove(ctx, removed, false)
+			return p.members.removeFor(ctx, removed, false)
 		},
 		RevokePeer: func(ctx context.Context, _, removed api.PeerID) (uint64, error) {
-			return p.members.remove(ctx, removed, true)
+			return p.members.removeFor(ctx, removed, true)
 		},
 		Revoke:    func(ctx context.Context, _ api.PeerID, id string) (uint64, error) { return p.tokens.Revoke(ctx, id) },
 		RepoGC:    func(ctx context.Context, _ api.PeerID) (api.RepoGC, error) { return p.collect(ctx), nil },

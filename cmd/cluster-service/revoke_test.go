@@ -243,3 +243,24 @@ func TestRevoke_RemovedPeersKeyIsWorthNothing(t *testing.T) {
 		}
 	}
 }
+
+// The leader is asked to remove itself, with --revoke: it hands over, and the next one does.
+func TestRevoke_OfTheLeaderByItself(t *testing.T) {
+	peers := startCluster(t, 3)
+	leader, stay := leaderOf(t, peers)
+	if err := leader.http.RevokePeer(t.Context(), leader.id); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
+		t.Errorf("%s ends with %v, want that it was removed", leader.name, err)
+	}
+	eventually(t, patience, func() error {
+		for _, p := range stay {
+			if n := p.daemon.cluster.get().Number(); n != 1 {
+				return fmt.Errorf("%s goes by key %d", p.name, n)
+			}
+		}
+		return nil
+	})
+	waitTogether(t, stay)
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/config"
+)
+
+// endTimeout bounds the wait of a peer that asked for its own removal to hear of it.
+const endTimeout = 2 * time.Second
+
+var errLastPeer = api.Conflict.Errorf("the last peer cannot be removed")
+
+// remove takes a peer out of the cluster and returns the log index of that. With revoke
+// the cluster goes on under a key that the peer does not know; then it may have been
+// removed before.
+func (m *membership) remove(ctx context.Context, id api.PeerID, revoke bool) (uint64, error) {
+	if revoke && m.c.Cluster.JoinPolicy == config.JoinBySecret {
+		return 0, api.Conflict.Errorf("the swarm's secret, which %s knows, makes a member here: set cluster.join_policy to %q on every peer first", id, config.JoinByToken)
+	}
+	if members, err := m.pins.Members(); err != nil || len(members) == 1 && members[0].ID == id {
+		return 0, cmp.Or(err, errLastPeer)
+	}
+	leader, err := m.leaderWithout(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if leader != m.ids.cluster.ID {
+		return m.askRemove(ctx, leader, id, revoke)
+	}
+	if err := m.removeHere(ctx, id, revoke); err != nil {
+		return 0, err
+	}
+	m.log.Info("peer removed", "peer", id, "revoke", revoke)
+	if revoke {
+		if err := m.payKey(ctx); err != nil {
+			return m.pins.Applied(), keyIsLate(err)
+		}
+	}
+	return m.pins.Applied(), nil
+}
+
+// removeFor is remove for another peer that asks. Where this one leads and is to go, it
+// makes another lead: whoever asks goes there.
+func (m *membership) removeFor(ctx context.Context, id api.PeerID, revoke bool) (uint64, error) {
+	if leader, ok := m.cons.Leader(); ok && id == m.ids.cluster.ID && leader == id {
+		if err := m.cons.HandOver(ctx); err != nil {
+			return 0, err
+		}
+		return 0, api.Unavailable.Errorf("%s led until now, and is removed by the next leader", id)
+	}
+	return m.remove(ctx, id, revoke)
+}
+
+// leaderWithout waits for a leader that is not to go: one that is hands over first.
+func (m *membership) leaderWithout(ctx context.Context, gone api.PeerID) (api.PeerID, error) {
+	for {
+		leader, err := m.cons.WaitLeader(ctx)
+		if err != nil || leader != gone {
+			return leader, err
+		}
+		if leader == m.ids.cluster.ID {
+			err = m.cons.HandOver(ctx)
+		} else {
+			_, err = m.calls.RemovePeer(ctx, leader, gone)
+		}
+		if err != nil && api.KindOf(err) != api.Unavailable {
+			return "", err
+		}
+		select {
+		case <-ctx.Done():
+			return "", api.Unavailable.Errorf("%s is not removed: it leads, and another peer has to first; try again: %w", gone, cmp.Or(err, ctx.Err()))
+		case <-time.After(keyTick):
+		}
+	}
+}
+
+// askRemove has the leader remove a peer.
+func (m *membership) askRemove(ctx context.Context, leader, id api.PeerID, revoke bool) (uint64, error) {
+	call := m.calls.RemovePeer
+	if revoke {
+		call = m.calls.RevokePeer
+	}
+	index, err := call(ctx, leader, id)
+	if id == m.ids.cluster.ID {
+		if err != nil && m.hearsItsEnd(ctx) { // before the answer: the others have hung up
+			return m.pins.Applied(), nil
+		}
+		return index, err // this peer may hear no more of the log
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := m.cons.WaitApplied(ctx, index); err != nil || !revoke {
+		return index, err
+	}
+	return index, m.awaitKey(ctx)
+}
+
+// hearsItsEnd tells whether this peer's log says, now or in a moment, that it was removed.
+func (m *membership) hearsItsEnd(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	for !m.pins.Removed(m.ids.cluster.ID) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(keyTick):
+		}
+	}
+	return true
+}
+
+// removeHere is the leader's part.
+func (m *membership) removeHere(ctx context.Context, id api.PeerID, revoke bool) error {
+	release, err := m.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	members, err := m.pins.Members()
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(members, func(o api.Member) bool { return o.ID == id }) {
+		if revoke && m.pins.Removed(id) {
+			return m.oweKey(ctx)
+		}
+		return api.NotFound.Errorf("%s is not a peer of this cluster", id)
+	}
+	if len(members) == 1 {
+		return errLastPeer
+	}
+	return m.cons.RemoveMember(ctx, id, revoke)
+}
