@@ -211,7 +211,7 @@ func TestPublisher_SendsFloodersAway(t *testing.T) {
 			return b
 		},
 		"a member's certificate, and its own signature": func(t *testing.T, w *world, i *intruder, n int) []byte {
-			b, err := p2p.SignStatement(i.id, w.members[0].cert, kindBatches, lie(t, w.index+uint64(n), w.digests[w.index], n))
+			b, err := p2p.SignStatement(i.id, *w.members[0].cert.Load(), kindBatches, lie(t, w.index+uint64(n), w.digests[w.index], n))
 			check(t, err)
 			return b
 		},

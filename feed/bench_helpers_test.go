@@ -63,12 +63,14 @@ type world struct {
 
 // fullPeer is a member: its host, state and publisher.
 type fullPeer struct {
-	id   p2p.Identity
-	cert []byte
-	host *p2p.Host
-	st   *state.State
-	pub  *Publisher
-	off  bool // it does not apply the log
+	id       p2p.Identity
+	data     api.PeerID
+	cert     atomic.Pointer[[]byte]
+	verifier *p2p.Verifier
+	host     *p2p.Host
+	st       *state.State
+	pub      *Publisher
+	off      bool // it does not apply the log
 
 	signed atomic.Int64 // statements
 }
@@ -121,19 +123,20 @@ func run(t testing.TB, f func(context.Context) error) (stop func()) {
 
 func (w *world) addMember() *fullPeer {
 	t, id := w.t, identity(w.t)
-	cert, err := w.cluster.Certify(id.ID, identity(t).ID)
+	data := identity(t).ID
+	cert, err := w.cluster.Certify(id.ID, data)
 	check(t, err)
 	in := &p2p.Cluster{Key: w.cluster.Key, Incarnation: w.cluster.Incarnation, Certificate: cert}
 	o := p2p.Options{Secret: w.secret, Listen: []multiaddr.Multiaddr{loopback}, Guests: w.rooms}
 	h, err := p2p.NewHost(id, in, p2p.Roster{}, o, feedLog())
 	check(t, err)
 	t.Cleanup(func() { h.Close() })
-	m := &fullPeer{id: id, cert: cert, host: h, st: openState(t, t.TempDir())}
+	m := &fullPeer{id: id, data: data, verifier: p2p.NewVerifier(w.cluster.Key, w.cluster.Incarnation), host: h, st: openState(t, t.TempDir())}
+	m.cert.Store(&cert)
 	t.Cleanup(func() { m.st.Close() })
 	n := int32(len(w.members))
 	po := PublisherOptions{Name: fmt.Sprint("member ", n), Leads: func() bool { return w.leader.Load() == n }, Beacon: w.beacon, RingBytes: w.ring}
-	v := p2p.NewVerifier(w.cluster.Key, w.cluster.Incarnation)
-	m.pub = NewPublisher(w.wrap(Over(h)), v, m.sign, m.st, po, feedLog())
+	m.pub = NewPublisher(w.wrap(Over(h)), m.verifier, m.sign, m.st, po, feedLog())
 	for _, other := range w.members {
 		h.AddKnown(info(other.host))
 	}
@@ -145,7 +148,7 @@ func (w *world) addMember() *fullPeer {
 
 func (m *fullPeer) sign(kind string, body []byte) ([]byte, error) {
 	m.signed.Add(1)
-	return p2p.SignStatement(m.id, m.cert, kind, body)
+	return p2p.SignStatement(m.id, *m.cert.Load(), kind, body)
 }
 
 func info(h *p2p.Host) peer.AddrInfo {
@@ -241,6 +244,10 @@ type follower struct {
 	st    *state.State
 	told  *record
 	stops []func()
+
+	key      sync.Mutex
+	cluster  *p2p.Cluster // as it knows it; it does over a restart
+	verifier *p2p.Verifier
 }
 
 type record struct {
@@ -263,9 +270,14 @@ func (w *world) follow(o FollowerOptions) *follower {
 func (f *follower) start() {
 	t, w, o := f.w.t, f.w, f.o
 	t.Helper()
-	c := &p2p.Cluster{Key: w.cluster.Key, Incarnation: w.cluster.Incarnation}
+	f.key.Lock()
+	defer f.key.Unlock()
+	if f.cluster == nil {
+		f.cluster = w.link()
+	}
+	f.verifier = p2p.NewVerifier(f.cluster.Key, w.cluster.Incarnation)
 	var err error
-	f.host, err = p2p.NewFollowerHost(f.id, c, p2p.Options{Secret: w.secret, Listen: []multiaddr.Multiaddr{loopback}, Guests: 8}, feedLog())
+	f.host, err = p2p.NewFollowerHost(f.id, f.cluster, p2p.Options{Secret: w.secret, Listen: []multiaddr.Multiaddr{loopback}, Guests: 8, Learn: f.learn}, feedLog())
 	check(t, err)
 	f.st = openState(t, filepath.Join(f.dir, "state"))
 	f.told = &record{}
@@ -274,7 +286,7 @@ func (f *follower) start() {
 			o.Members = append(o.Members, info(m.host))
 		}
 	}
-	f.Follower, err = NewFollower(lossy{Over(f.host), &f.loss}, p2p.NewVerifier(w.cluster.Key, w.cluster.Incarnation), f.st, f.dir, f.told, o, feedLog())
+	f.Follower, err = NewFollower(lossy{Over(f.host), &f.loss}, f.verifier, f.st, f.dir, f.told, o, feedLog())
 	check(t, err)
 	host, st := f.host, f.st
 	closeAll := sync.OnceFunc(func() { host.Close(); st.Close() })

@@ -147,7 +147,7 @@ func (f *Follower) askBatches(ctx context.Context, p Peer) (theirs, own error) {
 	at := f.st.Digest()
 	req := request{Op: opSince, Index: at.Index, Digest: at.Pins[:]}
 	theirs = f.client.ask(ctx, p.ID, req, askTime, func(raw []byte) error {
-		m, err := open(f.judge.verifier, raw)
+		m, err := f.judge.read(raw)
 		if err != nil {
 			return err
 		}

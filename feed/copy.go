@@ -98,7 +98,7 @@ func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
 	if err != nil {
 		return message{}, err
 	}
-	m, err := open(f.judge.verifier, raw)
+	m, err := f.judge.read(raw)
 	if err == nil && m.kind != kindRoot {
 		err = api.Invalid.Errorf("no root")
 	}
@@ -161,8 +161,13 @@ func (f *Follower) endCopy(ctx context.Context, o offer, err error) (bool, error
 func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.copying = false
-	switch api.KindOf(err) {
+	kind, overtaken := api.KindOf(err), f.overtaken
+	f.copying, f.overtaken = false, false
+	if overtaken && (kind == "" || kind == api.Invalid) { // who signed the root counts no more
+		f.gone = true
+		return nil, false, nil
+	}
+	switch kind {
 	case "":
 	case api.Unavailable:
 		f.log.Info("the copy of the pinset is not whole yet", "err", err)
@@ -174,7 +179,7 @@ func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
 	default:
 		return nil, false, fmt.Errorf("copy the pinset: %w", err)
 	}
-	f.gone = false
+	f.gone, f.unsure = false, false
 	f.past = newPast(f.o.KeptBytes)
 	f.past.add(o.message, o.root.Index, o.root.Digest, [32]byte{})
 	select {

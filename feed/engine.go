@@ -16,6 +16,7 @@ func (f *Follower) take(m message) error {
 		return nil
 	}
 	f.note(m)
+	f.doubt(m)
 	switch m.kind {
 	case kindBatches:
 		for _, b := range m.batches {
@@ -36,7 +37,7 @@ func (f *Follower) take(m message) error {
 	if own := f.st.Digest(); m.kind == kindBeacon && !f.copying && own.Index > 0 && m.beacon.index > own.Index && m.beacon.digest == own.Pins {
 		f.past.add(m, m.beacon.index, m.beacon.digest, [32]byte{}) // no entry up to there has changed a pin
 	}
-	if f.behind() {
+	if f.gone || f.behind() {
 		f.nudge()
 	}
 	return err
@@ -101,12 +102,30 @@ func (f *Follower) compare(m message, index uint64, digest [32]byte) error {
 		if f.copying || index == 0 || own.Index != index {
 			return nil
 		}
+		if f.unsure && own.Pins != digest {
+			f.gone = true // the state is somebody's who knew the key before
+			return nil
+		}
+		f.unsure = false
 		known = point{digest: own.Pins}
 	}
 	if known.digest != digest {
 		return f.stop(known.from, m, fmt.Sprintf("at index %d one says that the pinset has digest %s, another %s", index, short(known.digest), short(digest)))
 	}
 	return nil
+}
+
+// doubt has the pinset taken anew where it is further than what is said under the cluster's
+// new key, and another: what is said first under that key is new. The caller holds mu.
+func (f *Follower) doubt(m message) {
+	if !f.unsure || f.copying || m.last() >= f.st.Applied() {
+		return
+	}
+	digest := m.beacon.digest
+	if n := len(m.batches); n > 0 {
+		digest = m.batches[n-1].after
+	}
+	f.gone = f.gone || m.kind != kindRoot && digest != f.st.Digest().Pins
 }
 
 // advance applies what leads on from where the state stands. The caller holds mu.
@@ -157,6 +176,7 @@ func (f *Follower) apply(b heldBatch) error {
 	if err := w.Commit(b.index); err != nil {
 		return err
 	}
+	f.unsure = false
 	f.past.add(b.from, b.index, b.after, b.hash32)
 	for _, t := range tell {
 		t()

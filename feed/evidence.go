@@ -23,12 +23,15 @@ type Evidence struct {
 	// First is what was believed before; empty where that is this follower's own state.
 	First  Exhibit `json:"first,omitzero"`
 	Second Exhibit `json:"second"`
+	// Key is the number of the cluster's key that they are about: then they are renewals,
+	// which name no signer. 0: they are statements.
+	Key uint64 `json:"key,omitempty"`
 }
 
 // An Exhibit is a statement and who signed it.
 type Exhibit struct {
-	Signer    api.PeerID `json:"signer"`
-	Statement []byte     `json:"statement"` // see p2p.Statement
+	Signer    api.PeerID `json:"signer,omitzero"` // "": of a renewal
+	Statement []byte     `json:"statement"`       // see p2p.Statement
 }
 
 func exhibit(m message) Exhibit { return Exhibit{Signer: m.signer, Statement: m.raw} }

@@ -48,6 +48,9 @@ type Network interface {
 	Connected() []api.PeerID
 	// Check returns nil if a connected peer is a certified member.
 	Check(ctx context.Context, id api.PeerID) error
+	// AskRenewals asks a connected peer how the cluster's key was renewed: see
+	// p2p.Members.
+	AskRenewals(ctx context.Context, id api.PeerID) error
 
 	// Welcome gives a connected peer that is no member a place, if there is one; Room
 	// tells how many there are, Guests who has one. Dismiss ends the connections with it.

@@ -24,6 +24,10 @@ type FollowerOptions struct {
 	Answers       Answers              // what members are told of it; nil: nothing
 	Met           func(Peer)           // is told of each neighbour, again and again; nil: nobody is
 
+	// SureKey is the number of the cluster's key that is beyond doubt: evidence that
+	// stopped an earlier run is put aside where it is about that key or one before.
+	SureKey uint64
+
 	Neighbours int           // to keep connected; 8
 	Bandwidth  uint64        // bytes a second that others are given; 0 is no limit
 	KeptBytes  int           // of messages kept for others; 16 MiB
@@ -77,6 +81,8 @@ type Follower struct {
 	heard      time.Time // when a member's word came that was new
 	copying    bool      // pages are under way: the state is theirs
 	gone       bool      // batches do not lead on from here: it takes pages
+	unsure     bool      // since the cluster's key was renewed nobody has said that the state is right
+	overtaken  bool      // by a renewal: the pages under way
 	evidence   *Evidence
 	neighbours map[api.PeerID]Peer
 	tree       *signedTree // of the pages that others may have; nil: none
@@ -94,6 +100,9 @@ func NewFollower(n Network, v *p2p.Verifier, st *state.State, dir string, l List
 	f.server = newStreams(n, f, o.Bandwidth, log)
 	var err error
 	if f.evidence, err = loadEvidence(filepath.Join(dir, evidenceFile)); err != nil {
+		return nil, err
+	}
+	if err := f.settleKey(o.SureKey); err != nil {
 		return nil, err
 	}
 	if f.book, err = openBook(filepath.Join(dir, bookFile), o.Members, log); err != nil {
@@ -120,6 +129,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	g.Go(func() error { return f.listen(ctx) })
 	g.Go(func() error { return f.catchUp(ctx) })
 	g.Go(func() error { return f.keepNeighbours(ctx) })
+	g.Go(func() error { return f.keepKey(ctx) })
 	return g.Wait()
 }
 
@@ -185,6 +195,9 @@ func (f *Follower) Resume() error {
 	defer f.mu.Unlock()
 	if f.evidence == nil {
 		return api.Conflict.Errorf("this follower has not stopped")
+	}
+	if f.evidence.Key > 0 {
+		return errKeyInDoubt
 	}
 	if f.copying {
 		return api.Unavailable.Errorf("pages are under way; try again")

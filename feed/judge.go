@@ -81,16 +81,21 @@ type judge struct {
 	clocks  map[api.PeerID]time.Time // of the last beacon, by signer
 	foreign time.Time                // when something of another incarnation came
 	open    map[*byte]message        // by where their bytes are
+
+	strange chan struct{} // holds one item when something under an unknown key of the cluster came
 }
 
 func newJudge(v *p2p.Verifier) *judge {
-	return &judge{verifier: v, clocks: map[api.PeerID]time.Time{}, open: map[*byte]message{}}
+	return &judge{verifier: v, clocks: map[api.PeerID]time.Time{}, open: map[*byte]message{}, strange: make(chan struct{}, 1)}
 }
 
 // look judges a message of gossip for a peer whose state is at index own.
 func (j *judge) look(data []byte, own uint64) (message, p2p.Verdict) {
-	m, err := open(j.verifier, data)
-	if errors.Is(err, p2p.ErrIncarnation) {
+	m, err := j.read(data)
+	switch {
+	case errors.Is(err, p2p.ErrKey):
+		return m, p2p.Ignore
+	case errors.Is(err, p2p.ErrIncarnation):
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		j.foreign = time.Now()
@@ -157,5 +162,5 @@ func (j *judge) opened(raw []byte) (message, error) {
 	if ok {
 		return m, nil
 	}
-	return open(j.verifier, raw)
+	return j.read(raw)
 }

@@ -143,7 +143,7 @@ func (f *Follower) askCoverage(ctx context.Context, p Peer) (raw []byte, c Cover
 	if raw, err = f.client.one(ctx, p.ID, request{Op: opCoverage}, pageTime); err != nil {
 		return nil, c, err
 	}
-	m, err := open(f.judge.verifier, raw)
+	m, err := f.judge.read(raw)
 	if err == nil && m.kind != kindCoverage {
 		err = api.Invalid.Errorf("no table of coverage")
 	}

@@ -23,7 +23,7 @@ type trees struct {
 	kept []signedTree  // the newest last
 }
 
-// A signedTree is a tree with the statement of its root.
+// A signedTree is a tree with the statement of its root, where that is somebody else's.
 type signedTree struct {
 	*Tree
 	statement []byte
@@ -60,14 +60,28 @@ func (t *trees) root(ctx context.Context) ([]byte, error) {
 		r := last.Root()
 		same := r.Digest == t.st.Digest().Pins
 		if same || time.Since(last.made) < treeAge && t.leadsOn(r.Index, r.Digest) {
-			return last.statement, nil
+			return t.signed(r)
 		}
 	}
-	return t.grow(ctx)
+	tree, err := t.grow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.signed(tree.Root())
+}
+
+// signed is made for each who asks: the signer's certificate may have been renewed since
+// the tree was grown.
+func (t *trees) signed(r Root) ([]byte, error) {
+	body, err := api.Encode(r)
+	if err != nil {
+		return nil, err
+	}
+	return t.sign(kindRoot, body)
 }
 
 // grow makes a tree of the pinset as it is. The caller holds the right to.
-func (t *trees) grow(ctx context.Context) ([]byte, error) {
+func (t *trees) grow(ctx context.Context) (*Tree, error) {
 	f, err := t.st.Freeze()
 	if err != nil {
 		return nil, err
@@ -76,16 +90,8 @@ func (t *trees) grow(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := api.Encode(tree.Root())
-	if err != nil {
-		return nil, err
-	}
-	statement, err := t.sign(kindRoot, body)
-	if err != nil {
-		return nil, err
-	}
-	t.keep(signedTree{tree, statement, time.Now()})
-	return statement, nil
+	t.keep(signedTree{Tree: tree, made: time.Now()})
+	return tree, nil
 }
 
 // keep makes tree the newest, and lets go of the oldest.

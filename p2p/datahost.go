@@ -62,7 +62,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 		return nil, fmt.Errorf("data host: %w", err)
 	}
 	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
-		Members: newMembers(base, true, c, r, log)}
+		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
 	return d, nil
 }

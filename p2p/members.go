@@ -47,18 +47,15 @@ type Members struct {
 	data   bool // the host is a data host: certificates must name its peers as such
 	roster Roster
 	log    *slog.Logger
-	// Learn is given the renewals of the cluster's key that peers show whose certificate is
-	// of a key that is not known here. It is set before others are connected with; nil:
-	// they count for the certificate of who shows them, and no more.
-	Learn func(shown [][]byte)
+	learn  func(shown [][]byte) // see Options
 
 	mu        sync.Mutex
 	cluster   *Cluster
 	certified map[peer.ID]Certificate // by the peer's ID on this host
 }
 
-func newMembers(h host.Host, data bool, c *Cluster, r Roster, log *slog.Logger) *Members {
-	m := &Members{host: h, data: data, roster: r, log: log, cluster: c, certified: map[peer.ID]Certificate{}}
+func newMembers(h host.Host, data bool, c *Cluster, r Roster, learn func([][]byte), log *slog.Logger) *Members {
+	m := &Members{host: h, data: data, roster: r, learn: learn, log: log, cluster: c, certified: map[peer.ID]Certificate{}}
 	if len(c.Certificate) > 0 {
 		h.SetStreamHandler(certificateProtocol, m.show)
 	}

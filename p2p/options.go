@@ -31,6 +31,11 @@ type Options struct {
 	// Guests are how many peers that are no members may stay connected; none, and no feed.
 	Guests int `json:"-"`
 
+	// Learn is given the renewals of the cluster's key that peers show whose certificate is
+	// of a key that is not known here, or that AskRenewals brought: it is for followers. nil:
+	// they count for the certificate of who shows them, and no more.
+	Learn func(shown [][]byte) `json:"-"`
+
 	// DialPeerTimeout bounds one attempt to connect to a peer; 3s.
 	DialPeerTimeout time.Duration `json:"dial_peer_timeout"`
 	// Dial makes TCP connections instead of the system's dialer, where it is set.

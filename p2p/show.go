@@ -74,17 +74,17 @@ func (m *Members) fetchRenewals(ctx context.Context, id peer.ID) ([][]byte, erro
 	return list, nil
 }
 
-// AskRenewals has Learn look at the renewals that a connected peer knows.
+// AskRenewals has Options.Learn look at the renewals that a connected peer knows.
 func (m *Members) AskRenewals(ctx context.Context, id peer.ID) error {
 	shown, err := m.fetchRenewals(ctx, id)
-	if err == nil && m.Learn != nil {
-		m.Learn(shown)
+	if err == nil && m.learn != nil {
+		m.learn(shown)
 	}
 	return err
 }
 
 // verifyRenewed reads the certificate b of a peer, which is of another key than c's:
-// right if the peer shows renewals that lead to it. Who does not Learn of them, since it
+// right if the peer shows renewals that lead to it. Who does not learn of them, since it
 // goes by its log, may be one that was away: it lets in who can catch it up.
 func (m *Members) verifyRenewed(ctx context.Context, id peer.ID, c *Cluster, b []byte) (now *Cluster, _ Certificate, err error) {
 	shown, err := m.fetchRenewals(ctx, id)
@@ -92,8 +92,8 @@ func (m *Members) verifyRenewed(ctx context.Context, id peer.ID, c *Cluster, b [
 		return c, Certificate{}, err
 	}
 	next := c
-	if m.Learn != nil {
-		m.Learn(shown)
+	if m.learn != nil {
+		m.learn(shown)
 		c = m.current()
 		next = c
 	} else if next, err = c.Follow(shown); err != nil {

@@ -114,6 +114,9 @@ func (p *Peer) Check(_ context.Context, id api.PeerID) error {
 	return nil
 }
 
+// AskRenewals implements feed.Network: the key of a simulated cluster stays.
+func (p *Peer) AskRenewals(context.Context, api.PeerID) error { return nil }
+
 func (p *Peer) Welcome(id api.PeerID) bool {
 	c := p.node.conn(id)
 	if c == nil {
