@@ -85,8 +85,8 @@ func newPeersRm(c *ctl) *cobra.Command {
 		Long: "Remove a peer; what it holds is placed anew.\n" +
 			"With --revoke the cluster gets a new key besides: for a peer that was taken over, whose disk somebody may have\n" +
 			"read, or whom you do not trust any more. It may have been removed before. Invitations that were not used and all\n" +
-			"tokens are void then: make them again. Followers do not hear of the new key by themselves yet: they have to leave\n" +
-			"and to follow a new link.",
+			"tokens are void then: make them again. Followers hear of the new key from those they meet, and go on. All peers must\n" +
+			"run a version that has --revoke: older ones stop.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := api.ParsePeerID(args[0])

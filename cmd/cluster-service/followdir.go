@@ -165,37 +165,54 @@ func (d followed) loadLink() (p2p.Link, error) {
 	return p2p.ParseLink(string(text))
 }
 
-// sameCluster fails where source leads to another cluster than the one followed.
+// sameCluster takes over what source says of the cluster followed. It fails where that is
+// another.
 func (d followed) sameCluster(ctx context.Context, source string) error {
 	if source == "-" {
 		return fmt.Errorf("following %s: it is followed already; 'cluster-service follow %s run' goes on", d.name, d.name)
-	}
-	old, err := d.loadLink()
-	if err != nil {
-		return fmt.Errorf("reading the link: %w", err)
 	}
 	link, err := readLink(ctx, source)
 	if err != nil {
 		return fmt.Errorf("reading the link: %w", err)
 	}
-	if _, err := d.adopt(old, link); err != nil {
+	release, err := d.lockSoon(ctx)
+	if err != nil {
+		return fmt.Errorf("following %s: stop it first: %w", d.name, err)
+	}
+	defer release()
+	old, err := d.loadLink()
+	if err != nil {
+		return fmt.Errorf("reading the link: %w", err)
+	}
+	if _, err := d.adopt(old, link); !errors.Is(err, errOlder) {
 		return err
 	}
-	return d.saveLink(link)
+	return nil
 }
 
-// adopt tells whether a newer link is of another incarnation of the cluster, whose pinset
-// is fetched anew then. It fails where it is of another cluster: whoever serves the link
-// could lead the follower anywhere.
-func (d followed) adopt(old, link p2p.Link) (renewed bool, err error) {
-	if !old.Key.Equal(link.Key) {
-		return false, fmt.Errorf("reading the link: it is of another cluster, %q, than the one that %s follows; if that is meant: 'cluster-service follow %s leave', and follow anew", link.Name, d.name, d.name)
+var (
+	errAnother = errors.New("it is of another cluster")
+	// errOlder is about a link of a key that the cluster had before.
+	errOlder = errors.New("it is older than the one that is kept: the cluster's key was renewed since")
+)
+
+// adopt puts a newer link in the place of the old one. It fails where it is of another
+// cluster: whoever serves the link could lead the follower anywhere. The caller has the
+// lock.
+func (d followed) adopt(old, link p2p.Link) (p2p.Link, error) {
+	if !p2p.LeadTo(link.Renewals, old.Key, link.Key) {
+		if p2p.LeadTo(old.Renewals, link.Key, old.Key) {
+			return old, errOlder
+		}
+		return old, fmt.Errorf("reading the link: %w, %q, than the one that %s follows; if that is meant: 'cluster-service follow %s leave', and follow anew", errAnother, link.Name, d.name, d.name)
 	}
-	if old.Incarnation == link.Incarnation {
-		return false, nil
+	if old.Incarnation != link.Incarnation {
+		// The index of the one means nothing in the other. Content stays.
+		if err := errors.Join(os.RemoveAll(d.state()), os.RemoveAll(d.feed())); err != nil {
+			return old, err
+		}
 	}
-	// The index of the one means nothing in the other. Content stays.
-	return true, errors.Join(os.RemoveAll(d.state()), os.RemoveAll(d.feed()))
+	return link, d.saveLink(link)
 }
 
 // renewLink gets the newest link, or where that fails the one kept.
@@ -212,10 +229,12 @@ func (d followed) renewLink(ctx context.Context, source string, warn func(error)
 		warn(err)
 		return old, nil
 	}
-	if _, err := d.adopt(old, link); err != nil {
-		return old, err
+	link, err = d.adopt(old, link)
+	if errors.Is(err, errOlder) {
+		warn(err)
+		err = nil
 	}
-	return link, d.saveLink(link)
+	return link, err
 }
 
 // The ports of followers are below those that systems give to connections: one that does

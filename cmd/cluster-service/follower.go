@@ -68,6 +68,7 @@ type Follower struct {
 	d    followed
 	ids  identities
 	link p2p.Link
+	keyed
 	hold string // all, allocated or share
 
 	state    *state.State
@@ -83,6 +84,7 @@ type Follower struct {
 	global   *pintracker.Global
 	news     *pintracker.Feed
 	events   *events.Hub
+	verifier *p2p.Verifier
 	feed     *feed.Follower
 	blocks   *transfer.Server
 	rest     *web.Server
@@ -111,6 +113,9 @@ func openFollower(ctx context.Context, d followed, c config.Follower, log *slog.
 	if f.link, err = d.renewLink(ctx, c.Follow.Source, func(err error) {
 		log.Warn("the link cannot be read anew; the follower goes on with the one it has", "source", c.Follow.Source, "err", err)
 	}); err != nil {
+		return nil, err
+	}
+	if f.keyed.cluster, err = d.believed(f.link); err != nil {
 		return nil, err
 	}
 	if f.hold, err = toHold(c.Follow, f.link.Hold); err != nil {
@@ -165,12 +170,12 @@ func toHold(o config.Follow, asked string) (string, error) {
 // openHosts opens the cluster host and the data host.
 func (f *Follower) openHosts() (err error) {
 	o := p2p.Options{Secret: f.link.Secret, Listen: f.c.Cluster.Listen, Announce: f.c.Cluster.Announce,
-		DialPeerTimeout: f.c.Cluster.DialPeerTimeout, Guests: 2 * f.c.Follow.Neighbours}
-	if f.host, err = p2p.NewFollowerHost(f.ids.cluster, f.link.Cluster(), o, f.component("p2p")); err != nil {
+		DialPeerTimeout: f.c.Cluster.DialPeerTimeout, Guests: 2 * f.c.Follow.Neighbours, Learn: f.learn}
+	if f.host, err = p2p.NewFollowerHost(f.ids.cluster, f.keyed.cluster, o, f.component("p2p")); err != nil {
 		return err
 	}
 	f.closes(f.host.Close)
-	if f.data, err = p2p.NewDataHost(f.ids.data, f.link.Cluster(), p2p.Roster{}, f.c.Embedded.Data, f.component("data")); err != nil {
+	if f.data, err = p2p.NewDataHost(f.ids.data, f.keyed.cluster, p2p.Roster{}, f.c.Embedded.Data, f.component("data")); err != nil {
 		return err
 	}
 	f.closes(f.data.Close)
@@ -237,9 +242,14 @@ func (f *Follower) openFeed() (err error) {
 		return err
 	}
 	tell := telling{f.pins, f.tracker, f.isPinned}
-	f.feed, err = feed.NewFollower(feed.Over(f.host), p2p.NewVerifier(f.link.Key, f.link.Incarnation), f.state, f.d.feed(),
+	f.keyed.mu.Lock()
+	defer f.keyed.mu.Unlock()
+	f.verifier = p2p.NewVerifier(f.keyed.cluster.Key, f.link.Incarnation)
+	f.feed, err = feed.NewFollower(feed.Over(f.host), f.verifier, f.state, f.d.feed(),
 		listeners{tell, f.events}, feed.FollowerOptions{Name: f.c.Cluster.PeerName, Version: version, Data: dataHost(f.data), Members: members,
-			Answers: answers{f}, Met: f.meet, Neighbours: f.c.Follow.Neighbours, Bandwidth: f.c.Embedded.Data.MaxBandwidth}, f.component("feed"))
+			Answers: answers{f}, Met: f.meet, SureKey: f.keyed.cluster.Sure, Neighbours: f.c.Follow.Neighbours,
+			Bandwidth: f.c.Embedded.Data.MaxBandwidth}, f.component("feed"))
+	f.keyed.running = err == nil
 	return err
 }
 

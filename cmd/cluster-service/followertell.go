@@ -74,7 +74,7 @@ func (f *Follower) greeting() string {
 func progress(s api.FollowerStatus, name string, up time.Duration) string {
 	switch {
 	case s.Stopped != "":
-		return fmt.Sprintf("STOPPED at index %d: %s\n  what is here stays; ask the cluster's people, then: cluster-service follow %s resume", s.Index, s.Stopped, name)
+		return fmt.Sprintf("STOPPED at index %d: %s\n  what is here stays; ask the cluster's people. With a new link of theirs: cluster-service follow %s LINK; without: cluster-service follow %s resume", s.Index, s.Stopped, name, name)
 	case s.Neighbours == 0 && up > lonelyAfter:
 		return "no peer of the cluster can be reached; still trying (is this machine on line? is the link an old one?)"
 	case s.Neighbours == 0:

@@ -241,7 +241,7 @@ func (d followed) resume(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("resuming: stop the follower first: %w", err)
 	}
 	defer release()
-	f, err := feed.NewFollower(nil, p2p.NewVerifier(link.Key, link.Incarnation), st, d.feed(), nil, feed.FollowerOptions{}, slog.New(slog.DiscardHandler))
+	f, err := feed.NewFollower(nil, p2p.NewVerifier(link.Key, link.Incarnation), st, d.feed(), nil, feed.FollowerOptions{SureKey: link.Cluster().Number()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return fmt.Errorf("resuming: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/feed"
 	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
@@ -242,6 +244,118 @@ func TestRevoke_RemovedPeersKeyIsWorthNothing(t *testing.T) {
 			t.Errorf("the log of %s tells the cluster's key", p.name)
 		}
 	}
+}
+
+// asks has the thief ask a follower for what followers tell members alone.
+func (f thief) asks(v *volunteer, name string) error {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	self, err := v.http(name).ID(ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	infos, err := peer.AddrInfosFromP2pAddrs(self.Addresses...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	h := f.host()
+	if err := h.Connect(ctx, infos[0]); err != nil {
+		f.t.Fatal(err)
+	}
+	_, err = feed.NewPublisher(feed.Over(h), nil, nil, nil, feed.PublisherOptions{}, quiet).Report(ctx, infos[0].ID)
+	return err
+}
+
+// A peer is removed with --revoke: a follower goes on, over restarts and with a new link,
+// and what the removed peer knew makes nobody a member for it.
+func TestRevoke_FollowersGoOn(t *testing.T) {
+	peers := spawnCluster(t, 3)
+	leader, others := leaderOf(t, peers)
+	gone, stay := others[0], others[1]
+	v := newVolunteer(t)
+	link := leader.followLink()
+	v.start("archive", link)
+	pins := []api.Cid{leader.add(randomBytes(50<<10), copies(-1))}
+	holds := func(when string) {
+		t.Helper()
+		eventually(t, patience, func() error {
+			if err := v.holdsAll("archive", leader, pins...); err != nil {
+				return fmt.Errorf("%s: %w", when, err)
+			}
+			return nil
+		})
+	}
+	holds("before")
+	stolen := gone.robbed()
+	if err := stolen.asks(v, "archive"); err != nil {
+		t.Fatalf("the thief is taken for no member before either: %v", err)
+	}
+
+	if err := stay.http.RevokePeer(t.Context(), gone.id); err != nil {
+		t.Fatal(err)
+	}
+	pins = append(pins, stay.add(randomBytes(50<<10), copies(-1)))
+	holds("after the revoke")
+	if err := stolen.asks(v, "archive"); api.KindOf(err) != api.Denied {
+		t.Errorf("the thief asks as a member: %v", err)
+	}
+	v.stop()
+	pins = append(pins, leader.add(randomBytes(50<<10), copies(-1)))
+	v.start("archive", link) // the first
+	holds("after a restart")
+	if err := stolen.asks(v, "archive"); api.KindOf(err) != api.Denied {
+		t.Errorf("after a restart the thief asks as a member: %v", err)
+	}
+	v.stop()
+	pins = append(pins, leader.add(randomBytes(50<<10), copies(-1)))
+	v.start("archive", leader.followLink())
+	holds("with a new link")
+	if s := v.mustSay("archive"); strings.Contains(s, "STOPPED") {
+		t.Errorf("the follower says:\n%s", s)
+	}
+}
+
+// The leader is gone after a peer is removed and before the key is renewed: the next one
+// renews it, and who led comes back under it.
+func TestRevoke_GoesOnWithoutTheLeader(t *testing.T) {
+	peers := startCluster(t, 4)
+	leader, others := leaderOf(t, peers)
+	i := slices.IndexFunc(others, func(p *testPeer) bool { return leader.daemon.cons.Role(p.id) == "non-voter" })
+	gone, stay := others[i], slices.Delete(slices.Clone(others), i, i+1)
+	v := newVolunteer(t)
+	v.start("archive", leader.followLink())
+	pins := []api.Cid{leader.add(randomBytes(50<<10), copies(-1))}
+	holds := func() {
+		t.Helper()
+		eventually(t, patience, func() error { return v.holdsAll("archive", stay[0], pins...) })
+	}
+	holds()
+	if err := leader.daemon.cons.RemoveMember(t.Context(), gone.id, true); err != nil {
+		t.Fatal(err)
+	}
+	leader.stop()
+	if err := gone.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
+		t.Errorf("%s ends with %v, want that it was removed", gone.name, err)
+	}
+	renewed := func(peers []*testPeer) {
+		t.Helper()
+		eventually(t, patience, func() error {
+			for _, p := range peers {
+				if n := p.daemon.cluster.get().Number(); n != 1 {
+					return fmt.Errorf("%s goes by key %d", p.name, n)
+				}
+			}
+			return nil
+		})
+	}
+	renewed(stay)
+	pins = append(pins, stay[1].add(randomBytes(50<<10), copies(-1)))
+	holds()
+	leader.start()
+	all := append(stay, leader)
+	waitTogether(t, all)
+	renewed(all)
 }
 
 // The leader is asked to remove itself, with --revoke: it hands over, and the next one does.
