@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 
@@ -74,7 +75,10 @@ func importCAR(ctx context.Context, dir files.Directory, whole bool, fan *fanout
 // readCAR returns the answer's lines, one a root, and what they are of.
 func readCAR(ctx context.Context, f files.File, whole bool, fan *fanout) ([]api.AddedOutput, imported, error) {
 	none := func(err error) ([]api.AddedOutput, imported, error) { return nil, imported{}, err }
-	in, err := car.NewBlockReader(bufio.NewReaderSize(f, 64<<10), car.WithTrustedCAR(true),
+	sent := &counted{Reader: f}
+	buffered := bufio.NewReaderSize(sent, 64<<10)
+	declared := headerOfV2(buffered)
+	in, err := car.NewBlockReader(buffered, car.WithTrustedCAR(true),
 		car.MaxAllowedHeaderSize(maxCARHeader), car.MaxAllowedSectionSize(maxCARSection))
 	if err != nil {
 		return none(broken(err))
@@ -121,8 +125,12 @@ func readCAR(ctx context.Context, f files.File, whole bool, fan *fanout) ([]api.
 	}
 	// What comes after the blocks (the index of a CARv2) is of no use, but must be read
 	// for the next part of the upload to be found.
-	if _, err := io.Copy(io.Discard, f); err != nil {
+	if _, err := io.Copy(io.Discard, sent); err != nil {
 		return none(err)
+	}
+	if sent.n < declared.DataOffset || sent.n-declared.DataOffset < declared.DataSize {
+		return none(api.Invalid.Errorf("reading the CAR: its header tells of %d bytes of blocks from byte %d on, and it ends at byte %d: it was cut off, make or send it again",
+			declared.DataSize, declared.DataOffset, sent.n))
 	}
 	if missing, ok := need.missing(); ok {
 		return none(api.Invalid.Errorf("the CAR lacks block %s, and maybe others, under its root; with no-pin it can be added in parts", missing))
@@ -142,6 +150,32 @@ func readCAR(ctx context.Context, f files.File, whole bool, fan *fanout) ([]api.
 		top = link{cid: list.Cid()} // how much is of which root nobody knows
 	}
 	return out, imported{roots: roots, top: top}, nil
+}
+
+// headerOfV2 looks at what the header of a CARv2 says of its size; it is zero for a CARv1,
+// which does not tell.
+func headerOfV2(r *bufio.Reader) car.Header {
+	var h car.Header
+	start, err := r.Peek(car.PragmaSize + car.HeaderSize)
+	if err != nil || !bytes.HasPrefix(start, car.Pragma) {
+		return car.Header{}
+	}
+	if _, err := h.ReadFrom(bytes.NewReader(start[car.PragmaSize:])); err != nil {
+		return car.Header{} // whoever reads on meets it again
+	}
+	return h
+}
+
+// counted counts the bytes that are read.
+type counted struct {
+	io.Reader
+	n uint64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += uint64(n)
+	return n, err
 }
 
 // distinct leaves out what came before.
@@ -182,24 +216,33 @@ func broken(err error) error {
 	if api.KindOf(err) != api.Internal {
 		return err
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return api.Invalid.Errorf("reading the CAR: it ends in the middle of its header or of a block: it was cut off, make or send it again")
+	}
 	return api.Invalid.Errorf("reading the CAR: %w", err)
 }
 
-// needs tells by multihash whether a block has come (true) or is only linked to.
-type needs map[string]bool
+// needs tells by multihash whether a block has come (undefined) or is only linked to, and
+// by which CID.
+type needs map[string]cid.Cid
 
 func (n needs) want(c cid.Cid) {
 	if c.Prefix().MhType == mh.IDENTITY {
 		return
 	}
-	if key := string(c.Hash()); !n[key] {
-		n[key] = false
+	if key := string(c.Hash()); !n.has(key) {
+		n[key] = c
 	}
+}
+
+func (n needs) has(key string) bool {
+	_, known := n[key]
+	return known
 }
 
 // take notes that b has come, and what it links to.
 func (n needs) take(b blocks.Block) error {
-	n[string(b.Cid().Hash())] = true
+	n[string(b.Cid().Hash())] = cid.Undef
 	switch b.Cid().Prefix().Codec {
 	case cid.DagProtobuf:
 		node, err := merkledag.DecodeProtobuf(b.RawData())
@@ -227,13 +270,13 @@ func (n needs) take(b blocks.Block) error {
 	return nil
 }
 
-func (n needs) missing() (mh.Multihash, bool) {
-	for key, here := range n {
-		if !here {
-			return mh.Multihash(key), true
+func (n needs) missing() (cid.Cid, bool) {
+	for _, c := range n {
+		if c.Defined() {
+			return c, true
 		}
 	}
-	return nil, false
+	return cid.Undef, false
 }
 
 // fileSize is the bytes of the file that b is the root of, 0 where it is none.
