@@ -252,8 +252,31 @@ func (c *call) filesMv() error {
 		if err := checkMove(r, src, dst); err != nil {
 			return err
 		}
-		return mfs.Mv(r, src, dst)
+		to, err := moveTo(r, src, dst)
+		if err != nil {
+			return err
+		}
+		if err := mfs.Mv(r, src, dst); err != nil {
+			return err
+		}
+		// Between directories of one name, mfs.Mv leaves it where it was, too.
+		if _, err := mfs.Lookup(r, src); err == nil && to != gopath.Clean(src) {
+			return remove(r, src, true, true)
+		}
+		return nil
 	})
+}
+
+// moveTo is where mfs.Mv puts what is at src.
+func moveTo(r *mfs.Root, src, dst string) (string, error) {
+	n, err := mfs.Lookup(r, dst)
+	switch {
+	case err == nil && n.Type() == mfs.TDir, errors.Is(err, os.ErrNotExist) && strings.HasSuffix(dst, "/"):
+		return gopath.Join(dst, gopath.Base(src)), nil
+	case err == nil || errors.Is(err, os.ErrNotExist):
+		return gopath.Clean(dst), nil
+	}
+	return "", err
 }
 
 // checkMove refuses to move a directory into itself: mfs.Mv would put it there and then

@@ -39,6 +39,10 @@ func (h *handler) passNoted(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	args := r.URL.Query()["arg"]
+	if strings.HasSuffix(r.URL.Path, "/files/mv") && len(args) == 2 && within(args[0], args[1]) {
+		h.WriteError(w, &api.Error{Code: http.StatusInternalServerError, Message: fmt.Sprintf("cannot move %s into itself, to %s", args[0], args[1])})
+		return
+	}
 	var names []string
 	for _, i := range paths {
 		if i >= len(args) {
@@ -57,6 +61,13 @@ func (h *handler) passNoted(w http.ResponseWriter, r *http.Request) {
 	}
 	defer done()
 	h.daemon.pass(w, r)
+}
+
+// within tells whether moving a directory from src to dst puts it into itself: Kubo then
+// takes it away where it was, with all that is in it.
+func within(src, dst string) bool {
+	src, dst = gopath.Clean("/"+src), gopath.Clean("/"+dst)
+	return src == dst || strings.HasPrefix(dst, src+"/")
 }
 
 // topName is the entry at the top of the tree that a path goes through, "" for none.

@@ -84,6 +84,10 @@ func TestKeeper_FilesOfADaemon(t *testing.T) {
 		{"files/rm?arg=/c&arg=/" + helloCid, nil, 200, "/d% e=" + empty},
 		{"files/cp?arg=/none&arg=/never", nil, 500, "/d% e=" + empty},
 		{"files/cp?arg=/ipfs/" + helloCid + "&arg=/w", nil, 200, "/d% e=" + empty + " /w=" + hello},
+		// Kubo would lose it, and what is in it.
+		{"files/mv?arg=/d%25%20e&arg=/d%25%20e/in", nil, 500, "/d% e=" + empty + " /w=" + hello},
+		{"files/mv?arg=/d%25%20e&arg=/d%25%20e", nil, 500, "/d% e=" + empty + " /w=" + hello},
+		{"files/mv?arg=/d%25%20e/&arg=/x/../d%25%20e/in/", nil, 500, "/d% e=" + empty + " /w=" + hello},
 		{"files/rm?recursive=true&arg=/d%25%20e", nil, 200, "/w=" + hello},
 	} {
 		if code := ask(url, step.ask, step.header...); code != step.status {
