@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,7 +101,8 @@ func TestGateway_Names(t *testing.T) {
 	}
 	t.Run("valid for less than its TTL", func(t *testing.T) {
 		res := ask(t, g, "GET", "/ipns/"+short.String()+"/hello.txt")
-		if c := res.Header.Get("Cache-Control"); c != "public, max-age=19" && c != "public, max-age=18" {
+		c := res.Header.Get("Cache-Control") // less what has gone by since
+		if age, err := strconv.Atoi(strings.TrimPrefix(c, "public, max-age=")); err != nil || age < 0 || age > 19 {
 			t.Fatalf("Cache-Control: %s", c)
 		}
 	})
