@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"crypto/rand"
+	"time"
+)
 
 // Token lets a user of an HTTP door in without the password, until it ends or is
 // revoked.
@@ -18,6 +21,19 @@ const MaxTokenLife = 10 * 365 * 24 * time.Hour
 
 // maxTokenID bounds the ID of a token, in bytes.
 const maxTokenID = 64
+
+// CheckTokenID tells whether id can be that of a token that a peer made: 26 capitals and
+// digits from 2 to 7. The error is Invalid.
+func CheckTokenID(id string) error {
+	ok := len(id) == len(rand.Text())
+	for _, c := range []byte(id) {
+		ok = ok && ('A' <= c && c <= 'Z' || '2' <= c && c <= '7')
+	}
+	if !ok {
+		return Invalid.Errorf("%.100q is not the ID of a token: it is what was printed when the token was made, 26 capitals and digits from 2 to 7", id)
+	}
+	return nil
+}
 
 // RevokedToken is the credential that is used up to revoke the token of an ID. Those that
 // peers join with are 16 bytes; these are never. The error is Invalid for what is no

@@ -42,6 +42,9 @@ func TestD05_BadInputIsRefusedBeforeAnythingHappens(t *testing.T) {
 		status       int
 	}{
 		"cid":                       {"POST", "/pins/nonsense", 400},
+		"bulk, wait":                {"POST", "/pins?wait=pinned", 400},
+		"bulk, timeout":             {"POST", "/pins?timeout=1m", 400},
+		"bulk, query":               {"POST", "/pins?wait=%zz", 400},
 		"cid, status":               {"GET", "/pins/nonsense", 400},
 		"cid, unpin":                {"DELETE", "/pins/" + cid0 + "x", 400},
 		"cid, recover":              {"POST", "/pins/x/recover", 400},

@@ -44,6 +44,15 @@ type bulkLine struct {
 //
 // A client must read results while it writes lines: they are not kept for it.
 func (h *handler) bulk(w http.ResponseWriter, r *http.Request) error {
+	q, err := query(r)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"wait", "timeout"} {
+		if q.Has(name) {
+			return api.Invalid.Errorf("parameter %s invalid: a bulk request waits for no pins; ask for GET /pins/{cid}?wait=pinned after it", name)
+		}
+	}
 	// Without this, net/http reads all that is left of the body at the first result. It
 	// is not there for HTTP/2, which needs it not.
 	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -59,7 +68,7 @@ func (h *handler) bulk(w http.ResponseWriter, r *http.Request) error {
 		return readBulk(ctx, body, lines)
 	})
 	s := web.NewStream(w)
-	err := h.commitBulk(ctx, lines, s)
+	err = h.commitBulk(ctx, lines, s)
 	if err != nil {
 		stop() // nobody takes lines any more
 		body.Stop()

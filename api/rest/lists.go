@@ -47,6 +47,7 @@ type listing struct {
 	limit  int // 0: all, streamed
 	cursor string
 	count  bool
+	of     string // the path of a short list, which its cursors name
 }
 
 // paging reads which part of a list is asked for. What is wrong is in p.err.

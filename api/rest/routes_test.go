@@ -64,7 +64,7 @@ var rowsOfRoutes = map[string]row{
 	"GET /monitor/metrics/{name}": {valid: sent{path: "/monitor/metrics/ping"}, malformed: sent{path: "/monitor/metrics/ping?count=x"}},
 	"GET /repair":                 {valid: sent{path: "/repair"}, malformed: sent{path: "/repair?a=%zz"}},
 	"POST /token":                 {valid: sent{path: "/token?scope=read"}, malformed: sent{path: "/token?scope=root"}},
-	"DELETE /token/{id}":          {valid: sent{path: "/token/ABC", status: 204}, malformed: sent{path: "/token/a.b"}},
+	"DELETE /token/{id}":          {valid: sent{path: "/token/ABCDEFGHIJKLMNOPQRSTUVW234", status: 204}, malformed: sent{path: "/token/a.b"}},
 	"GET /events":                 {valid: sent{path: "/events?types=pinned"}, malformed: sent{path: "/events?types=x"}},
 	"GET /metrics":                {valid: sent{path: "/metrics"}, malformed: sent{path: "/metrics?a=%zz"}},
 	"GET /openapi.json":           {valid: sent{path: "/openapi.json"}, malformed: sent{path: "/openapi.json?a=%zz"}},

@@ -24,29 +24,49 @@ func paging(r *http.Request) (listing, error) {
 	}
 	p := params{q: q}
 	l := p.paging()
+	l.of = r.URL.Path
 	return l, p.err
 }
 
 // all tells whether no page is asked for.
 func (l listing) all() bool { return l.limit == 0 && l.cursor == "" }
 
+// cursorAt marks the place after key in the list. It names the list, so that what was
+// not given for it is told from what was.
+func (l listing) cursorAt(key string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(l.of + " " + key))
+}
+
+// afterKey is the key that the cursor marks, "" for the start of the list.
+func (l listing) afterKey() (string, error) {
+	text, err := l.stateCursor()
+	if err != nil || text == nil {
+		return "", err
+	}
+	after, ok := strings.CutPrefix(string(text), l.of+" ")
+	if !ok {
+		return "", errCursor()
+	}
+	return after, nil
+}
+
 // cut gives the page that l asks for, in the order of key. The header tells where the
 // next one begins.
 func cut[T any](header http.Header, l listing, items []T, key func(T) string) ([]T, error) {
-	after, err := l.stateCursor()
+	after, err := l.afterKey()
 	if err != nil {
 		return nil, err
 	}
 	items = slices.Clone(items)
 	slices.SortFunc(items, func(a, b T) int { return strings.Compare(key(a), key(b)) })
-	if first := slices.IndexFunc(items, func(item T) bool { return key(item) > string(after) }); first >= 0 {
+	if first := slices.IndexFunc(items, func(item T) bool { return key(item) > after }); first >= 0 {
 		items = items[first:]
 	} else {
 		items = nil
 	}
 	if l.limit > 0 && len(items) > l.limit {
 		items = items[:l.limit]
-		header.Set(api.CursorHeader, base64.RawURLEncoding.EncodeToString([]byte(key(items[l.limit-1]))))
+		header.Set(api.CursorHeader, l.cursorAt(key(items[l.limit-1])))
 	}
 	return items, nil
 }

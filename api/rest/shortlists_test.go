@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -22,6 +23,11 @@ func TestShortLists_GoByPages(t *testing.T) {
 	}
 	c.peers = seq(nil, peers...)
 	url := c.serve(t)
+	res, _ := do(t, "GET", url+"/monitor/metrics/a?limit=1", nil) // none: it has no rows
+	other := base64.RawURLEncoding.EncodeToString([]byte("/elsewhere " + p0))
+	if res.Header.Get(api.CursorHeader) != "" {
+		t.Error("a cursor after the end")
+	}
 	for path, want := range map[string]int{"/peers": 5, "/health/alerts": 5, "/monitor/metrics": 4, "/monitor/metrics/ping": 5, "/monitor/metrics/none": 0} {
 		rowsOf := func(body string) (rows []string) {
 			if path == "/peers" {
@@ -66,7 +72,7 @@ func TestShortLists_GoByPages(t *testing.T) {
 		if _, body := do(t, "GET", url+path+"?count=true", nil); body != `{"count":`+string(rune('0'+want))+"}\n" {
 			t.Errorf("%s: got %s, want %d", path, body, want)
 		}
-		for _, q := range []string{"limit=0", "limit=10001", "limit=a", "cursor=!", "cursor=" + strings.Repeat("a", 1025), "count=2", "count=true&limit=1", "limit=1&limit=1"} {
+		for _, q := range []string{"limit=0", "limit=10001", "limit=a", "cursor=!", "cursor=eA", "cursor=" + other, "cursor=" + strings.Repeat("a", 1025), "count=2", "count=true&limit=1", "limit=1&limit=1"} {
 			if res, body := do(t, "GET", url+path+"?"+q, nil); res.StatusCode != 400 {
 				t.Errorf("%s?%s: got %d %s", path, q, res.StatusCode, body)
 			}

@@ -67,6 +67,9 @@ func (h *handler) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := api.CheckTokenID(id); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), writeTimeout)
 	defer cancel()
 	index, err := h.Tokens.Revoke(ctx, id)

@@ -24,7 +24,11 @@ func TestToken(t *testing.T) {
 		"for nothing":     {"POST", "/token", "", 401, `"code":401`, ""},
 		"for ever":        {"POST", "/token?ttl=999999h", basic, 400, `parameter ttl invalid`, ""},
 		"no duration":     {"POST", "/token?ttl=1", basic, 400, `parameter ttl invalid`, ""},
-		"revoke":          {"DELETE", "/token/ABC234", basic, 204, "", "revoke"},
+		"revoke":          {"DELETE", "/token/ABCDEFGHIJKLMNOPQRSTUVW234", basic, 204, "", "revoke"},
+		"revoke a word":   {"DELETE", "/token/x", basic, 400, "is not the ID of a token", ""},
+		"revoke a part":   {"DELETE", "/token/ABCDEFGHIJKLMNOPQRSTUVW23", basic, 400, "is not the ID of a token", ""},
+		"revoke too much": {"DELETE", "/token/ABCDEFGHIJKLMNOPQRSTUVW2345", basic, 400, "is not the ID of a token", ""},
+		"revoke small":    {"DELETE", "/token/abcdefghijklmnopqrstuvw234", basic, 400, "is not the ID of a token", ""},
 		"revoke no ID":    {"DELETE", "/token/a.b", basic, 400, "is not the ID of a token", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

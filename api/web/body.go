@@ -2,8 +2,11 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -54,9 +57,23 @@ func (b *Body) Read(p []byte) (int, error) {
 	case errors.As(err, &big):
 		b.err = api.TooLarge.Errorf("the body is over %d bytes", big.Limit)
 	default:
-		b.err = api.Invalid.Errorf("read the body: %w", err)
+		b.err = api.Invalid.Errorf("read the body: %w", cut(err))
 	}
 	return n, b.err
+}
+
+// cut words why a body ends too early, which is often in terms of sockets.
+func cut(err error) error {
+	var socket *net.OpError
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errors.New("it stalled: nothing more of it came in time")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it was cut off before its end: send it again")
+	case errors.As(err, &socket):
+		return fmt.Errorf("its connection broke: %w", socket.Err)
+	}
+	return err
 }
 
 // Ignore reads a body that is not needed, so that it does not stand in the way of the
@@ -74,7 +91,7 @@ func Ignore(w http.ResponseWriter, r *http.Request, most int64) error {
 	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, most+1))
 	if err != nil {
 		w.Header().Set("Connection", "close") // no more waiting for it
-		return api.Invalid.Errorf("the body, which is not needed, did not come whole: %w", err)
+		return api.Invalid.Errorf("the body, which is not needed, did not come whole: %w", cut(err))
 	}
 	if n > most {
 		return api.TooLarge.Errorf("the body is over %d bytes", most)

@@ -71,7 +71,10 @@ func (u *Upload) fail(err error) error {
 	defer u.mu.Unlock()
 	if u.err == nil {
 		u.err = err
-		if api.KindOf(err) == api.Internal {
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			u.err = api.Invalid.Errorf("error reading the upload: the multipart body ends before its last boundary: it was cut off, send it again")
+		case api.KindOf(err) == api.Internal:
 			u.err = api.Invalid.Errorf("error reading the upload: %w", err)
 		}
 	}
