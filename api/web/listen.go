@@ -41,7 +41,12 @@ func dialArgs(addr string) (network, host string, err error) {
 		return "", "", api.Invalid.Errorf("http_listen_multiaddress: %q: %w", addr, err)
 	}
 	switch network {
-	case "tcp", "tcp4", "tcp6", "unix":
+	case "unix":
+		if most := len(syscall.RawSockaddrUnix{}.Path) - 1; len(host) > most {
+			return "", "", api.Invalid.Errorf("http_listen_multiaddress: %q: the path of a Unix socket has at most %d bytes here, not %d", addr, most, len(host))
+		}
+		return network, host, nil
+	case "tcp", "tcp4", "tcp6":
 		return network, host, nil
 	default:
 		return "", "", api.Invalid.Errorf("http_listen_multiaddress: %q: want tcp or unix", addr)

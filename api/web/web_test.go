@@ -412,6 +412,7 @@ func TestNew_RefusesWrongOptions(t *testing.T) {
 	for name, o := range map[string]Options{
 		"address":       {HTTPListenMultiaddress: []string{"localhost:1"}},
 		"udp":           {HTTPListenMultiaddress: []string{"/ip4/127.0.0.1/udp/1"}},
+		"long socket":   {HTTPListenMultiaddress: []string{"/unix/" + strings.Repeat("a", 200)}},
 		"key only":      {SSLKeyFile: "x"},
 		"negative":      {IdleTimeout: -1},
 		"small head":    {MaxHeaderBytes: 100},
