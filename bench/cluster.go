@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -97,27 +95,6 @@ func (c *cluster) leader(ctx context.Context) (int, error) {
 		}
 	}
 	return 0, errors.New("no peer leads")
-}
-
-// resident is the largest resident memory of the peers, in MiB.
-func (c *cluster) resident() (float64, error) {
-	var most float64
-	for _, p := range c.peers {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
-		if err != nil {
-			return 0, err
-		}
-		for line := range strings.Lines(string(text)) {
-			if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
-				kib, err := strconv.ParseFloat(f[1], 64)
-				if err != nil {
-					return 0, err
-				}
-				most = max(most, kib/1024)
-			}
-		}
-	}
-	return most, nil
 }
 
 func getJSON(ctx context.Context, url string, v any) error {

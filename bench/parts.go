@@ -14,9 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/ipfs/go-cid"
-	mh "github.com/multiformats/go-multihash"
 )
 
 const (
@@ -27,26 +24,6 @@ const (
 	bulkPins   = 100_000
 	failovers  = 9
 )
-
-// here is the CID of content that every peer has at once: it is in the CID.
-func here(n int) string {
-	h, err := mh.Sum(fmt.Appendf(nil, "pinfold bench %d", n), mh.IDENTITY, -1)
-	if err != nil {
-		panic(err)
-	}
-	return cid.NewCidV1(cid.Raw, h).String()
-}
-
-// nowhere is the CID of content that nobody has.
-func nowhere() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails
-	h, err := mh.Encode(b[:], mh.SHA2_256)
-	if err != nil {
-		panic(err)
-	}
-	return cid.NewCidV1(cid.Raw, h).String()
-}
 
 func benchPins(ctx context.Context, c *cluster, r *report) error {
 	leader, err := c.leader(ctx)
@@ -80,55 +57,6 @@ func benchPins(ctx context.Context, c *cluster, r *report) error {
 		return err
 	}
 	r.row("1 client, through a follower", fmt.Sprintf("%.0f pins/s, p50 %s, p99 %s", res.rate(), short(res.percentile(50)), short(res.percentile(99))), "")
-	return nil
-}
-
-// bulk pins n CIDs by one request and returns how long it took until the last answer.
-func bulk(ctx context.Context, api string, n int, line func(i int) string) (time.Duration, error) {
-	pr, pw := io.Pipe()
-	go func() {
-		w := bufio.NewWriterSize(pw, 64<<10)
-		for i := range n {
-			if _, err := w.WriteString(line(i)); err != nil {
-				return // the reader has gone and says why
-			}
-		}
-		pw.CloseWithError(w.Flush())
-	}()
-	began := time.Now()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/pins", pr)
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/x-ndjson")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	done := 0
-	for sc := bufio.NewScanner(res.Body); sc.Scan(); {
-		if bytes.Contains(sc.Bytes(), []byte(`"error"`)) {
-			return 0, fmt.Errorf("a line failed: %s", sc.Bytes())
-		}
-		done++
-	}
-	if done != n {
-		return 0, fmt.Errorf("%d of %d lines were answered (%s)", done, n, res.Status)
-	}
-	return time.Since(began), nil
-}
-
-func pinLine(i int) string {
-	return `{"cid":"` + here(i) + `","replication_factor_min":2,"replication_factor_max":2}` + "\n"
-}
-
-func benchBulk(ctx context.Context, c *cluster, r *report) error {
-	took, err := bulk(ctx, c.peers[0].API, bulkPins, pinLine)
-	if err != nil {
-		return err
-	}
-	r.row(fmt.Sprintf("%d pins", bulkPins), fmt.Sprintf("%.0f pins/s", bulkPins/took.Seconds()), "goal 20,000")
 	return nil
 }
 
@@ -188,7 +116,7 @@ func addOnce(ctx context.Context, api string, copies int) (float64, error) {
 
 func benchUnreachable(ctx context.Context, c *cluster, r *report) error {
 	api := c.peers[0].API
-	if _, err := bulk(ctx, api, 5000, func(int) string { return `{"cid":"` + nowhere() + `"}` + "\n" }); err != nil {
+	if _, err := bulk(ctx, api, 5000, func(i int) string { return `{"cid":"` + nowhere(i) + `"}` + "\n" }); err != nil {
 		return err
 	}
 	began := time.Now()
