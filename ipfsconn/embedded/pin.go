@@ -85,7 +85,8 @@ func (n *Node) root(ctx context.Context, p api.Pin, lease *blocks.Lease, from ge
 	if err := ipfsconn.CheckCid(p.Cid.Cid); err != nil {
 		return 0, err
 	}
-	size, here, _, err := lease.Touch(ctx, p.Cid.Cid)
+	var here bool
+	beside(func() { size, here, _, err = lease.Touch(ctx, p.Cid.Cid) })
 	if err == nil && !here {
 		var b block.Block
 		if b, err = n.fetch(ctx, p.Cid, lease, from); err == nil {
