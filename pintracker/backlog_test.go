@@ -1,6 +1,7 @@
 package pintracker
 
 import (
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,4 +117,42 @@ func TestBacklog_Recover(t *testing.T) {
 			t.Errorf("was %+v, is %+v", was, is)
 		}
 	})
+}
+
+// What waits takes some bytes each as long as there is room, and nothing beyond: of one
+// request with a million pins most are beyond.
+func TestBacklog_TakesNoMemory(t *testing.T) {
+	const most = 400 // bytes of an operation, and of what is told of it
+	r := newRig(t, Options{Exclusive: true})
+	window := r.Tracker.o.Window
+	pins := make([]api.Pin, 3*window)
+	for i := range pins {
+		pins[i] = pinOf(numbered(i), me)
+	}
+	grown := func(pins []api.Pin) int64 {
+		before := inUse()
+		for _, p := range pins {
+			r.Track(p)
+		}
+		return inUse() - before
+	}
+	if n := grown(pins[:window]); n > int64(window*most) {
+		t.Errorf("%d operations take %d bytes, %d each", window, n, n/int64(window))
+	}
+	if n := grown(pins[window:]); n > int64(window*most/10) {
+		t.Errorf("%d more that wait take %d bytes", len(pins)-window, n)
+	}
+	if n, _ := r.Pending(); n != len(pins) {
+		t.Errorf("%d are pending, want %d", n, len(pins))
+	}
+	runtime.KeepAlive(pins)
+}
+
+// inUse is what the heap holds, in bytes.
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC() // what the first has found to be in a pool no more
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -311,18 +312,20 @@ func backoff(base, limit time.Duration, n int16) time.Duration {
 
 // find looks for the first block of o.
 func (t *Tracker) find(ctx context.Context, o *op) verdict {
-	p, held, err := t.wanted(ctx, o.cid)
-	if err != nil {
+	var p api.Pin
+	var held, pinned bool
+	var err error
+	beside(func() {
+		if p, held, err = t.wanted(ctx, o.cid); err == nil && held {
+			pinned, err = t.pinnedAs(ctx, p)
+		}
+	})
+	switch {
+	case err != nil:
 		return failing(err)
-	}
-	if !held {
+	case !held:
 		return verdict{next: gone}
-	}
-	pinned, err := t.pinnedAs(ctx, p)
-	if err != nil {
-		return failing(err)
-	}
-	if pinned {
+	case pinned:
 		return t.takeOver(ctx, o.cid)
 	}
 	t.mu.Lock()
@@ -337,6 +340,14 @@ func (t *Tracker) find(ctx context.Context, o *op) verdict {
 		return failing(err)
 	}
 	return verdict{next: onward}
+}
+
+// beside runs f on a stack of its own. One that has grown to read a database would stay
+// so while its goroutine waits, and a thousand wait at once.
+func beside(f func()) {
+	var other sync.WaitGroup
+	other.Go(f)
+	other.Wait()
 }
 
 // fetch gets all of o and pins it. The watcher cancels it where it stalls.
