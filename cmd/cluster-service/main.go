@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -25,15 +24,9 @@ const (
 	exitUnknown = 3 // no such command
 )
 
-// gcPercent is Go's GOGC where the environment names none: a fifth more memory than with
-// Go's own 100, for a third more statuses listed a second.
-const gcPercent = 200
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	ctx, stop := untilSignal()
+	boundGarbage(ctx)
 	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
