@@ -33,9 +33,9 @@ type Options struct {
 	VoterInterval time.Duration `json:"voter_interval"`
 
 	// LogBytes bounds the log, in bytes of entries: half of it makes a snapshot due, and
-	// half is kept past one for peers that lag; 64 MiB.
+	// half is kept past one for peers that lag; 12 MiB.
 	LogBytes int64 `json:"log_bytes"`
-	// CacheBytes of the newest entries are kept in memory; 4 MiB.
+	// CacheBytes of the newest entries are kept in memory; 2 MiB.
 	CacheBytes int64 `json:"log_cache_bytes"`
 	// SnapshotThreshold is after how many entries a snapshot is due, if LogBytes does
 	// not make it due before; 65536.
@@ -60,8 +60,8 @@ func (o Options) WithDefaults() Options {
 	o.Voters = cmp.Or(o.Voters, 5)
 	o.ReplaceAfter = cmp.Or(o.ReplaceAfter, 15*time.Minute)
 	o.VoterInterval = cmp.Or(o.VoterInterval, 2*time.Second)
-	o.LogBytes = cmp.Or(o.LogBytes, 64<<20)
-	o.CacheBytes = cmp.Or(o.CacheBytes, 4<<20)
+	o.LogBytes = cmp.Or(o.LogBytes, 12<<20)
+	o.CacheBytes = cmp.Or(o.CacheBytes, 2<<20)
 	o.SnapshotThreshold = cmp.Or(o.SnapshotThreshold, 65536)
 	o.TrailingLogs = cmp.Or(o.TrailingLogs, 10240)
 	o.StallLimit = cmp.Or(o.StallLimit, 5*time.Second)

@@ -37,7 +37,7 @@ type PublisherOptions struct {
 	Coverage      func() ([]byte, bool) // the body of the table of coverage, if there is one; nil: none
 
 	RingBytes     int           // of batches kept while there are followers; 64 MiB
-	IdleRingBytes int           // and while there are none; 4 MiB
+	IdleRingBytes int           // and while there are none; 1 MiB
 	Bandwidth     uint64        // bytes a second that followers are given, in gossip and in answers each; 0 is no limit
 	Beacon        time.Duration // between beacons while nothing happens; 5s
 }
@@ -47,7 +47,7 @@ func (o PublisherOptions) withDefaults() PublisherOptions {
 		o.RingBytes = 64 << 20
 	}
 	if o.IdleRingBytes == 0 {
-		o.IdleRingBytes = min(4<<20, o.RingBytes)
+		o.IdleRingBytes = min(1<<20, o.RingBytes)
 	}
 	if o.Beacon == 0 {
 		o.Beacon = 5 * time.Second

@@ -28,17 +28,17 @@ import (
 
 // Options tune a State; the zero value of a field means its default.
 type Options struct {
-	CacheBytes    int64 `json:"cache_bytes"`    // of blocks read; 16 MiB
-	MemTableBytes int64 `json:"memtable_bytes"` // writes kept in memory before they become a file, at most three times this; 16 MiB
+	CacheBytes    int64 `json:"cache_bytes"`    // of blocks read; 8 MiB
+	MemTableBytes int64 `json:"memtable_bytes"` // writes kept in memory before they become a file, at most three times this; 4 MiB
 }
 
 // WithDefaults returns o with its defaults filled in.
 func (o Options) WithDefaults() Options {
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 16 << 20
+		o.CacheBytes = 8 << 20
 	}
 	if o.MemTableBytes <= 0 {
-		o.MemTableBytes = 16 << 20
+		o.MemTableBytes = 4 << 20
 	}
 	return o
 }
