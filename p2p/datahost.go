@@ -47,7 +47,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	}
 	var d *DataHost // before anybody can connect
 	isMember := func(id peer.ID) bool { return d.isMember(id) }
-	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, dataStrangers, isMember)
+	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, dataStrangers, isMember, muxer())
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}

@@ -57,11 +57,13 @@ const (
 )
 
 // feedOptions are gossipsub's for the feed. A message costs its publisher six sendings
-// however many there are that read it: no flooding, and a mesh of ordinary degree.
+// however many there are that read it: no flooding, and a mesh of ordinary degree. Peers
+// outside the mesh are told of it (IHAVE) once, and two of them: that is for those whose
+// mesh keeps it from them, and beacons come every few seconds.
 func feedOptions(log *slog.Logger) []pubsub.Option {
 	params := pubsub.DefaultGossipSubParams()
 	params.D, params.Dlo, params.Dhi, params.Dscore, params.Dout = 6, 4, 8, 4, 2
-	params.GossipFactor = 0.1
+	params.Dlazy, params.GossipFactor, params.HistoryGossip = 2, 0, 1
 	params.MaxIHaveLength = 500
 	features := func(f pubsub.GossipSubFeature, _ protocol.ID) bool {
 		return f == pubsub.GossipSubFeatureMesh || f == pubsub.GossipSubFeatureIdontwant

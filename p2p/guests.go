@@ -3,6 +3,7 @@ package p2p
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -326,11 +327,29 @@ func (h *Host) isStranger(id peer.ID) bool {
 	return err == nil && len(spoken) > 0 && !slices.Contains(spoken, certificateProtocol)
 }
 
+// CheckSpoken is Check, but asks nobody for a certificate who is known not to show any.
+func (h *Host) CheckSpoken(ctx context.Context, id peer.ID) error {
+	if !h.isMember(id) && h.isStranger(id) {
+		return fmt.Errorf("peer %s has no certificate: %w", id, ErrDenied)
+	}
+	return h.Check(ctx, id)
+}
+
 // A doorkeeper bounds how many visitors connect at once: libp2p's own bounds count
-// members too, which strangers could then keep out.
+// members too, which strangers could then keep out. And it chooses how a connection is kept.
 type doorkeeper struct{ h *Host }
 
 var _ connmgr.ConnectionGater = (*doorkeeper)(nil)
+var _ network.Multiplexer = (*doorkeeper)(nil)
+
+// NewConn implements network.Multiplexer.
+func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
+	// Where there are no bounds on resources, there is no ID either.
+	if id := scope.Peer(); d.h.follows || isServer && id != "" && !d.h.isMember(id) && !d.h.isAdmitted(id) {
+		return strangersMuxer().NewConn(c, isServer, scope)
+	}
+	return muxer().NewConn(c, isServer, scope)
+}
 
 func (*doorkeeper) InterceptPeerDial(peer.ID) bool                      { return true }
 func (*doorkeeper) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }

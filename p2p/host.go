@@ -79,14 +79,14 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
+	door := &doorkeeper{}
 	var h *Host // before anybody can connect
 	isMember := func(id peer.ID) bool { return h.isMember(id) }
-	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial, o.Guests, isMember)
+	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial, o.Guests, isMember, door)
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
 	traffic := metrics.NewBandwidthCounter()
-	door := &doorkeeper{}
 	opts = append(opts,
 		libp2p.BandwidthReporter(traffic),
 		libp2p.ConnectionGater(door),

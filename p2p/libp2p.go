@@ -45,7 +45,7 @@ func tcpOnly(listen []multiaddr.Multiaddr, log *slog.Logger) ([]multiaddr.Multia
 // helpers for home networks: no relay, no hole punching, no guesses at one's own
 // address from what others see. Neither listens before what answers is in place. Up to
 // guests peers stay of which isMember says no.
-func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, dial Dialer, guests int, isMember func(peer.ID) bool) ([]libp2p.Option, error) {
+func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, dial Dialer, guests int, isMember func(peer.ID) bool, mux network.Multiplexer) ([]libp2p.Option, error) {
 	conns, err := connmgr.NewConnManager(cm.LowWater, cm.HighWater, connmgr.WithGracePeriod(cm.GracePeriod))
 	if err != nil {
 		return nil, fmt.Errorf("connection manager: %w", err)
@@ -71,7 +71,7 @@ func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm Connecti
 			})
 		}),
 		libp2p.Transport(tcp.NewTCPTransport, sockets...),
-		libp2p.Muxer(yamux.ID, muxer()),
+		libp2p.Muxer(yamux.ID, mux),
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),
 		libp2p.UserAgent("pinfold"),
@@ -87,6 +87,16 @@ func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm Connecti
 func muxer() *yamux.Transport {
 	t := *yamux.DefaultTransport
 	t.KeepAliveInterval = 10 * time.Second
+	return &t
+}
+
+// strangersMuxer is for connections with those that are no members, of which there may be
+// many: what keeps them would cost more than what they carry. It sees within 70 s that a
+// machine has gone, and how long the way is it measures seldom.
+func strangersMuxer() *yamux.Transport {
+	t := *yamux.DefaultTransport
+	t.KeepAliveInterval = time.Minute
+	t.MeasureRTTInterval = 10 * time.Minute
 	return &t
 }
 
