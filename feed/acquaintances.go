@@ -12,6 +12,8 @@ const (
 	maxAcquaintances = 1024
 	// rememberFor is how long others are told of a follower after its last hello.
 	rememberFor = 30 * time.Minute
+	// freshNeighbours are told to who has enough, to know somebody the next time.
+	freshNeighbours = 2
 )
 
 // acquaintances are the followers that have said hello lately.
@@ -55,8 +57,8 @@ func (a *acquaintances) of(ids []api.PeerID) []Peer {
 	return out
 }
 
-// some picks peers for asker to try.
-func (a *acquaintances) some(asker api.PeerID) []neighbour {
+// some picks peers for asker, who says h, to try.
+func (a *acquaintances) some(asker api.PeerID, h hello) []neighbour {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var all []neighbour
@@ -68,5 +70,9 @@ func (a *acquaintances) some(asker api.PeerID) []neighbour {
 		}
 	}
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return all[:min(len(all), maxNeighbour)]
+	most := maxNeighbour
+	if h.Enough {
+		most = freshNeighbours
+	}
+	return all[:min(len(all), most)]
 }

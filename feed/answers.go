@@ -20,7 +20,7 @@ func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello,
 	who := h.peer(from, member)
 	own := introduction(p.net, p.o.Name, p.o.Version, p.o.Data)
 	own.Admitted = member || p.net.Welcome(from)
-	own.Neighbours = p.met.some(from)
+	own.Neighbours = p.met.some(from, h)
 	if !member {
 		p.met.add(who)
 		p.o.Met(who)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -25,10 +26,8 @@ const (
 	tryMax = 30 * time.Minute
 	// tryAlone is how long a follower without any neighbour waits at most.
 	tryAlone = 15 * time.Second
-	// Members are few and everybody knows them: a follower that has enough neighbours
-	// asks whether there is room now ever more rarely.
-	visitMin = 10 * time.Minute
-	visitMax = 4 * time.Hour
+	// refusedFile holds when a member had no place for this follower last.
+	refusedFile = "refused"
 )
 
 // A book is the peers that a follower knows of. It belongs to one goroutine.
@@ -37,6 +36,9 @@ type book struct {
 	log   *slog.Logger
 	by    map[api.PeerID]*contact
 	saved []byte
+
+	refused time.Time // when a member had no place last; zero: the last one had
+	noted   time.Time // what of it is in its file
 }
 
 type contact struct {
@@ -46,11 +48,15 @@ type contact struct {
 	met    bool // it has answered
 }
 
-func openBook(file string, members []peer.AddrInfo, log *slog.Logger) (*book, error) {
-	b := &book{file: file, log: log, by: map[api.PeerID]*contact{}}
+func openBook(file string, members []peer.AddrInfo, log *slog.Logger) (b *book, err error) {
+	b = &book{file: file, log: log, by: map[api.PeerID]*contact{}}
 	for _, m := range members {
 		b.learn(m).member = true
 	}
+	if b.refused, err = readTime(b.refusedFile()); err != nil {
+		return nil, err
+	}
+	b.noted = b.refused
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
@@ -126,8 +132,14 @@ func (b *book) due(now time.Time, alone bool) (members, others []*contact) {
 	return members, others
 }
 
-// save writes the file if anything that it holds has changed.
+// save writes what has changed.
 func (b *book) save() {
+	if !b.noted.Equal(b.refused) {
+		b.noted = b.refused
+		if err := writeFile(b.refusedFile(), []byte(b.refused.UTC().Format(time.RFC3339))); err != nil {
+			b.log.Error("when a peer of the cluster had no place is not kept", "err", err)
+		}
+	}
 	var infos []peer.AddrInfo
 	for _, p := range b.by {
 		infos = append(infos, p.AddrInfo)
@@ -146,4 +158,19 @@ func (b *book) save() {
 		return
 	}
 	b.saved = buf.Bytes()
+}
+
+func (b *book) refusedFile() string { return filepath.Join(filepath.Dir(b.file), refusedFile) }
+
+// readTime reads a file that holds a time; zero where there is none that can be read.
+func readTime(file string) (time.Time, error) {
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339, string(bytes.TrimSpace(data)))
+	if err != nil {
+		return time.Time{}, nil
+	}
+	return t, nil
 }

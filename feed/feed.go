@@ -72,6 +72,8 @@ type overHost struct {
 
 func (o overHost) Listen() (net.Listener, error) { return o.ListenFeed(Protocol) }
 
+func (o overHost) Check(ctx context.Context, id api.PeerID) error { return o.CheckSpoken(ctx, id) }
+
 func (o overHost) Dial(ctx context.Context, id api.PeerID) (net.Conn, error) {
 	return o.Host.Dial(ctx, id, Protocol)
 }

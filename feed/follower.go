@@ -23,6 +23,7 @@ type FollowerOptions struct {
 	Members       []peer.AddrInfo      // of the cluster, to try first
 	Answers       Answers              // what members are told of it; nil: nothing
 	Met           func(Peer)           // is told of each neighbour, again and again; nil: nobody is
+	Lacks         func() bool          // whether content is missing that members may have: they give it to those met lately; nil: never
 
 	// SureKey is the number of the cluster's key that is beyond doubt: evidence that
 	// stopped an earlier run is put aside where it is about that key or one before.
@@ -37,6 +38,9 @@ type FollowerOptions struct {
 func (o FollowerOptions) withDefaults() FollowerOptions {
 	if o.Met == nil {
 		o.Met = func(Peer) {}
+	}
+	if o.Lacks == nil {
+		o.Lacks = func() bool { return false }
 	}
 	if o.Neighbours == 0 {
 		o.Neighbours = 8

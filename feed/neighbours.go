@@ -17,14 +17,11 @@ const (
 	callTime      = 15 * time.Second // to connect and to say hello
 	saveEvery     = 30 * time.Second
 	// greetEvery is how often a neighbour is asked whom else it knows, and told anew who
-	// this is: sooner while there are too few.
-	greetEvery = 4 * time.Minute
+	// this is; greetSoon when it is asked first while there are too few.
+	greetEvery = 8 * time.Minute
 	greetSoon  = 30 * time.Second
-	// stuckAfter is how many times its patience a follower goes on with neighbours from
-	// which it does not learn what members say, and toldLate how old that may be, by the
-	// members' clocks.
-	stuckAfter = 4
-	toldLate   = 10 * time.Minute
+	// toldLate is how old what neighbours bring of members may be, by the members' clocks.
+	toldLate = 10 * time.Minute
 )
 
 // A call is how an introduction went.
@@ -32,13 +29,15 @@ type call struct {
 	id       api.PeerID
 	member   bool
 	answered bool
+	again    time.Duration // after which hello is said again at the soonest
 	hello
 }
 
 // keepNeighbours keeps connected with a few others, one of them a member where one has
 // room, until ctx ends.
 func (f *Follower) keepNeighbours(ctx context.Context) error {
-	k := &keeper{Follower: f, done: make(chan call, callsAtOnce), busy: map[api.PeerID]bool{}, greeted: map[api.PeerID]time.Time{}, well: time.Now()}
+	k := &keeper{Follower: f, done: make(chan call, callsAtOnce), busy: map[api.PeerID]bool{}, greet: map[api.PeerID]*backoff{},
+		visits: newVisits(time.Now(), f.book.refused, f.o.Patience), company: time.Now()}
 	k.calls.SetLimit(callsAtOnce)
 	tick := time.NewTicker(neighbourTick)
 	defer tick.Stop()
@@ -65,63 +64,50 @@ type keeper struct {
 	*Follower
 	calls   errgroup.Group
 	done    chan call
-	busy    map[api.PeerID]bool // called, and not done
-	greeted map[api.PeerID]time.Time
-	visit   backoff // to members, while there are enough others
-
-	well    time.Time // when last all was there that members said
-	replace backoff   // of neighbours, while it is not
+	busy    map[api.PeerID]bool     // called, and not done
+	greet   map[api.PeerID]*backoff // when each neighbour is to hear hello again
+	visits  visits
+	company time.Time // when there was a neighbour last
+	replace backoff   // of neighbours, while they keep back what members say
 }
 
-// look calls whom there are too few of.
+// look calls whom there are too few of. Members have few places for many: they are
+// called where nobody else helps, one at a time, and on visits.
 func (k *keeper) look(ctx context.Context, now time.Time) {
-	n, members := k.dropGone()
-	members = members || k.callingMember()
+	n, members := k.dropGone(now)
 	toMembers, toOthers := k.book.due(now, n == 0)
 	toMembers, toOthers = slices.DeleteFunc(toMembers, k.known), slices.DeleteFunc(toOthers, k.known)
-	// Members have few places for many: while there are others to try, few are enough.
-	short := n+len(k.busy) < k.o.Neighbours && (len(toOthers) == 0 || n+len(k.busy) < k.o.Neighbours/2)
-	stuck := k.isStuck(now, members) && n > 0
-	if stuck {
+	if n > 0 {
+		k.company = now
+	}
+	k.visits.look(now, k.getsOn(now, members), k.o.Lacks())
+	lonely := n == 0 && now.Sub(k.company) > aloneFor
+	few := len(toOthers) == 0 && n+len(k.busy) < max(1, k.o.Neighbours/2)
+	visit := !members && k.visits.due(now)
+	if len(toMembers) > 0 && !k.callingMember() && (lonely || few || visit) {
+		k.call(ctx, toMembers[0], n)
+	}
+	if k.visits.stuck(now) {
 		k.replaceOne(now)
-	}
-	if !members && len(toMembers) > 0 && (short || stuck || k.visits(n, now)) {
-		k.call(ctx, toMembers[0])
-		toMembers = toMembers[1:]
-	}
-	if short {
-		toOthers = append(toOthers, toMembers...)
+	} else {
+		k.replace = backoff{}
 	}
 	for _, p := range toOthers {
 		if n+len(k.busy) >= k.o.Neighbours || len(k.busy) >= callsAtOnce {
 			break
 		}
-		k.call(ctx, p)
+		k.call(ctx, p, n)
 	}
-	k.greet(ctx, now, n)
+	k.greetOne(ctx, now, n)
 }
 
-// visits tells whether it is time to ask a member for a place though there are enough
-// neighbours, none of them a member.
-func (k *keeper) visits(n int, now time.Time) bool {
-	if n == 0 || now.Before(k.visit.next) {
-		return false
-	}
-	first := k.visit.wait == 0
-	k.visit.failed(visitMin, visitMax)
-	return !first
-}
-
-// isStuck tells whether there is no member among the neighbours, and what members say has
-// not come from them for long: perhaps they keep it to themselves.
-func (k *keeper) isStuck(now time.Time, members bool) bool {
+// getsOn tells whether a member is among the neighbours, or what members say comes from
+// them: else they may keep it to themselves. One that has stopped nobody can help.
+func (k *keeper) getsOn(now time.Time, members bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	told := k.words.beacon(now).beacon.time
-	if members || !k.behind() && now.Sub(k.heard) < k.o.Patience && now.Sub(told) < toldLate {
-		k.well, k.replace = now, backoff{}
-	}
-	return now.Sub(k.well) > stuckAfter*k.o.Patience
+	return members || k.evidence != nil || !k.behind() && now.Sub(k.heard) < k.o.Patience && now.Sub(told) < toldLate
 }
 
 // replaceOne leaves a neighbour, now and then, so that there is room for another.
@@ -136,9 +122,9 @@ func (k *keeper) replaceOne(now time.Time) {
 	if one == "" || copying || now.Before(k.replace.next) {
 		return
 	}
-	k.replace.failed(stuckAfter*k.o.Patience, visitMin)
+	k.replace.failed(stuckAfter*k.o.Patience, wantMin)
 	if p := k.book.by[one]; p != nil {
-		p.retry.failed(visitMin, tryMax)
+		p.retry.failed(wantMin, tryMax)
 	}
 	k.log.Debug("no member has been heard for long: a neighbour is left for others", "peer", one)
 	k.part(one, false)
@@ -162,72 +148,90 @@ func (k *keeper) callingMember() bool {
 }
 
 // dropGone forgets neighbours that are not connected any more, and counts the others.
-func (k *keeper) dropGone() (n int, member bool) {
+func (k *keeper) dropGone(now time.Time) (n int, member bool) {
 	connected := k.net.Connected()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	lost := false
 	for id, p := range k.neighbours {
 		if !slices.Contains(connected, id) {
 			delete(k.neighbours, id)
-			delete(k.greeted, id)
+			delete(k.greet, id)
+			lost = true
+			if p.Member {
+				k.visits.lost(now)
+			}
 			continue
 		}
 		n++
 		member = member || p.Member
 	}
+	if !lost || n >= k.o.Neighbours {
+		return n, member
+	}
+	for id, p := range k.neighbours { // perhaps they know others by now
+		if b := k.greet[id]; b != nil && !p.Member {
+			*b = backoff{}
+			b.failed(greetSoon, greetEvery)
+		}
+	}
 	return n, member
 }
 
-// greet says hello again to a neighbour whose turn it is.
-func (k *keeper) greet(ctx context.Context, now time.Time, n int) {
-	every := greetEvery
-	if n < k.o.Neighbours {
-		every = greetSoon
-	}
-	for id, at := range k.greeted {
-		if p := k.book.by[id]; p != nil && now.Sub(at) > every && !k.busy[id] && len(k.busy) < callsAtOnce {
-			k.call(ctx, p)
+// greetOne says hello again to a neighbour whose turn it is.
+func (k *keeper) greetOne(ctx context.Context, now time.Time, n int) {
+	for id, b := range k.greet {
+		if p := k.book.by[id]; p != nil && now.After(b.next) && !k.busy[id] && len(k.busy) < callsAtOnce {
+			k.call(ctx, p, n)
 		}
 	}
 }
 
-// call connects to p and says hello.
-func (k *keeper) call(ctx context.Context, p *contact) {
+// call connects to p and says hello, where there are n neighbours.
+func (k *keeper) call(ctx context.Context, p *contact, n int) {
+	c := call{id: p.ID, member: p.member, again: greetSoon}
+	if n >= k.o.Neighbours {
+		c.again = greetEvery
+	}
 	info := p.AddrInfo
 	info.Addrs = slices.Clone(info.Addrs)
 	if k.calls.TryGo(func() error {
-		c := k.introduce(ctx, info)
-		k.done <- c
+		k.done <- k.introduce(ctx, info, c)
 		return nil
 	}) {
 		k.busy[p.ID] = true
 	}
 }
 
-func (k *keeper) introduce(ctx context.Context, info peer.AddrInfo) call {
+// introduce makes the call c. Only of one that admits this follower it is asked whether
+// it is a member.
+func (k *keeper) introduce(ctx context.Context, info peer.AddrInfo, c call) call {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	c := call{id: info.ID}
 	if err := k.net.Connect(ctx, info); err != nil {
 		k.log.Debug("peer cannot be reached", "peer", info.ID, "err", err)
 		return c
 	}
-	h, err := k.client.hello(ctx, info.ID, introduction(k.net, k.o.Name, k.o.Version, k.o.Data))
+	own := introduction(k.net, k.o.Name, k.o.Version, k.o.Data)
+	own.Enough = c.again == greetEvery
+	h, err := k.client.hello(ctx, info.ID, own)
 	if err != nil {
 		k.log.Debug("peer does not say hello", "peer", info.ID, "err", err)
 		return c
 	}
 	c.hello, c.answered = h, true
-	c.member = k.net.Check(ctx, info.ID) == nil
+	if h.Admitted {
+		c.member = k.net.Check(ctx, info.ID) == nil
+	}
 	return c
 }
 
 // ended takes what became of a call.
 func (k *keeper) ended(c call) {
 	delete(k.busy, c.id)
-	delete(k.greeted, c.id)
 	p := k.book.by[c.id]
 	if p == nil { // forgotten meanwhile
+		delete(k.greet, c.id)
 		k.part(c.id, false)
 		return
 	}
@@ -237,17 +241,24 @@ func (k *keeper) ended(c call) {
 		}
 	}
 	p.met = p.met || c.answered
-	p.member = p.member && !c.answered || c.member
+	p.member = c.member
+	if c.answered && c.member {
+		k.visits.made(time.Now(), c.Admitted)
+		k.book.refused = k.visits.refused
+	}
 	if !c.answered || !c.Admitted || !c.member && !k.net.Welcome(c.id) {
+		delete(k.greet, c.id)
 		p.retry.failed(tryMin, tryMax)
 		k.part(c.id, false)
 		return
 	}
 	p.retry = backoff{}
-	if c.member {
-		k.visit = backoff{}
+	b := k.greet[c.id]
+	if b == nil {
+		b = &backoff{}
+		k.greet[c.id] = b
 	}
-	k.greeted[c.id] = time.Now()
+	b.failed(c.again, greetEvery)
 	who := c.hello.peer(c.id, c.member)
 	k.mu.Lock()
 	k.neighbours[c.id] = who

@@ -46,7 +46,7 @@ func (f *Follower) hello(ctx context.Context, from api.PeerID, h hello) (hello, 
 	who := h.peer(from, member)
 	own := introduction(f.net, f.o.Name, f.o.Version, f.o.Data)
 	own.Admitted = member || f.net.Welcome(from)
-	own.Neighbours = f.met.some(from)
+	own.Neighbours = f.met.some(from, h)
 	f.met.add(who)
 	f.o.Met(who)
 	return own, nil

@@ -55,6 +55,7 @@ type hello struct {
 	Addrs     []api.Multiaddr `cbor:"3,keyasint,omitempty"`
 	DataID    []byte          `cbor:"4,keyasint,omitempty"`
 	DataAddrs []api.Multiaddr `cbor:"5,keyasint,omitempty"`
+	Enough    bool            `cbor:"8,keyasint,omitempty"` // few neighbours told of will do
 
 	// In answers.
 	Admitted   bool        `cbor:"6,keyasint,omitempty"`

@@ -247,7 +247,7 @@ func (f *Follower) openFeed() (err error) {
 	f.verifier = p2p.NewVerifier(f.keyed.cluster.Key, f.link.Incarnation)
 	f.feed, err = feed.NewFollower(feed.Over(f.host), f.verifier, f.state, f.d.feed(),
 		listeners{tell, f.events}, feed.FollowerOptions{Name: f.c.Cluster.PeerName, Version: version, Data: dataHost(f.data), Members: members,
-			Answers: answers{f}, Met: f.meet, SureKey: f.keyed.cluster.Sure, Neighbours: f.c.Follow.Neighbours,
+			Answers: answers{f}, Met: f.meet, Lacks: f.lacks, SureKey: f.keyed.cluster.Sure, Neighbours: f.c.Follow.Neighbours,
 			Bandwidth: f.c.Embedded.Data.MaxBandwidth}, f.component("feed"))
 	f.keyed.running = err == nil
 	return err

@@ -51,6 +51,13 @@ func (f *Follower) count(ctx context.Context) error {
 	}
 }
 
+// lacks tells whether there is content that the node is to hold and does not.
+func (f *Follower) lacks() bool {
+	f.census.mu.Lock()
+	defer f.census.mu.Unlock()
+	return f.census.pinned < f.census.wanted
+}
+
 // countOnce reads pinset and node side by side.
 func (f *Follower) countOnce(ctx context.Context) (wanted, pinned uint64, err error) {
 	onNode, stop := iter.Pull2(f.node.Pinned(ctx, api.CidUndef))

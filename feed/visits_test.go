@@ -1,0 +1,101 @@
+package feed
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const patience = 15 * time.Second
+
+func TestVisits_AreRareOnceThereIsNoPlace(t *testing.T) {
+	now := time.Now()
+	v := newVisits(now, time.Time{}, patience)
+	if !v.due(now) {
+		t.Error("one that starts calls no member")
+	}
+	v.made(now, false)
+	v.look(now.Add(visitEvery/2), true, false)
+	if v.due(now.Add(visitEvery / 2)) {
+		t.Error("one that was refused is back soon")
+	}
+	again := newVisits(now.Add(time.Hour), v.refused, patience)
+	again.look(now.Add(2*time.Hour), true, false)
+	if again.due(now.Add(2 * time.Hour)) {
+		t.Error("one that was refused is back as it starts again")
+	}
+	if late := now.Add(visitEvery * 5 / 4); !v.due(late) || !again.due(late) {
+		t.Error("one that was refused never comes back")
+	}
+	if ahead := newVisits(now, now.Add(time.Hour), patience); !ahead.due(now) {
+		t.Error("a clock that was ahead keeps a follower away")
+	}
+	v.made(now, true)
+	v.lost(now)
+	if !v.due(now.Add(lostWait)) {
+		t.Error("one that lost its place does not ask for it")
+	}
+}
+
+// What its neighbours do not give, a follower asks members for, soon and then seldom.
+func TestVisits_AreMadeForWhatIsWanted(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		getsOn, lacks bool
+		within        time.Duration
+	}{
+		{"it hears nothing", false, false, (stuckAfter + stuckSpread) * patience},
+		{"it lacks content", true, true, wantMin},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			begin := time.Now()
+			v := newVisits(begin, time.Time{}, patience)
+			v.made(begin, false)
+			v.again = backoff{} // that was long ago
+			var made []time.Duration
+			for now := begin; now.Before(begin.Add(visitEvery / 2)); now = now.Add(time.Minute) {
+				v.look(now, c.getsOn, c.lacks)
+				if v.due(now) {
+					made = append(made, now.Sub(begin))
+					wait := max(2*v.again.wait, wantMin)
+					v.again = backoff{now.Add(min(wait, wantMax)), min(wait, wantMax)}
+				}
+			}
+			if len(made) == 0 || made[0] > c.within+time.Minute {
+				t.Errorf("visits after %v, want the first within %v", made, c.within)
+			}
+			if len(made) > 8 {
+				t.Errorf("%d visits in %v", len(made), visitEvery/2)
+			}
+			v.look(begin.Add(visitEvery/2), true, false)
+			if v.due(begin.Add(visitEvery / 2)) {
+				t.Error("it goes on though it has what it wants")
+			}
+		})
+	}
+}
+
+func TestBook_RemembersThatItWasRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), bookFile)
+	reopen := func() *book {
+		t.Helper()
+		b, err := openBook(file, nil, feedLog())
+		check(t, err)
+		return b
+	}
+	b := reopen()
+	if !b.refused.IsZero() {
+		t.Errorf("a new book says it was refused at %v", b.refused)
+	}
+	at := time.Now().Truncate(time.Second)
+	b.refused = at
+	b.save()
+	if b = reopen(); !b.refused.Equal(at) {
+		t.Errorf("refused at %v, the book says %v", at, b.refused)
+	}
+	b.refused = time.Time{}
+	b.save()
+	if b = reopen(); !b.refused.IsZero() {
+		t.Errorf("there is a place, the book says it was refused at %v", b.refused)
+	}
+}
