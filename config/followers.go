@@ -18,7 +18,7 @@ type Followers struct {
 	// false. It is the leader's setting that counts: give it to all peers.
 	CountCopies bool `json:"count_copies"`
 	// MaxConnections bounds the followers connected with this peer; others are told whom
-	// else to ask; 64.
+	// else to ask; 32.
 	MaxConnections int `json:"max_connections"`
 	// MaxBandwidth bounds what followers are given of the pinset, in bytes a second; 16 MiB.
 	// Content is bounded by embedded.max_bandwidth.
@@ -33,7 +33,7 @@ type Followers struct {
 
 func (f Followers) withDefaults() Followers {
 	f.Hold = cmp.Or(f.Hold, HoldAll)
-	f.MaxConnections = cmp.Or(f.MaxConnections, 64)
+	f.MaxConnections = cmp.Or(f.MaxConnections, 32)
 	f.MaxBandwidth = cmp.Or(f.MaxBandwidth, 16*mib)
 	f.MaxAdmitted = cmp.Or(f.MaxAdmitted, 1024)
 	f.AskInterval = cmp.Or(f.AskInterval, 30*time.Second)
