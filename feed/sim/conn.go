@@ -53,7 +53,12 @@ func (c *conn) NewStream(context.Context) (network.Stream, error) {
 
 // kept is what keeping the connection has cost its end so far.
 func (c *conn) kept() Traffic {
-	n := keepAliveWrites * frame * int64(time.Since(c.stat.Opened)/keepAliveEvery)
+	alive, distance := keepAliveEvery, distanceEvery
+	if c.from.member && c.to.member {
+		alive, distance = memberKeepAliveEvery, memberDistanceEvery
+	}
+	age := time.Since(c.stat.Opened)
+	n := keepAliveWrites * frame * int64(age/alive+age/distance)
 	return Traffic{In: n, Out: n}
 }
 

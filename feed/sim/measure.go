@@ -24,6 +24,8 @@ type Load struct {
 	Idle      time.Duration // with nothing to say
 	Pins      int           // committed after that,
 	Every     time.Duration // one in this time
+	Busy      int           // and after those, ten a second
+	Late      int           // followers that enter after that, while no place is free
 	Churn     int           // followers that then leave for as long as Settle, while pins go on
 }
 
@@ -34,7 +36,9 @@ type Figures struct {
 	EnterBytes float64       // for a follower to enter
 	IdleBytes  float64       // a second, but visits
 	PinBytes   float64       // a pin, one in Load.Every: with what is idle, but visits
-	VisitBytes float64       // a second of visits and greetings, while idle
+	HelloBytes float64       // a second of what else there is while idle
+	BusyBytes  float64       // a pin of Load.Busy, as PinBytes
+	LateBytes  float64       // for a follower to enter that is late: where there is no place, a visit
 	ChurnBytes float64       // for a follower to leave and come back
 	Half, Most time.Duration // until 50 and 99 % of the followers have a pin; means
 	Last       time.Duration // until the last of all pins is everywhere
@@ -81,7 +85,7 @@ func Measure(dir string, l Load) (out Figures, err error) {
 	time.Sleep(l.Idle)
 	after := c.bytes()
 	out.IdleBytes = (after.sum(gossip) - before.sum(gossip)) / l.Idle.Seconds()
-	out.VisitBytes = (after.sum(visits) - before.sum(visits)) / l.Idle.Seconds()
+	out.HelloBytes = (after.sum(visits) - before.sum(visits)) / l.Idle.Seconds()
 
 	before, first := c.bytes(), c.pinned
 	if err := c.pinSome(l.Pins, l.Every); err != nil {
@@ -98,6 +102,29 @@ func Measure(dir string, l Load) (out Figures, err error) {
 	}
 	if err := c.delaysOf(first, &out); err != nil {
 		return out, err
+	}
+	if l.Busy > 0 {
+		before = c.bytes()
+		if err := c.pinSome(l.Busy, time.Second/10); err != nil {
+			return out, err
+		}
+		out.BusyBytes = (c.bytes().sum(gossip) - before.sum(gossip)) / float64(l.Busy)
+		time.Sleep(l.Settle)
+	}
+	if l.Late > 0 {
+		before = c.bytes()
+		for range l.Late {
+			f, err := c.Follower()
+			if err != nil {
+				return out, err
+			}
+			if err := f.Enter(); err != nil {
+				return out, err
+			}
+			all = append(all, f)
+		}
+		time.Sleep(l.Settle)
+		out.LateBytes = (c.bytes().sum(visits) - before.sum(visits)) / float64(l.Late)
 	}
 	if l.Churn > 0 {
 		before = c.bytes()

@@ -5,48 +5,56 @@ import (
 	"time"
 )
 
-const (
-	// visitEvery is how often a follower without a place at a voter asks for one, in the
-	// long run, as in package feed; visitBytes is what that costs the voters: measured
-	// where 108 of 300 followers had none.
-	visitEvery = 4 * time.Hour
-	visitBytes = 10_300
-)
+// visitEvery is how often a follower without a place at a voter asks for one, in the long
+// run, as in package feed.
+const visitEvery = 16 * time.Hour
 
 // A Model says what Figures would be with more followers than run here. Once the voters'
-// places are all taken, what they send for a pin is that of their mesh and their places,
-// whatever lies behind; only who comes, goes or looks for a place adds to it. A message
-// takes more hops the more followers there are, as their logarithm.
+// places are all taken, what they send is that of their mesh and their places, whatever
+// lies behind; only who comes, goes or looks for a place adds to it. A message takes more
+// hops the more followers there are, as their logarithm.
 type Model struct {
-	Pin, Return float64       // as PinBytes and ChurnBytes, of clusters whose places are taken
-	Off         float64       // how far the figures are from Pin at most, a share of it
-	Start, Hop  time.Duration // 99 % have a pin after Start + Hop × ln followers
+	Idle, Pin, Busy float64       // a second and a pin, as in Figures, of clusters whose places are taken
+	Visit, Return   float64       // as LateBytes and ChurnBytes, of those
+	Off             float64       // how far the figures are from Pin at most, a share of it
+	Start, Hop      time.Duration // 99 % have a pin after Start + Hop × ln followers
 }
 
 // Fit is the Model nearest to measured figures. Those with fewer than full followers tell
 // nothing of bytes.
-func Fit(measured []Figures, full int) Model {
-	var pins, returns, logs, delays []float64
+func Fit(measured []Figures, full int) (m Model) {
+	var logs, delays []float64
+	var taken []Figures
 	for _, f := range measured {
 		logs, delays = append(logs, math.Log(float64(f.Followers))), append(delays, f.Most.Seconds())
 		if f.Followers >= full {
-			pins, returns = append(pins, f.PinBytes), append(returns, f.ChurnBytes)
+			taken = append(taken, f)
 		}
 	}
-	m := Model{Pin: mean(pins), Return: mean(returns)}
-	for _, p := range pins {
-		m.Off = max(m.Off, math.Abs(p-m.Pin)/m.Pin)
+	of := func(figure func(Figures) float64) float64 {
+		var all []float64
+		for _, f := range taken {
+			all = append(all, figure(f))
+		}
+		return mean(all)
+	}
+	m.Idle = of(func(f Figures) float64 { return f.IdleBytes + f.HelloBytes })
+	m.Pin = of(func(f Figures) float64 { return f.PinBytes })
+	m.Busy = of(func(f Figures) float64 { return f.BusyBytes })
+	m.Visit = of(func(f Figures) float64 { return f.LateBytes })
+	m.Return = of(func(f Figures) float64 { return f.ChurnBytes })
+	for _, f := range taken {
+		m.Off = max(m.Off, math.Abs(f.PinBytes-m.Pin)/m.Pin)
 	}
 	start, hop := line(logs, delays)
 	m.Start, m.Hop = seconds(start), seconds(hop)
 	return m
 }
 
-// Bytes are the voters' for a pin, at a pin a second, where each follower leaves and comes
-// back once in the time stay.
-func (m Model) Bytes(followers int, stay time.Duration) float64 {
-	n := float64(followers)
-	return m.Pin + n*visitBytes/visitEvery.Seconds() + n*m.Return/stay.Seconds()
+// Coming is what a second costs of followers that look for a place, and that leave and
+// come back once in the time stay.
+func (m Model) Coming(followers int, stay time.Duration) float64 {
+	return float64(followers) * (m.Visit/visitEvery.Seconds() + m.Return/stay.Seconds())
 }
 
 // Most is the time until 99 % of the followers have a pin.

@@ -9,15 +9,18 @@ import (
 func TestFit_FindsTheLawThatFiguresKeep(t *testing.T) {
 	var all []Figures
 	for _, n := range []int{30, 300, 1000} {
-		f := Figures{Followers: n, PinBytes: 30_000, ChurnBytes: 20_000, Most: time.Duration(float64(50*time.Millisecond) * (1 + math.Log(float64(n))))}
+		f := Figures{Followers: n, IdleBytes: 2000, HelloBytes: 1000, PinBytes: 30_000, ChurnBytes: 20_000, LateBytes: 5760,
+			Most: time.Duration(float64(50*time.Millisecond) * (1 + math.Log(float64(n))))}
 		if n < 64 { // places are left: it does not count
-			f.PinBytes, f.ChurnBytes = 1, 1
+			f.IdleBytes, f.PinBytes, f.ChurnBytes, f.LateBytes = 1, 1, 1, 1
 		}
 		all = append(all, f)
 	}
 	m := Fit(all, 64)
-	visits := 10_000 * visitBytes / visitEvery.Seconds()
-	if got, want := m.Bytes(10_000, 10_000*time.Second), 30_000+visits+20_000; math.Abs(got-want) > 1 {
+	if math.Abs(m.Idle-3000) > 1 || math.Abs(m.Pin-30_000) > 1 {
+		t.Errorf("%.0f bytes idle and %.0f a pin, want 3000 and 30000", m.Idle, m.Pin)
+	}
+	if got, want := m.Coming(10_000, 10_000*time.Second), 1000+20_000.0; math.Abs(got-want) > 1 {
 		t.Errorf("%.0f bytes, want %.0f", got, want)
 	}
 	if got, want := m.Most(10_000), seconds(0.05*(1+math.Log(10_000))); (got - want).Abs() > time.Millisecond {

@@ -24,6 +24,7 @@ type node struct {
 	number int
 	id     peer.ID
 	addr   multiaddr.Multiaddr
+	member bool
 	book   peerstore.Peerstore
 	bus    event.Bus
 

@@ -60,6 +60,7 @@ func (w *Network) Peer(id p2p.Identity, members *Members, places int) (*Peer, er
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Peer{host: h, node: w.node(id.ID), places: places, closed: ctx, stop: stop, members: members,
 		guests: map[peer.ID]bool{}, checked: map[peer.ID]bool{}, changed: make(chan struct{})}
+	p.node.member = (*members)[id.ID]
 	h.Network().Notify(&network.NotifyBundle{ConnectedF: p.arrived, DisconnectedF: p.left})
 	if p.Feed, err = p2p.NewFeed(ctx, gate{h, p}, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -104,7 +105,7 @@ func (p *Peer) Check(_ context.Context, id api.PeerID) error {
 	first := !p.checked[id]
 	p.checked[id] = true
 	p.mu.Unlock()
-	if first {
+	if first && c.to.member { // others are known to have none, by what they speak
 		p.node.carry(c.to, certificate, certificateBytes)
 		c.to.carry(p.node, certificate, certificateBytes)
 	}

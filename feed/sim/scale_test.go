@@ -16,17 +16,18 @@ import (
 
 var (
 	sizes = flag.String("sizes", "30", "numbers of followers to measure, separated by commas: make sim")
+	idle  = flag.Duration("idle", 10*time.Minute, "for which nothing happens")
 	told  = flag.String("told", "10000", "numbers of followers to tell of by the model")
 )
 
 // TestScale is `make sim`: it measures the numbers of followers asked for, fits the
 // model to them, and prints both.
 func TestScale(t *testing.T) {
-	const places, full = 64, voters * 64
+	const places, full = 32, voters * 32
 	var all []Figures
 	for _, n := range numbers(t, *sizes) {
 		all = append(all, measure(t, Load{Followers: n, Places: places, Ramp: 30 * time.Second, Settle: 30 * time.Second,
-			Idle: time.Minute, Pins: 30, Every: time.Second, Churn: min(10, n)}))
+			Idle: *idle, Pins: 30, Every: time.Second, Busy: 50, Churn: min(10, n), Late: 10}))
 	}
 	print(all)
 	last := all[len(all)-1]
@@ -37,23 +38,37 @@ func TestScale(t *testing.T) {
 	fmt.Printf("\nfitted to the others, the model says %.0f B and %v of %d followers: off by %.1f and %.1f %%\n", before.Pin,
 		before.Most(last.Followers).Round(time.Millisecond), last.Followers, off(before.Pin, last.PinBytes), off(before.Most(last.Followers).Seconds(), last.Most.Seconds()))
 	m := Fit(all, full)
-	fmt.Printf("fitted to all: %.0f B, within %.1f %%; %.0f B a return; %v + %v ln(followers)\n", m.Pin, 100*m.Off, m.Return, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
+	fmt.Printf("fitted to all: %.0f B idle; %.0f B a pin, within %.1f %%; %.0f B a visit; %.0f B a return; %v + %v ln(followers)\n",
+		m.Idle, m.Pin, 100*m.Off, m.Visit, m.Return, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
 	for _, n := range numbers(t, *told) {
 		fmt.Printf("%d followers: 99 %% have a pin in %v\n", n, m.Most(n).Round(time.Millisecond))
-		for _, stay := range []time.Duration{12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
-			bytes := m.Bytes(n, stay)
-			fmt.Printf("  that stay %v: %.0f B a pin, %.2f times those of %d\n", stay, bytes, bytes/all[0].PinBytes, all[0].Followers)
-		}
+		compare(m, n, all[0])
+	}
+}
+
+// compare prints what the voters' seconds cost with n followers, by the model, beside
+// those with few, as measured.
+func compare(m Model, n int, few Figures) {
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
+	defer w.Flush()
+	fmt.Fprintf(w, "times %d, where each stays\tidle\ta pin a minute\ta pin a second\tten a second\t\n", few.Followers)
+	for _, stay := range []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
+		coming := m.Coming(n, stay)
+		base := float64(few.Followers) * few.ChurnBytes / stay.Seconds()
+		idle, none := m.Idle, few.IdleBytes+few.HelloBytes
+		ratio := func(many, few float64) float64 { return (many + coming) / (few + base) }
+		fmt.Fprintf(w, "%v\t%.2f\t%.2f\t%.2f\t%.2f\t\n", stay, ratio(idle, none), ratio(idle+(m.Pin-idle)/60, none+(few.PinBytes-none)/60),
+			ratio(m.Pin, few.PinBytes), ratio(10*m.Busy, 10*few.BusyBytes))
 	}
 }
 
 func print(all []Figures) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
-	fmt.Fprintln(w, "followers\tplaces taken\tB/pin\tidle B/s\tvisits B/s\tB to enter\tB to return\t50 %\t99 %\tall\t")
+	fmt.Fprintln(w, "followers\tplaces taken\tB/pin\tB/pin of ten\tidle B/s\thello B/s\tB to enter\tB to return\tB late\t50 %\t99 %\tall\t")
 	for _, f := range all {
-		fmt.Fprintf(w, "%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%d ms\t%d ms\t%d ms\t\n", f.Followers, f.Guests, f.PinBytes, f.IdleBytes, f.VisitBytes,
-			f.EnterBytes, f.ChurnBytes, f.Half.Milliseconds(), f.Most.Milliseconds(), f.Last.Milliseconds())
+		fmt.Fprintf(w, "%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%d ms\t%d ms\t%d ms\t\n", f.Followers, f.Guests, f.PinBytes, f.BusyBytes, f.IdleBytes,
+			f.HelloBytes, f.EnterBytes, f.ChurnBytes, f.LateBytes, f.Half.Milliseconds(), f.Most.Milliseconds(), f.Last.Milliseconds())
 	}
 }
 

@@ -31,10 +31,15 @@ const (
 	// setUpBytes go each way before the first stream: handshakes and identify take 14
 	// writes and 1,000 bytes between two of p2p's hosts.
 	setUpBytes = 1000 + 14*52
-	// keepAliveEvery so often yamux looks at both ends whether the other is there, and how
-	// far, with keepAliveWrites each way.
-	keepAliveEvery  = 30 * time.Second
-	keepAliveWrites = 6
+	// In keepAliveEvery yamux looks at both ends whether the other is there, and in
+	// distanceEvery how far it is, with keepAliveWrites each way: as p2p's hosts for
+	// strangers do, whether or not something else is under way.
+	keepAliveEvery  = time.Minute
+	distanceEvery   = 10 * time.Minute
+	keepAliveWrites = 2
+	// Between members they are these.
+	memberKeepAliveEvery = 10 * time.Second
+	memberDistanceEvery  = 30 * time.Second
 	// again is when what was lost comes a second time: the shortest wait of Linux's TCP.
 	again = 200 * time.Millisecond
 
