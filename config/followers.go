@@ -25,7 +25,7 @@ type Followers struct {
 	MaxBandwidth uint64 `json:"max_bandwidth"`
 	// MaxAdmitted bounds the followers that may fetch content from this peer at a time; 1024.
 	MaxAdmitted int `json:"max_admitted"`
-	// AskInterval is between two questions to a connected follower how far it is; 30s.
+	// AskInterval is between two questions to a connected follower how far it is; 2m.
 	AskInterval time.Duration `json:"ask_interval"`
 	// ChallengeInterval is between two challenges of a connected follower to prove a copy; 10m.
 	ChallengeInterval time.Duration `json:"challenge_interval"`
@@ -36,7 +36,7 @@ func (f Followers) withDefaults() Followers {
 	f.MaxConnections = cmp.Or(f.MaxConnections, 32)
 	f.MaxBandwidth = cmp.Or(f.MaxBandwidth, 16*mib)
 	f.MaxAdmitted = cmp.Or(f.MaxAdmitted, 1024)
-	f.AskInterval = cmp.Or(f.AskInterval, 30*time.Second)
+	f.AskInterval = cmp.Or(f.AskInterval, 2*time.Minute)
 	f.ChallengeInterval = cmp.Or(f.ChallengeInterval, 10*time.Minute)
 	return f
 }

@@ -28,6 +28,7 @@ const (
 type call struct {
 	id       api.PeerID
 	member   bool
+	shown    bool // that it is a member
 	answered bool
 	again    time.Duration // after which hello is said again at the soonest
 	hello
@@ -98,7 +99,7 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 		}
 		k.call(ctx, p, n)
 	}
-	k.greetOne(ctx, now, n)
+	k.greetDue(ctx, now, n)
 }
 
 // getsOn tells whether a member is among the neighbours, or what members say comes from
@@ -178,8 +179,8 @@ func (k *keeper) dropGone(now time.Time) (n int, member bool) {
 	return n, member
 }
 
-// greetOne says hello again to a neighbour whose turn it is.
-func (k *keeper) greetOne(ctx context.Context, now time.Time, n int) {
+// greetDue says hello again to neighbours whose turn it is.
+func (k *keeper) greetDue(ctx context.Context, now time.Time, n int) {
 	for id, b := range k.greet {
 		if p := k.book.by[id]; p != nil && now.After(b.next) && !k.busy[id] && len(k.busy) < callsAtOnce {
 			k.call(ctx, p, n)
@@ -203,8 +204,8 @@ func (k *keeper) call(ctx context.Context, p *contact, n int) {
 	}
 }
 
-// introduce makes the call c. Only of one that admits this follower it is asked whether
-// it is a member.
+// introduce makes the call c. One that is known for a member, and has no place, is not
+// asked to show it again.
 func (k *keeper) introduce(ctx context.Context, info peer.AddrInfo, c call) call {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
@@ -220,8 +221,9 @@ func (k *keeper) introduce(ctx context.Context, info peer.AddrInfo, c call) call
 		return c
 	}
 	c.hello, c.answered = h, true
-	if h.Admitted {
+	if h.Admitted || !c.member || k.o.Lacks() {
 		c.member = k.net.Check(ctx, info.ID) == nil
+		c.shown = c.member
 	}
 	return c
 }
@@ -245,6 +247,9 @@ func (k *keeper) ended(c call) {
 	if c.answered && c.member {
 		k.visits.made(time.Now(), c.Admitted)
 		k.book.refused = k.visits.refused
+		if !c.Admitted && c.shown && k.o.Lacks() { // it lets whom it met fetch, place or not
+			k.o.Met(c.hello.peer(c.id, true))
+		}
 	}
 	if !c.answered || !c.Admitted || !c.member && !k.net.Welcome(c.id) {
 		delete(k.greet, c.id)

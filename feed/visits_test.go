@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -97,5 +98,44 @@ func TestBook_RemembersThatItWasRefused(t *testing.T) {
 	b.save()
 	if b = reopen(); !b.refused.IsZero() {
 		t.Errorf("there is a place, the book says it was refused at %v", b.refused)
+	}
+}
+
+// A follower that finds no place at any member has the pinset from another follower, and is
+// told where the members' content is while it lacks some.
+func TestFollower_WithoutAPlaceHasAllAllTheSame(t *testing.T) {
+	w := emptyWorld(t)
+	w.rooms = 1
+	m := w.addMember()
+	w.pin(0, 2000)
+	first := w.follow(FollowerOptions{})
+	w.same(first)
+	eventually(t, "the place is taken", func() bool { return len(m.host.Guests()) == 1 })
+	met := make(chan Peer, 1)
+	second := w.follow(FollowerOptions{Lacks: func() bool { return true }, Met: func(p Peer) {
+		if p.Member {
+			select {
+			case met <- p:
+			default:
+			}
+		}
+	}})
+	w.same(second)
+	w.pin(2000, 2100)
+	w.same(first, second)
+	select {
+	case p := <-met:
+		if p.ID != m.id.ID {
+			t.Errorf("it met %s", p.ID)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it met no member")
+	}
+	if got := m.host.Guests(); len(got) != 1 || got[0] != first.id.ID {
+		t.Errorf("guests are %v, want %s", got, first.id.ID)
+	}
+	second.stop()
+	if _, err := os.Stat(filepath.Join(second.dir, refusedFile)); err != nil {
+		t.Errorf("it is not noted that there was no place: %v", err)
 	}
 }

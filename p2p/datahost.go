@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -45,9 +46,10 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
+	keep := &keeper{follows: len(c.Certificate) == 0}
 	var d *DataHost // before anybody can connect
 	isMember := func(id peer.ID) bool { return d.isMember(id) }
-	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, dataStrangers, isMember, muxer())
+	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, dataStrangers, isMember, keep)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
@@ -64,7 +66,24 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
+	keep.d = d
 	return d, nil
+}
+
+// A keeper chooses how a connection is kept: those with followers for less.
+type keeper struct {
+	d       *DataHost
+	follows bool // it is a follower's
+}
+
+var _ network.Multiplexer = (*keeper)(nil)
+
+// NewConn implements network.Multiplexer.
+func (k *keeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
+	if k.follows || k.d.isGuest(scope.Peer()) {
+		return strangersMuxer(strangersDataAlive).NewConn(c, isServer, scope)
+	}
+	return muxer().NewConn(c, isServer, scope)
 }
 
 // Listen begins to take connections. All handlers must have been set: bitswap gives up

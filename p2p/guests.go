@@ -346,7 +346,7 @@ var _ network.Multiplexer = (*doorkeeper)(nil)
 func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
 	// Where there are no bounds on resources, there is no ID either.
 	if id := scope.Peer(); d.h.follows || isServer && id != "" && !d.h.isMember(id) && !d.h.isAdmitted(id) {
-		return strangersMuxer().NewConn(c, isServer, scope)
+		return strangersMuxer(strangersAlive).NewConn(c, isServer, scope)
 	}
 	return muxer().NewConn(c, isServer, scope)
 }

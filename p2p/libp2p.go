@@ -90,12 +90,19 @@ func muxer() *yamux.Transport {
 	return &t
 }
 
-// strangersMuxer is for connections with those that are no members, of which there may be
-// many: what keeps them would cost more than what they carry. It sees within 70 s that a
-// machine has gone, and how long the way is it measures seldom.
-func strangersMuxer() *yamux.Transport {
+// Connections with those that are no members may be many, and what keeps them would cost
+// more than what they carry. On the cluster host they have messages now and then; on the
+// data host there may be nothing for hours.
+const (
+	strangersAlive     = time.Minute
+	strangersDataAlive = 2 * time.Minute
+)
+
+// strangersMuxer is for those: it looks whether the other is there after alive, sees that it is
+// not 10 s later, and measures seldom how long the way is.
+func strangersMuxer(alive time.Duration) *yamux.Transport {
 	t := *yamux.DefaultTransport
-	t.KeepAliveInterval = time.Minute
+	t.KeepAliveInterval = alive
 	t.MeasureRTTInterval = 10 * time.Minute
 	return &t
 }

@@ -18,6 +18,8 @@ const (
 	// askTimeout bounds a question to a follower. One that does not answer keeps an asker
 	// from the others for so long.
 	askTimeout = 5 * time.Second
+	// askSoon is between questions at most to one that is copying the pinset.
+	askSoon = 30 * time.Second
 	// askTick is between looks at whom to ask.
 	askTick = time.Second
 	// visitorsWaiting bounds the followers without a place here that wait to be asked, and

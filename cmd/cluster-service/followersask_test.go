@@ -134,6 +134,25 @@ func TestAudience_AsksEachInTurn(t *testing.T) {
 	})
 }
 
+// How far a first copy is shall not take long to show, whatever the interval.
+func TestBook_AsksSoonWhoHasNoPinsetYet(t *testing.T) {
+	b, id, now := newBook(2), randomPeer(t), time.Now()
+	of := []feed.Peer{{ID: id}}
+	for _, settled := range []bool{false, true} {
+		if _, ok := b.due(of, time.Hour, now); !ok {
+			t.Fatalf("with a pinset %v: not asked", settled)
+		}
+		b.answered(id, feed.Report{Settled: settled}, nil, now)
+		now = now.Add(askSoon)
+	}
+	if _, ok := b.due(of, time.Hour, now); ok {
+		t.Error("one that has the pinset is asked again soon")
+	}
+	if _, ok := b.due(of, time.Hour, now.Add(time.Hour)); !ok {
+		t.Error("one that has the pinset is not asked again")
+	}
+}
+
 // Those that say nothing delay nobody for long, and are asked less and less.
 func TestAudience_IsNotHeldUpByTheMute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -96,7 +96,7 @@ func (n *followerNote) introduce(p feed.Peer) {
 }
 
 // due takes the follower of these to ask next: one never asked, or else the one asked
-// longest ago, if that is every or more ago. One that misses answers is asked ever more
+// longest ago, if that is every or more ago, or askSoon of one that has no pinset yet. One that misses answers is asked ever more
 // seldom. Who takes one ends it with answered or missed.
 func (b *book) due(of []feed.Peer, every time.Duration, now time.Time) (id api.PeerID, ok bool) {
 	b.mu.Lock()
@@ -107,7 +107,11 @@ func (b *book) due(of []feed.Peer, every time.Duration, now time.Time) (id api.P
 		if n.heard.IsZero() {
 			n.introduce(p)
 		}
-		if !n.busy && (n.tried.IsZero() || now.Sub(n.tried) >= every<<min(n.misses, maxMisses)) && (next == nil || n.tried.Before(next.tried)) {
+		wait := every
+		if !n.report.Settled { // it has just begun, and is soon further
+			wait = min(every, askSoon)
+		}
+		if !n.busy && (n.tried.IsZero() || now.Sub(n.tried) >= wait<<min(n.misses, maxMisses)) && (next == nil || n.tried.Before(next.tried)) {
 			next = n
 		}
 	}

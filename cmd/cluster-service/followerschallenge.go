@@ -28,9 +28,10 @@ const (
 	challengeSoon = 30 * time.Second
 	// challengeChoice is about how many pins there are to be questions, of which one is put.
 	challengeChoice = 4
-	// challengeLook is how many pins are looked at for those of which to ask a follower
-	// whether it has them.
-	challengeLook = 4096
+	// challengeLook is how many pins are looked at for those, challengeAsked at most, of
+	// which to ask a follower whether it has them.
+	challengeLook  = 4096
+	challengeAsked = 16
 )
 
 // ownNode is what a challenger asks of this peer's node.
@@ -195,7 +196,7 @@ func (c *challenger) choose(ctx context.Context, n followerNote) ([]api.Cid, err
 			if err != nil {
 				return nil, err
 			}
-			if looked++; looked > challengeLook || len(some) == feed.MaxAsked {
+			if looked++; looked > challengeLook || len(some) == challengeAsked {
 				break
 			}
 			if p.MaxDepth <= 0 && n.shallHold(p) {

@@ -141,11 +141,14 @@ func (a answers) Report(ctx context.Context) (feed.Report, error) {
 		Pins: st.Pinned, Bytes: st.Bytes, Claim: claim[:], Wanted: st.Wanted, Failed: st.Failed, Latest: st.Latest, Free: st.Free}, nil
 }
 
-// PinStatuses implements feed.Answers.
+// PinStatuses implements feed.Answers. What members know already is left out: they ask
+// many followers.
 func (a answers) PinStatuses(ctx context.Context, cids []api.Cid) ([]api.PinInfo, error) {
 	out := make([]api.PinInfo, 0, len(cids))
 	for _, c := range cids {
-		out = append(out, a.f.tracker.Status(ctx, c))
+		s := a.f.tracker.Status(ctx, c).PinInfoShort
+		s.PeerName, s.IPFS, s.IPFSAddresses = "", "", nil
+		out = append(out, api.PinInfo{Cid: c, PinInfoShort: s})
 	}
 	return out, nil
 }

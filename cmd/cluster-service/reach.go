@@ -20,8 +20,12 @@ const (
 	reachAgain = 5 * time.Minute
 	// reachable bounds the data hosts of followers that are remembered.
 	reachable = 64
-	// reachFor is how long the data host of a follower is kept connected after it was met.
+	// reachFor is how long a data host is kept connected after it was met, or after a
+	// member that is connected told of it.
 	reachFor = 20 * time.Minute
+	// redialMax is between two dials of a data host at most: one that lets this follower in
+	// no more would be called for ever.
+	redialMax = 2 * time.Minute
 )
 
 // reach keeps a follower's data host connected with those that may have what it wants:
@@ -33,9 +37,16 @@ type reach struct {
 	came chan struct{} // holds an item when somebody new is connected
 
 	mu        sync.Mutex
-	members   map[api.PeerID]peer.AddrInfo
+	members   map[api.PeerID]met
 	followers map[api.PeerID]met
+	redials   map[api.PeerID]redial
 	asked     time.Time
+}
+
+// A redial says when a data host may be called again.
+type redial struct {
+	next time.Time
+	wait time.Duration
 }
 
 type met struct {
@@ -45,7 +56,7 @@ type met struct {
 
 func newReach(data *p2p.DataHost, log *slog.Logger) *reach {
 	return &reach{data: data, log: log, link: &links{data: data, log: log}, came: make(chan struct{}, 1),
-		members: map[api.PeerID]peer.AddrInfo{}, followers: map[api.PeerID]met{}}
+		members: map[api.PeerID]met{}, followers: map[api.PeerID]met{}, redials: map[api.PeerID]redial{}}
 }
 
 // meet notes the data host of a neighbour.
@@ -55,8 +66,9 @@ func (r *reach) meet(p feed.Peer) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.redials, p.Data.ID)
 	if p.Member {
-		r.members[p.Data.ID] = p.Data
+		r.members[p.Data.ID] = met{p.Data, time.Now()}
 		return
 	}
 	if _, known := r.followers[p.Data.ID]; known || len(r.followers) < reachable {
@@ -69,17 +81,35 @@ func (r *reach) known() []peer.AddrInfo {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]peer.AddrInfo, 0, len(r.members)+len(r.followers))
-	for _, m := range r.members {
-		out = append(out, m)
-	}
-	for id, f := range r.followers {
-		if time.Since(f.at) > reachFor {
-			delete(r.followers, id)
-			continue
+	for _, known := range []map[api.PeerID]met{r.members, r.followers} {
+		for id, m := range known {
+			if time.Since(m.at) > reachFor {
+				delete(known, id)
+				delete(r.redials, id)
+				continue
+			}
+			out = append(out, m.AddrInfo)
 		}
-		out = append(out, f.AddrInfo)
 	}
 	return out
+}
+
+// mayDial tells whether id may be called now, and notes that it is. One that was connected
+// for long is called at once.
+func (r *reach) mayDial(id api.PeerID, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := r.redials[id]
+	if now.Before(d.next) {
+		return false
+	}
+	if now.Sub(d.next) > redialMax {
+		d.wait = 0
+	}
+	d.wait = min(max(2*d.wait, linkPeriod), redialMax)
+	d.next = now.Add(d.wait)
+	r.redials[id] = d
+	return true
 }
 
 // Holders implements embedded.Providers: any of them may have any content.
@@ -107,7 +137,7 @@ func (r *reach) run(ctx context.Context) error {
 
 func (r *reach) connect(ctx context.Context, info peer.AddrInfo) {
 	there := func() bool { return r.data.Network().Connectedness(info.ID) == network.Connected }
-	if there() {
+	if there() || !r.mayDial(info.ID, time.Now()) {
 		return
 	}
 	if r.link.connect(ctx, info); !there() {
@@ -125,7 +155,7 @@ func (r *reach) learn(ctx context.Context) {
 	due := time.Since(r.asked) > reachAgain
 	members := make([]peer.AddrInfo, 0, len(r.members))
 	for _, m := range r.members {
-		members = append(members, m)
+		members = append(members, m.AddrInfo)
 	}
 	r.mu.Unlock()
 	if !due {
@@ -141,11 +171,12 @@ func (r *reach) learn(ctx context.Context) {
 			continue
 		}
 		r.mu.Lock()
-		r.members = map[api.PeerID]peer.AddrInfo{m.ID: m} // those that are none any more go
+		now := time.Now()
+		r.members = map[api.PeerID]met{m.ID: {m, now}} // those that are none any more go
 		for _, o := range others {
-			r.members[o.ID] = o
+			r.members[o.ID] = met{o, now}
 		}
-		r.asked = time.Now()
+		r.asked = now
 		r.mu.Unlock()
 		return
 	}

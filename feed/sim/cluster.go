@@ -97,10 +97,13 @@ func (c *Cluster) voter(id p2p.Identity, places int, leads bool) (*Voter, error)
 		return nil, errors.Join(err, st.Close())
 	}
 	sign := func(kind string, body []byte) ([]byte, error) { return p2p.SignStatement(id, cert, kind, body) }
-	pub := feed.NewPublisher(p, c.verifier(), sign, st, feed.PublisherOptions{Leads: func() bool { return leads }}, quiet)
+	asks := newAsker()
+	pub := feed.NewPublisher(p, c.verifier(), sign, st, feed.PublisherOptions{Leads: func() bool { return leads }, Met: asks.met}, quiet)
 	ctx, stop := context.WithCancel(context.Background())
 	v := &Voter{Peer: p, State: st, Publisher: pub, run: new(errgroup.Group), stop: stop}
 	v.run.Go(func() error { return pub.Run(ctx) })
+	asks.v = v
+	v.run.Go(func() error { return asks.run(ctx) })
 	return v, nil
 }
 

@@ -46,7 +46,7 @@ func (f *Follower) Enter() (err error) {
 		return errors.Join(err, f.State.Close())
 	}
 	dir := filepath.Join(f.c.dir, f.id.ID.String())
-	f.Feed, err = feed.NewFollower(f.peer, f.c.verifier(), f.State, dir, arrivals{f.c}, feed.FollowerOptions{Members: f.c.addrs}, quiet)
+	f.Feed, err = feed.NewFollower(f.peer, f.c.verifier(), f.State, dir, arrivals{f.c}, feed.FollowerOptions{Members: f.c.addrs, Answers: answers{f}}, quiet)
 	if err != nil {
 		return errors.Join(err, f.peer.Close(), f.State.Close())
 	}

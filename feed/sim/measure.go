@@ -34,9 +34,9 @@ type Load struct {
 type Figures struct {
 	Followers  int
 	EnterBytes float64       // for a follower to enter
-	IdleBytes  float64       // a second, but visits
-	PinBytes   float64       // a pin, one in Load.Every: with what is idle, but visits
-	HelloBytes float64       // a second of what else there is while idle
+	IdleBytes  float64       // a second while idle: gossip, connections and AskBytes
+	AskBytes   float64       // a second of hellos, and of what voters ask followers
+	PinBytes   float64       // a pin, one in Load.Every: with what is idle
 	BusyBytes  float64       // a pin of Load.Busy, as PinBytes
 	LateBytes  float64       // for a follower to enter that is late: where there is no place, a visit
 	ChurnBytes float64       // for a follower to leave and come back
@@ -84,18 +84,19 @@ func Measure(dir string, l Load) (out Figures, err error) {
 	before = c.bytes()
 	time.Sleep(l.Idle)
 	after := c.bytes()
-	out.IdleBytes = (after.sum(gossip) - before.sum(gossip)) / l.Idle.Seconds()
-	out.HelloBytes = (after.sum(visits) - before.sum(visits)) / l.Idle.Seconds()
+	for _, v := range c.Voters {
+		out.Guests += len(v.Guests())
+	}
+	out.AskBytes = (after.sum(visits) - before.sum(visits)) / l.Idle.Seconds()
+	beside := out.AskBytes + dataBytes(out.Guests)
+	out.IdleBytes = (after.sum(gossip)-before.sum(gossip))/l.Idle.Seconds() + beside
 
 	before, first := c.bytes(), c.pinned
 	if err := c.pinSome(l.Pins, l.Every); err != nil {
 		return out, err
 	}
 	after = c.bytes()
-	out.PinBytes = (after.sum(gossip) - before.sum(gossip)) / float64(l.Pins)
-	for _, v := range c.Voters {
-		out.Guests += len(v.Guests())
-	}
+	out.PinBytes = (after.sum(gossip)-before.sum(gossip))/float64(l.Pins) + beside*l.Every.Seconds()
 	time.Sleep(l.Settle)
 	if err := same(all); err != nil {
 		return out, err
@@ -105,10 +106,11 @@ func Measure(dir string, l Load) (out Figures, err error) {
 	}
 	if l.Busy > 0 {
 		before = c.bytes()
-		if err := c.pinSome(l.Busy, time.Second/10); err != nil {
+		const every = time.Second / 10
+		if err := c.pinSome(l.Busy, every); err != nil {
 			return out, err
 		}
-		out.BusyBytes = (c.bytes().sum(gossip) - before.sum(gossip)) / float64(l.Busy)
+		out.BusyBytes = (c.bytes().sum(gossip)-before.sum(gossip))/float64(l.Busy) + beside*every.Seconds()
 		time.Sleep(l.Settle)
 	}
 	if l.Late > 0 {

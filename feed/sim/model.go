@@ -38,7 +38,7 @@ func Fit(measured []Figures, full int) (m Model) {
 		}
 		return mean(all)
 	}
-	m.Idle = of(func(f Figures) float64 { return f.IdleBytes + f.HelloBytes })
+	m.Idle = of(func(f Figures) float64 { return f.IdleBytes })
 	m.Pin = of(func(f Figures) float64 { return f.PinBytes })
 	m.Busy = of(func(f Figures) float64 { return f.BusyBytes })
 	m.Visit = of(func(f Figures) float64 { return f.LateBytes })

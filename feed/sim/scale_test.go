@@ -55,7 +55,7 @@ func compare(m Model, n int, few Figures) {
 	for _, stay := range []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
 		coming := m.Coming(n, stay)
 		base := float64(few.Followers) * few.ChurnBytes / stay.Seconds()
-		idle, none := m.Idle, few.IdleBytes+few.HelloBytes
+		idle, none := m.Idle, few.IdleBytes
 		ratio := func(many, few float64) float64 { return (many + coming) / (few + base) }
 		fmt.Fprintf(w, "%v\t%.2f\t%.2f\t%.2f\t%.2f\t\n", stay, ratio(idle, none), ratio(idle+(m.Pin-idle)/60, none+(few.PinBytes-none)/60),
 			ratio(m.Pin, few.PinBytes), ratio(10*m.Busy, 10*few.BusyBytes))
@@ -65,10 +65,10 @@ func compare(m Model, n int, few Figures) {
 func print(all []Figures) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
-	fmt.Fprintln(w, "followers\tplaces taken\tB/pin\tB/pin of ten\tidle B/s\thello B/s\tB to enter\tB to return\tB late\t50 %\t99 %\tall\t")
+	fmt.Fprintln(w, "followers\tplaces taken\tB/pin\tB/pin of ten\tidle B/s\tof it asked\tB to enter\tB to return\tB late\t50 %\t99 %\tall\t")
 	for _, f := range all {
 		fmt.Fprintf(w, "%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%d ms\t%d ms\t%d ms\t\n", f.Followers, f.Guests, f.PinBytes, f.BusyBytes, f.IdleBytes,
-			f.HelloBytes, f.EnterBytes, f.ChurnBytes, f.LateBytes, f.Half.Milliseconds(), f.Most.Milliseconds(), f.Last.Milliseconds())
+			f.AskBytes, f.EnterBytes, f.ChurnBytes, f.LateBytes, f.Half.Milliseconds(), f.Most.Milliseconds(), f.Last.Milliseconds())
 	}
 }
 
