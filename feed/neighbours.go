@@ -254,7 +254,11 @@ func (k *keeper) ended(c call) {
 	if !c.answered || !c.Admitted || !c.member && !k.net.Welcome(c.id) {
 		delete(k.greet, c.id)
 		p.retry.failed(tryMin, tryMax)
-		k.part(c.id, false)
+		if c.answered && c.member {
+			k.linger(c.id)
+		} else {
+			k.part(c.id, false)
+		}
 		return
 	}
 	p.retry = backoff{}
@@ -271,6 +275,13 @@ func (k *keeper) ended(c call) {
 	k.met.add(who)
 	k.o.Met(who)
 	k.nudge()
+}
+
+// linger leaves it to a member without a place to end the visit: it may have questions.
+func (f *Follower) linger(id api.PeerID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.neighbours, id)
 }
 
 // part ends the connection with a peer.

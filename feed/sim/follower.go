@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,8 +21,9 @@ const followerPlaces = 16
 
 // A Follower is one volunteer, who may come and go. Its identity and its state stay.
 type Follower struct {
-	c  *Cluster
-	id p2p.Identity
+	c     *Cluster
+	id    p2p.Identity
+	lacks atomic.Bool // content, for which it visits members
 
 	// While it is there:
 	peer  *Peer
@@ -46,7 +48,7 @@ func (f *Follower) Enter() (err error) {
 		return errors.Join(err, f.State.Close())
 	}
 	dir := filepath.Join(f.c.dir, f.id.ID.String())
-	f.Feed, err = feed.NewFollower(f.peer, f.c.verifier(), f.State, dir, arrivals{f.c}, feed.FollowerOptions{Members: f.c.addrs, Answers: answers{f}}, quiet)
+	f.Feed, err = feed.NewFollower(f.peer, f.c.verifier(), f.State, dir, arrivals{f.c}, feed.FollowerOptions{Members: f.c.addrs, Answers: answers{f}, Lacks: f.lacks.Load}, quiet)
 	if err != nil {
 		return errors.Join(err, f.peer.Close(), f.State.Close())
 	}

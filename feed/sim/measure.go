@@ -138,6 +138,65 @@ func Measure(dir string, l Load) (out Figures, err error) {
 	return out, same(all)
 }
 
+// Visit measures what one visit of a follower costs the voters, where there is no place:
+// with what they ask it meanwhile, and with their certificate, which one is asked for
+// that lacks content.
+func Visit(dir string) (bytes float64, err error) {
+	const followers, places = 6, 1
+	c, err := NewCluster(New(), dir, places)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Pin(100); err != nil {
+		return 0, err
+	}
+	var all []*Follower
+	defer func() {
+		for _, f := range all {
+			err = errors.Join(err, f.Leave())
+		}
+	}()
+	for range followers {
+		f, err := c.Follower()
+		if err == nil {
+			err = f.Enter()
+		}
+		if err != nil {
+			return 0, err
+		}
+		all = append(all, f)
+		time.Sleep(time.Second)
+	}
+	time.Sleep(time.Minute)
+	out := slices.DeleteFunc(slices.Clone(all), c.hasPlace)
+	before := c.dealings(out)
+	for _, f := range out {
+		f.lacks.Store(true)
+	}
+	time.Sleep(25 * time.Minute) // the first visit is after ten
+	after := c.dealings(out)
+	if after.Calls == before.Calls {
+		return 0, errors.New("nobody visited a voter")
+	}
+	return float64(after.Bytes-before.Bytes) / float64(after.Calls-before.Calls), same(all)
+}
+
+func (c *Cluster) hasPlace(f *Follower) bool {
+	return slices.ContainsFunc(c.Voters[:], func(v *Voter) bool { return slices.Contains(v.Guests(), f.id.ID) })
+}
+
+// dealings are those of the voters with some followers.
+func (c *Cluster) dealings(with []*Follower) (sum Dealings) {
+	for _, v := range c.Voters {
+		for _, f := range with {
+			d := c.Net.Dealings(v.ID(), f.id.ID)
+			sum = Dealings{sum.Bytes + d.Bytes, sum.Calls + d.Calls}
+		}
+	}
+	return sum
+}
+
 // same returns once all followers have the voters' pinset; an error after a while.
 func same(all []*Follower) error {
 	late := time.Now().Add(catchUpTime)

@@ -20,6 +20,29 @@ func measure(t *testing.T, l Load) (f Figures) {
 	return f
 }
 
+// visit is Visit in a bubble of its own.
+func visit(t *testing.T) (bytes float64) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var err error
+		if bytes, err = Visit(dir); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return bytes
+}
+
+// Members are asked for a place some ten thousand times in a day where ten thousand
+// followers have none.
+func TestVoters_VisitCostsLittle(t *testing.T) {
+	n := visit(t)
+	t.Logf("%.0f bytes", n)
+	if n < 2*setUpBytes || n > 12_000 {
+		t.Errorf("a visit costs the voters %.0f bytes", n)
+	}
+}
+
 // With three places a full peer, nine followers take them all. Ten times as many may not
 // cost much more: it would show here if members sent to more peers as there are more, or
 // if followers without a place called them all the time.

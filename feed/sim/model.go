@@ -15,18 +15,21 @@ const visitEvery = 16 * time.Hour
 // hops the more followers there are, as their logarithm.
 type Model struct {
 	Idle, Pin, Busy float64       // a second and a pin, as in Figures, of clusters whose places are taken
-	Visit, Return   float64       // as LateBytes and ChurnBytes, of those
+	Guests          float64       // the places
 	Off             float64       // how far the figures are from Pin at most, a share of it
 	Start, Hop      time.Duration // 99 % have a pin after Start + Hop × ln followers
+
+	returnFar, returnNear float64 // ChurnBytes of who has no place, and what those with one cost more
 }
 
 // Fit is the Model nearest to measured figures. Those with fewer than full followers tell
 // nothing of bytes.
 func Fit(measured []Figures, full int) (m Model) {
-	var logs, delays []float64
+	var logs, delays, near, returns []float64
 	var taken []Figures
 	for _, f := range measured {
 		logs, delays = append(logs, math.Log(float64(f.Followers))), append(delays, f.Most.Seconds())
+		near, returns = append(near, min(1, float64(f.Guests)/float64(f.Followers))), append(returns, f.ChurnBytes)
 		if f.Followers >= full {
 			taken = append(taken, f)
 		}
@@ -41,8 +44,8 @@ func Fit(measured []Figures, full int) (m Model) {
 	m.Idle = of(func(f Figures) float64 { return f.IdleBytes })
 	m.Pin = of(func(f Figures) float64 { return f.PinBytes })
 	m.Busy = of(func(f Figures) float64 { return f.BusyBytes })
-	m.Visit = of(func(f Figures) float64 { return f.LateBytes })
-	m.Return = of(func(f Figures) float64 { return f.ChurnBytes })
+	m.Guests = of(func(f Figures) float64 { return float64(f.Guests) })
+	m.returnFar, m.returnNear = line(near, returns)
 	for _, f := range taken {
 		m.Off = max(m.Off, math.Abs(f.PinBytes-m.Pin)/m.Pin)
 	}
@@ -51,10 +54,17 @@ func Fit(measured []Figures, full int) (m Model) {
 	return m
 }
 
-// Coming is what a second costs of followers that look for a place, and that leave and
-// come back once in the time stay.
-func (m Model) Coming(followers int, stay time.Duration) float64 {
-	return float64(followers) * (m.Visit/visitEvery.Seconds() + m.Return/stay.Seconds())
+// Coming is what a second costs of followers that look for a place, for visit bytes a
+// time, and that leave and come back once in the time stay.
+func (m Model) Coming(followers int, visit float64, stay time.Duration) float64 {
+	n := float64(followers)
+	return max(0, n-m.Guests)*visit/visitEvery.Seconds() + n*m.Return(followers)/stay.Seconds()
+}
+
+// Return is what it costs when a follower leaves and comes back. Who has a place leaves one
+// for others, and asks for another; the more followers there are, the fewer have one.
+func (m Model) Return(followers int) float64 {
+	return max(0, m.returnFar+m.returnNear*min(1, m.Guests/float64(followers)))
 }
 
 // Most is the time until 99 % of the followers have a pin.

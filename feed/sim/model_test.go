@@ -9,10 +9,10 @@ import (
 func TestFit_FindsTheLawThatFiguresKeep(t *testing.T) {
 	var all []Figures
 	for _, n := range []int{30, 300, 1000} {
-		f := Figures{Followers: n, IdleBytes: 3000, PinBytes: 30_000, ChurnBytes: 20_000, LateBytes: 5760,
+		f := Figures{Followers: n, IdleBytes: 3000, PinBytes: 30_000, Guests: min(n, 60), ChurnBytes: 1000 + 10_000*min(1, 60/float64(n)),
 			Most: time.Duration(float64(50*time.Millisecond) * (1 + math.Log(float64(n))))}
 		if n < 64 { // places are left: it does not count
-			f.IdleBytes, f.PinBytes, f.ChurnBytes, f.LateBytes = 1, 1, 1, 1
+			f.IdleBytes, f.PinBytes = 1, 1
 		}
 		all = append(all, f)
 	}
@@ -20,7 +20,8 @@ func TestFit_FindsTheLawThatFiguresKeep(t *testing.T) {
 	if math.Abs(m.Idle-3000) > 1 || math.Abs(m.Pin-30_000) > 1 {
 		t.Errorf("%.0f bytes idle and %.0f a pin, want 3000 and 30000", m.Idle, m.Pin)
 	}
-	if got, want := m.Coming(10_000, 10_000*time.Second), 1000+20_000.0; math.Abs(got-want) > 1 {
+	visit := visitEvery.Seconds() // a byte a second, of each
+	if got, want := m.Coming(10_000, visit, 10_000*time.Second), 10_000-60+1000+60.0; math.Abs(got-want) > 1 {
 		t.Errorf("%.0f bytes, want %.0f", got, want)
 	}
 	if got, want := m.Most(10_000), seconds(0.05*(1+math.Log(10_000))); (got - want).Abs() > time.Millisecond {

@@ -37,6 +37,7 @@ type node struct {
 	notify  []network.Notifiee
 	busy    time.Time // until when its line is taken
 	traffic map[protocol.ID]Traffic
+	with    map[int]Dealings // of members, by the other's number
 	down    bool
 }
 
@@ -47,6 +48,7 @@ func (n *node) carry(to *node, p protocol.ID, size int) time.Time {
 	size += frame
 	n.mu.Lock()
 	n.addTraffic(p, Traffic{Out: int64(size)})
+	n.dealt(to, Dealings{Bytes: int64(size)})
 	start := time.Now()
 	if n.busy.After(start) {
 		start = n.busy
@@ -61,6 +63,7 @@ func (n *node) carry(to *node, p protocol.ID, size int) time.Time {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	to.addTraffic(p, Traffic{In: int64(size)})
+	to.dealt(n, Dealings{Bytes: int64(size)})
 	return at
 }
 
@@ -136,7 +139,20 @@ func (n *node) addTraffic(p protocol.ID, more Traffic) {
 	n.traffic[p] = Traffic{t.In + more.In, t.Out + more.Out}
 }
 
+// dealt is called under mu.
+func (n *node) dealt(with *node, more Dealings) {
+	if n.member {
+		d := n.with[with.number]
+		n.with[with.number] = Dealings{d.Bytes + more.Bytes, d.Calls + more.Calls}
+	}
+}
+
 func (n *node) arrived(c *conn) {
+	if c.stat.Direction == network.DirInbound {
+		n.mu.Lock()
+		n.dealt(c.to, Dealings{Calls: 1})
+		n.mu.Unlock()
+	}
 	n.book.AddAddr(c.to.id, c.to.addr, peerstore.ConnectedAddrTTL)
 	for _, f := range n.notifiees() {
 		f.Connected(n, c)

@@ -111,15 +111,16 @@ func (a answers) Challenge(_ context.Context, c feed.Challenge) (out feed.Answer
 }
 
 // What the data host of a follower with a place costs those of the voters, with all of
-// which it keeps connected: each connection as one of cluster hosts, and in learnEvery a
-// question where the others are. Content is not counted.
+// which it keeps connected: at both ends yamux looks in dataAliveEvery whether the other is
+// there, and in learnEvery it asks one where the others are. Content is not counted.
 const (
-	learnEvery = 5 * time.Minute
-	learnBytes = 1000 // both ways
+	dataAliveEvery = 2 * time.Minute
+	learnEvery     = 5 * time.Minute
+	learnBytes     = 1000 // both ways
 )
 
 // dataBytes is that in a second, for so many followers with a place.
 func dataBytes(places int) float64 {
-	kept := 2 * keepAliveWrites * frame * (1/keepAliveEvery.Seconds() + 1/distanceEvery.Seconds())
+	kept := 2 * keepAliveWrites * frame * (1/dataAliveEvery.Seconds() + 1/distanceEvery.Seconds())
 	return float64(places) * (voters*kept + learnBytes/learnEvery.Seconds())
 }

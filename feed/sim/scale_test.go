@@ -37,23 +37,23 @@ func TestScale(t *testing.T) {
 	before := Fit(all[:len(all)-1], full)
 	fmt.Printf("\nfitted to the others, the model says %.0f B and %v of %d followers: off by %.1f and %.1f %%\n", before.Pin,
 		before.Most(last.Followers).Round(time.Millisecond), last.Followers, off(before.Pin, last.PinBytes), off(before.Most(last.Followers).Seconds(), last.Most.Seconds()))
-	m := Fit(all, full)
-	fmt.Printf("fitted to all: %.0f B idle; %.0f B a pin, within %.1f %%; %.0f B a visit; %.0f B a return; %v + %v ln(followers)\n",
-		m.Idle, m.Pin, 100*m.Off, m.Visit, m.Return, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
+	m, visit := Fit(all, full), visit(t)
+	fmt.Printf("fitted to all: %.0f B idle; %.0f B a pin, within %.1f %%; %.0f B a visit; %v + %v ln(followers)\n",
+		m.Idle, m.Pin, 100*m.Off, visit, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
 	for _, n := range numbers(t, *told) {
-		fmt.Printf("%d followers: 99 %% have a pin in %v\n", n, m.Most(n).Round(time.Millisecond))
-		compare(m, n, all[0])
+		fmt.Printf("%d followers: 99 %% have a pin in %v; %.0f B a return\n", n, m.Most(n).Round(time.Millisecond), m.Return(n))
+		compare(m, n, visit, all[0])
 	}
 }
 
 // compare prints what the voters' seconds cost with n followers, by the model, beside
 // those with few, as measured.
-func compare(m Model, n int, few Figures) {
+func compare(m Model, n int, visit float64, few Figures) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
 	fmt.Fprintf(w, "times %d, where each stays\tidle\ta pin a minute\ta pin a second\tten a second\t\n", few.Followers)
 	for _, stay := range []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
-		coming := m.Coming(n, stay)
+		coming := m.Coming(n, visit, stay)
 		base := float64(few.Followers) * few.ChurnBytes / stay.Seconds()
 		idle, none := m.Idle, few.IdleBytes
 		ratio := func(many, few float64) float64 { return (many + coming) / (few + base) }

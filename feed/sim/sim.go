@@ -77,7 +77,7 @@ func (w *Network) Host(key crypto.PrivKey) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{net: w, id: id, conns: map[peer.ID]*conn{}, traffic: map[protocol.ID]Traffic{}}
+	n := &node{net: w, id: id, conns: map[peer.ID]*conn{}, traffic: map[protocol.ID]Traffic{}, with: map[int]Dealings{}}
 	if n.book, err = pstoremem.NewPeerstore(); err != nil {
 		return nil, err
 	}
@@ -129,6 +129,21 @@ func (w *Network) Traffic(id peer.ID) map[protocol.ID]Traffic {
 		all[keepAlive] = Traffic{t.In + k.In, t.Out + k.Out}
 	}
 	return all
+}
+
+// Dealings are what a full peer had to do with another host: bytes in and out, without
+// what kept connections, and how often the other called.
+type Dealings struct {
+	Bytes int64
+	Calls int
+}
+
+// Dealings returns those of a full peer with another.
+func (w *Network) Dealings(member, with peer.ID) Dealings {
+	n, other := w.node(member), w.node(with)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.with[other.number]
 }
 
 func (w *Network) node(id peer.ID) *node {
