@@ -43,6 +43,12 @@ type FollowerStatus struct {
 	Claim []byte `json:"-" cbor:"19,keyasint,omitempty"`
 	// Trouble is the cause of what failed, the most frequent one.
 	Trouble Cause `json:"trouble,omitempty" cbor:"20,keyasint,omitempty"`
+	// Total counts the pins of the pinset while it is fetched, of which Known are here, and
+	// KnownRate those that come in a second.
+	Total     uint64 `json:"total,omitempty" cbor:"21,keyasint,omitempty"`
+	KnownRate uint64 `json:"known_rate,omitempty" cbor:"22,keyasint,omitempty"`
+	// Choosing tells that it is yet to choose what it holds: Wanted counts for nothing.
+	Choosing bool `json:"choosing,omitempty" cbor:"23,keyasint,omitempty"`
 }
 
 // Follower is a follower as a full peer sees it.

@@ -40,7 +40,7 @@ type offer struct {
 // where it did not, it goes on from what it has the next time.
 func (f *Follower) copyPages(ctx context.Context) (bool, error) {
 	offers := f.roots(ctx)
-	if len(offers) == 0 || !f.beginCopy() {
+	if len(offers) == 0 {
 		return false, nil
 	}
 	best := offers[0]
@@ -48,6 +48,9 @@ func (f *Follower) copyPages(ctx context.Context) (bool, error) {
 		if o.root.Index > best.root.Index || o.root.Index == best.root.Index && len(o.from) > len(best.from) {
 			best = o
 		}
+	}
+	if !f.beginCopy(best.root) {
+		return false, nil
 	}
 	f.log.Info("the pinset is copied", "index", best.root.Index, "pins", best.root.Pins, "from", len(best.from))
 	err := Sync(ctx, f.st, best.root, f.getters(best, offers)...)
@@ -140,10 +143,27 @@ func (f *Follower) getPage(ctx context.Context, p Peer, h Hash) ([]byte, error) 
 	return b, err
 }
 
-func (f *Follower) beginCopy() bool {
+// A copyRun is a copy that is under way.
+type copyRun struct {
+	pins  uint64 // of the pinset that is copied
+	had   uint64 // pins in the state when it began
+	began time.Time
+}
+
+// rate is how many pins a second there are more, now that there are so many.
+func (c copyRun) rate(pins uint64, now time.Time) float64 {
+	took := now.Sub(c.began).Seconds()
+	if pins <= c.had || took <= 0 {
+		return 0
+	}
+	return float64(pins-c.had) / took
+}
+
+func (f *Follower) beginCopy(r Root) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.copying = f.evidence == nil
+	f.copy = copyRun{r.Pins, f.st.Stats().Pins, time.Now()}
 	return f.copying
 }
 

@@ -84,6 +84,7 @@ type Follower struct {
 	words      words
 	heard      time.Time // when a member's word came that was new
 	copying    bool      // pages are under way: the state is theirs
+	copy       copyRun   // the last one
 	gone       bool      // batches do not lead on from here: it takes pages
 	unsure     bool      // since the cluster's key was renewed nobody has said that the state is right
 	overtaken  bool      // by a renewal: the pages under way
@@ -158,6 +159,10 @@ type FollowerStatus struct {
 	// said by the member's clock, as far as beacons tell; zero for never in this run.
 	Heard, Told time.Time
 	Stopped     string // why it goes no further, until Resume; "" it does
+	// While pages are under way: Total counts the pins of the pinset that is copied, and
+	// Rate the pins that the state has gained a second since the copy began or went on.
+	Total uint64
+	Rate  float64
 	// Renewed tells that members have been heard that belong to another incarnation of
 	// the cluster, and none of this one lately: the cluster was started anew, and it takes
 	// a new link to follow it.
@@ -185,6 +190,9 @@ func (f *Follower) Status() FollowerStatus {
 	}
 	if foreign := f.judge.foreignAt(); !foreign.IsZero() && foreign.Sub(f.heard) > time.Minute {
 		s.Renewed = true
+	}
+	if f.copying {
+		s.Total, s.Rate = f.copy.pins, f.copy.rate(f.st.Stats().Pins, now)
 	}
 	for _, p := range f.neighbours {
 		s.Neighbours = append(s.Neighbours, p)

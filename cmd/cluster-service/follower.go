@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -79,6 +80,7 @@ type Follower struct {
 	node     *embedded.Node
 	gateway  *gateway.Gateway // nil: none
 	share    *feed.Share      // nil: it holds no share
+	chosen   atomic.Bool      // what the share has was chosen in this run
 	pins     holding
 	tracker  *pintracker.Tracker
 	global   *pintracker.Global

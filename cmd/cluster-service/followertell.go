@@ -82,7 +82,9 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 	case unheard(s.Heard, up) > quietAfter:
 		return fmt.Sprintf("no member of the cluster has been heard for %s: what is here may be old (%d neighbours; others are tried)", unheard(s.Heard, up).Round(time.Minute), s.Neighbours)
 	case s.Index == 0:
-		return fmt.Sprintf("fetching the pinset: %s pins so far", humanize.Comma(int64(s.Known)))
+		return fetching(s)
+	case s.Choosing:
+		return fmt.Sprintf("choosing what to hold of the cluster's %s pins", humanize.Comma(int64(s.Known)))
 	}
 	held := fmt.Sprintf("%s here", humanize.IBytes(s.Bytes))
 	if s.Pinned < s.Wanted {
@@ -104,6 +106,18 @@ func unheard(heard time.Time, up time.Duration) time.Duration {
 		return up
 	}
 	return time.Since(heard)
+}
+
+// fetching tells how far the pinset is that is fetched.
+func fetching(s api.FollowerStatus) string {
+	if s.Total == 0 { // between two copies, or before the first
+		return fmt.Sprintf("fetching the pinset: %s pins so far", humanize.Comma(int64(s.Known)))
+	}
+	line := fmt.Sprintf("fetching the pinset: synced %s of %s pins", humanize.Comma(int64(min(s.Known, s.Total))), humanize.Comma(int64(s.Total)))
+	if s.KnownRate > 0 {
+		line += fmt.Sprintf(", %s/s", humanize.Comma(int64(s.KnownRate)))
+	}
+	return line
 }
 
 // failures tells how many pins cannot be had now, why, and what to do.

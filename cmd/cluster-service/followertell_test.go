@@ -27,6 +27,10 @@ func TestProgress_SaysWhatIsWrong(t *testing.T) {
 		"stopped":               {with(func(s *api.FollowerStatus) { s.Stopped = "a lie" }), time.Hour, "STOPPED at index 7: a lie"},
 		"silent neighbours":     {with(func(s *api.FollowerStatus) { s.Heard = now.Add(-5 * time.Minute) }), time.Hour, "no member of the cluster has been heard for 5m0s"},
 		"silent from the start": {with(func(s *api.FollowerStatus) { s.Heard, s.Index = time.Time{}, 0 }), time.Hour, "no member of the cluster has been heard for 1h0m0s"},
+		"before a page":         {api.FollowerStatus{Neighbours: 1}, time.Minute, "fetching the pinset: 0 pins so far"},
+		"pages come":            {api.FollowerStatus{Neighbours: 1, Known: 40_000, Total: 100_000, KnownRate: 12_345}, time.Minute, "fetching the pinset: synced 40,000 of 100,000 pins, 12,345/s"},
+		"pages replace others":  {api.FollowerStatus{Neighbours: 1, Known: 120_000, Total: 100_000}, time.Minute, "fetching the pinset: synced 100,000 of 100,000 pins"},
+		"no share yet":          {with(func(s *api.FollowerStatus) { s.Known, s.Wanted, s.Choosing = 252, 0, true }), time.Hour, "choosing what to hold of the cluster's 252 pins"},
 		"just started":          {with(func(s *api.FollowerStatus) { s.Heard = time.Time{} }), time.Second, "up to date"},
 	} {
 		if got := progress(c.s, "archive", c.up); !strings.HasPrefix(got, c.want) {

@@ -20,6 +20,7 @@ import (
 type census struct {
 	mu             sync.Mutex
 	wanted, pinned uint64
+	taken          bool // and what is to be held was known
 }
 
 const (
@@ -34,11 +35,11 @@ func (f *Follower) count(ctx context.Context) error {
 		return nil // ctx has ended
 	}
 	for {
-		began := time.Now()
+		began, chosen := time.Now(), f.share == nil || f.share.Stats().Pins > 0 || f.chosen.Load()
 		wanted, pinned, err := f.countOnce(ctx)
 		if err == nil {
 			f.census.mu.Lock()
-			f.census.wanted, f.census.pinned = wanted, pinned
+			f.census.wanted, f.census.pinned, f.census.taken = wanted, pinned, f.census.taken || chosen
 			f.census.mu.Unlock()
 		} else if ctx.Err() == nil && api.KindOf(err) != api.Unavailable {
 			return err
@@ -89,7 +90,7 @@ func (f *Follower) status(ctx context.Context) api.FollowerStatus {
 	s := f.feed.Status()
 	out := api.FollowerStatus{ID: f.ids.cluster.ID, Name: f.c.Cluster.PeerName, Version: version, Index: s.Index, Latest: s.Latest,
 		Heard: s.Heard, Stopped: s.Stopped, Neighbours: len(s.Neighbours), Hold: f.hold, Capacity: f.c.Follow.Capacity,
-		Known: f.state.Stats().Pins}
+		Known: f.state.Stats().Pins, Total: s.Total, KnownRate: uint64(s.Rate)}
 	if s.Renewed {
 		out.Stopped = "the cluster was started anew: get a new follow link from its people"
 	}
@@ -100,6 +101,7 @@ func (f *Follower) status(ctx context.Context) api.FollowerStatus {
 	}
 	f.census.mu.Lock()
 	out.Wanted, out.Pinned = f.census.wanted, f.census.pinned
+	out.Choosing = s.Settled && !f.census.taken && f.hold != config.HoldAll
 	f.census.mu.Unlock()
 	if f.hold == config.HoldAll { // known without counting
 		out.Wanted = out.Known

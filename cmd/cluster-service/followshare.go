@@ -49,6 +49,9 @@ func (f *Follower) chooseShare(ctx context.Context) error {
 	if api.KindOf(err) == api.Unavailable { // the pinset is being fetched: later
 		return nil
 	}
+	if err == nil {
+		f.chosen.Store(true)
+	}
 	if changed {
 		f.log.Info("the share has changed", "pins", f.share.Stats().Pins, "bytes", f.share.Stats().Bytes)
 		f.tracker.Reload()

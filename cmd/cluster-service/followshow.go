@@ -93,7 +93,11 @@ func (d followed) infoOnline(ctx context.Context, cl *client.Client, line func(n
 			holds += fmt.Sprintf(", %s at most", humanize.IBytes(s.Capacity))
 		}
 		line("Holds", "%s", holds)
-		line("Pinset", "%s pins, at index %d; neighbours: %d; a member was heard %s", humanize.Comma(int64(s.Known)), s.Index, s.Neighbours, ago(s.Heard))
+		known := humanize.Comma(int64(s.Known))
+		if s.Total > 0 {
+			known += " of " + humanize.Comma(int64(s.Total))
+		}
+		line("Pinset", "%s pins, at index %d; neighbours: %d; a member was heard %s", known, s.Index, s.Neighbours, ago(s.Heard))
 		line("Here", "%s of %s pins, %s; room for %s more", humanize.Comma(int64(s.Pinned)), humanize.Comma(int64(s.Wanted)), humanize.IBytes(s.Bytes), humanize.IBytes(s.Free))
 		line("State", "%s", progress(s, d.name, lonelyAfter+1))
 	}

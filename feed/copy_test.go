@@ -1,0 +1,100 @@
+package feed
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// A first copy tells of how much it is to be, and goes on after a stop with what is there.
+func TestFollower_FirstCopyTellsHowFarItIsAndGoesOn(t *testing.T) {
+	const pins = 20_000
+	w := emptyWorld(t)
+	line := rate.NewLimiter(400<<10, 64<<10) // bytes a second, lest all be there before the stop
+	w.wrap = func(n Network) Network { return thin{n, line} }
+	w.addMember()
+	for i := 0; i < pins; i += 1000 {
+		w.pin(i, i+1000)
+	}
+	f := w.follow(FollowerOptions{})
+	var s FollowerStatus
+	eventually(t, "some pages are there", func() bool {
+		s = f.Status()
+		return s.Total > 0 && f.st.Stats().Pins > 0
+	})
+	if s.Total != pins || s.Settled || s.Index != 0 {
+		t.Errorf("while pages come: %+v", s)
+	}
+	f.stop()
+	line.SetLimit(rate.Inf)
+	f.start()
+	had := f.st.Stats().Pins
+	w.same(f)
+	if f.copy.had < had || had == 0 || had == pins {
+		t.Errorf("the copy began anew with %d pins, of %d that were there", f.copy.had, had)
+	}
+	if s = f.Status(); s.Total != 0 || s.Rate != 0 {
+		t.Errorf("when it is whole: %+v", s)
+	}
+}
+
+// thin is a network on which a peer answers no faster than its line.
+type thin struct {
+	Network
+	line *rate.Limiter
+}
+
+func (n thin) Listen() (net.Listener, error) {
+	l, err := n.Network.Listen()
+	return thinListener{l, n.line}, err
+}
+
+type thinListener struct {
+	net.Listener
+	line *rate.Limiter
+}
+
+func (l thinListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return thinConn{c, l.line}, nil
+}
+
+type thinConn struct {
+	net.Conn
+	line *rate.Limiter
+}
+
+func (c thinConn) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		some := b[:min(len(b), c.line.Burst())]
+		if err := c.line.WaitN(context.Background(), len(some)); err != nil {
+			return n, err
+		}
+		m, err := c.Conn.Write(some)
+		if n += m; err != nil {
+			return n, err
+		}
+		b = b[m:]
+	}
+	return n, nil
+}
+
+func TestCopyRun_Rate(t *testing.T) {
+	now := time.Now()
+	c := copyRun{pins: 100, had: 10, began: now}
+	for _, x := range []struct {
+		pins  uint64
+		after time.Duration
+		want  float64
+	}{{60, 2 * time.Second, 25}, {10, time.Second, 0}, {5, time.Second, 0}, {60, 0, 0}} {
+		if got := c.rate(x.pins, now.Add(x.after)); got != x.want {
+			t.Errorf("with %d pins after %v: %v a second, want %v", x.pins, x.after, got, x.want)
+		}
+	}
+}
