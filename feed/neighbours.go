@@ -20,6 +20,8 @@ const (
 	// this is; greetSoon when it is asked first while there are too few.
 	greetEvery = 8 * time.Minute
 	greetSoon  = 30 * time.Second
+	// lingerTime is how long a visit lasts, for questions back: others wait to be let in.
+	lingerTime = 3 * time.Second
 	// toldLate is how old what neighbours bring of members may be, by the members' clocks.
 	toldLate = 10 * time.Minute
 )
@@ -37,7 +39,7 @@ type call struct {
 // keepNeighbours keeps connected with a few others, one of them a member where one has
 // room, until ctx ends.
 func (f *Follower) keepNeighbours(ctx context.Context) error {
-	k := &keeper{Follower: f, done: make(chan call, callsAtOnce), busy: map[api.PeerID]bool{}, greet: map[api.PeerID]*backoff{},
+	k := &keeper{Follower: f, done: make(chan call, callsAtOnce), busy: map[api.PeerID]bool{}, greet: map[api.PeerID]*backoff{}, visiting: map[api.PeerID]time.Time{},
 		visits: newVisits(time.Now(), f.book.refused, f.o.Patience), company: time.Now()}
 	k.calls.SetLimit(callsAtOnce)
 	tick := time.NewTicker(neighbourTick)
@@ -63,13 +65,14 @@ func (f *Follower) keepNeighbours(ctx context.Context) error {
 // A keeper makes the calls. Its fields belong to one goroutine.
 type keeper struct {
 	*Follower
-	calls   errgroup.Group
-	done    chan call
-	busy    map[api.PeerID]bool     // called, and not done
-	greet   map[api.PeerID]*backoff // when each neighbour is to hear hello again
-	visits  visits
-	company time.Time // when there was a neighbour last
-	replace backoff   // of neighbours, while they keep back what members say
+	calls    errgroup.Group
+	done     chan call
+	busy     map[api.PeerID]bool     // called, and not done
+	greet    map[api.PeerID]*backoff // when each neighbour is to hear hello again
+	visits   visits
+	visiting map[api.PeerID]time.Time // when to part from members that have no place
+	company  time.Time                // when there was a neighbour last
+	replace  backoff                  // of neighbours, while they keep back what members say
 }
 
 // look calls whom there are too few of. Members have few places for many: they are
@@ -100,6 +103,7 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 		k.call(ctx, p, n)
 	}
 	k.greetDue(ctx, now, n)
+	k.endVisits(now)
 }
 
 // getsOn tells whether a member is among the neighbours, or what members say comes from
@@ -255,7 +259,7 @@ func (k *keeper) ended(c call) {
 		delete(k.greet, c.id)
 		p.retry.failed(tryMin, tryMax)
 		if c.answered && c.member {
-			k.linger(c.id)
+			k.linger(c.id, time.Now())
 		} else {
 			k.part(c.id, false)
 		}
@@ -277,11 +281,28 @@ func (k *keeper) ended(c call) {
 	k.nudge()
 }
 
-// linger leaves it to a member without a place to end the visit: it may have questions.
-func (f *Follower) linger(id api.PeerID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.neighbours, id)
+// linger ends a visit to a member without a place somewhat later: it may have questions.
+func (k *keeper) linger(id api.PeerID, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.neighbours, id)
+	k.visiting[id] = now.Add(lingerTime)
+}
+
+// endVisits ends those that have lasted long enough.
+func (k *keeper) endVisits(now time.Time) {
+	for id, end := range k.visiting {
+		if now.Before(end) || k.busy[id] {
+			continue
+		}
+		delete(k.visiting, id)
+		k.mu.Lock()
+		_, is := k.neighbours[id]
+		k.mu.Unlock()
+		if !is {
+			k.part(id, false)
+		}
+	}
 }
 
 // part ends the connection with a peer.

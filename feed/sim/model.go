@@ -9,6 +9,12 @@ import (
 // run, as in package feed.
 const visitEvery = 16 * time.Hour
 
+// visitorsAtOnce, as in package p2p, are at a voter at a time, and each stays visitLength.
+const (
+	visitorsAtOnce = 128
+	visitLength    = 4 * time.Second
+)
+
 // A Model says what Figures would be with more followers than run here. Once the voters'
 // places are all taken, what they send is that of their mesh and their places, whatever
 // lies behind; only who comes, goes or looks for a place adds to it. A message takes more
@@ -65,6 +71,12 @@ func (m Model) Coming(followers int, visit float64, stay time.Duration) float64 
 // for others, and asks for another; the more followers there are, the fewer have one.
 func (m Model) Return(followers int) float64 {
 	return max(0, m.returnFar+m.returnNear*min(1, m.Guests/float64(followers)))
+}
+
+// Rush is how long it takes until so many followers that come at one moment have all been
+// at a voter, each of which lets some be there at a time.
+func Rush(followers int) time.Duration {
+	return time.Duration(math.Ceil(float64(followers)/(voters*visitorsAtOnce))) * visitLength
 }
 
 // Most is the time until 99 % of the followers have a pin.

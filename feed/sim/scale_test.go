@@ -42,6 +42,7 @@ func TestScale(t *testing.T) {
 		m.Idle, m.Pin, 100*m.Off, visit, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
 	for _, n := range numbers(t, *told) {
 		fmt.Printf("%d followers: 99 %% have a pin in %v; %.0f B a return\n", n, m.Most(n).Round(time.Millisecond), m.Return(n))
+		fmt.Printf("if all came at one moment: %.0f MB for their visits, over %v\n", float64(n)*visit/1e6, Rush(n))
 		compare(m, n, visit, all[0])
 	}
 }
