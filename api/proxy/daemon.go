@@ -101,15 +101,17 @@ func modify(res *http.Response) error {
 	return nil
 }
 
-// fail answers for a daemon that does not.
+// fail answers for a daemon that does not, or that was not to be asked to the end as the
+// client's body broke off.
 func (d *daemon) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() == nil {
+	e := api.Error{Code: http.StatusBadGateway, Message: "the IPFS daemon does not answer: " + err.Error()}
+	if kind := api.KindOf(err); kind == api.Invalid || kind == api.TooLarge {
+		e = *web.ErrorOf(err)
+		w.Header().Set("Connection", "close")
+	} else if r.Context().Err() == nil {
 		d.log.Warn("the Kubo daemon does not answer", "path", r.URL.Path, "err", err)
 	}
-	body, _ := json.Marshal(failed{Message: "the IPFS daemon does not answer: " + err.Error(), Type: "error"}) // cannot fail
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusBadGateway)
-	_, _ = w.Write(append(body, '\n'))
+	new(handler).WriteError(w, &e)
 }
 
 // admit answers requests that are not to be served, as the function of that name does.

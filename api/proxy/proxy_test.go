@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -246,6 +247,75 @@ func TestPassthrough_DaemonIsDown(t *testing.T) {
 	}
 	if a := send(t, request(t, "POST", url+"/api/v0/pin/ls", http.Header{"Origin": {"http://other.example"}}, "")); a.status != 403 {
 		t.Errorf("nobody can say whether the origin is allowed: got %d", a.status)
+	}
+}
+
+// What a client breaks off ends at the daemon, too; a body that ends too early is the
+// client's fault, and it is told so if it still listens.
+func TestPassthrough_BrokenOffByTheClient(t *testing.T) {
+	began, ended := make(chan struct{}), make(chan struct{})
+	kubo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		_, _ = io.Copy(io.Discard, r.Body)
+		if strings.HasSuffix(r.URL.Path, "/log/tail") {
+			_, _ = io.WriteString(w, "{}")
+			_ = http.NewResponseController(w).Flush()
+		}
+		<-r.Context().Done()
+		ended <- struct{}{}
+	}))
+	defer kubo.Close()
+	_, port, err := net.SplitHostPort(kubo.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, c := open(t)
+	p := c.parts()
+	p.Kubo = "/ip4/127.0.0.1/tcp/" + port
+	h, err := proxy.New(p, proxy.Options{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := run(t, proxy.Options{ListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}}, h)
+	for name, tc := range map[string]struct {
+		sends  string
+		closes bool // at once; else it only ends its half, and listens
+		want   string
+	}{
+		"while it sends":      {"POST /api/v0/block/put HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf", true, ""},
+		"while it waits":      {"POST /api/v0/swarm/peers HTTP/1.1\r\nHost: a\r\n\r\n", true, ""},
+		"while it reads":      {"POST /api/v0/log/tail HTTP/1.1\r\nHost: a\r\n\r\n", true, ""},
+		"half a body":         {"POST /api/v0/block/put HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf", false, "cut off"},
+		"half a body, chunks": {"POST /api/v0/block/put HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false, "cut off"},
+	} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, tc.sends); err != nil {
+			t.Fatal(err)
+		}
+		<-began
+		if tc.closes {
+			conn.Close()
+		} else if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Fatalf("%s: it goes on at the daemon", name)
+		}
+		if tc.closes {
+			continue
+		}
+		answer, err := io.ReadAll(conn)
+		conn.Close()
+		_, body, _ := strings.Cut(string(answer), "\r\n\r\n")
+		var e struct{ Message, Type string }
+		if json.Unmarshal([]byte(body), &e) != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || e.Type != "error" || !strings.Contains(e.Message, tc.want) {
+			t.Errorf("%s: got %q (%v)", name, answer, err)
+		}
 	}
 }
 
