@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,13 +12,17 @@ import (
 
 // A first copy tells of how much it is to be, and goes on after a stop with what is there.
 func TestFollower_FirstCopyTellsHowFarItIsAndGoesOn(t *testing.T) {
-	const pins = 20_000
+	const pins = 6000
 	w := emptyWorld(t)
-	line := rate.NewLimiter(400<<10, 64<<10) // bytes a second, lest all be there before the stop
+	line := rate.NewLimiter(300<<10, 64<<10) // bytes a second, lest all be there before the stop
 	w.wrap = func(n Network) Network { return thin{n, line} }
 	w.addMember()
 	for i := 0; i < pins; i += 1000 {
-		w.pin(i, i+1000)
+		e := edit{name: strings.Repeat("x", 250)}
+		for p := range 1000 {
+			e.put = append(e.put, i+p)
+		}
+		w.commit(e)
 	}
 	f := w.follow(FollowerOptions{})
 	var s FollowerStatus
