@@ -2,7 +2,7 @@
 // figure beside what the machine itself can do in the same run: machines differ, and
 // the same machine differs from hour to hour, so only the two together mean anything.
 //
-//	go run ./bench -bin bin            everything, about five minutes
+//	go run ./bench -bin bin            everything, about ten minutes
 //	go run ./bench -bin bin -only pins,add
 //	go run ./bench -bin bin -only nowhere -lines 1000000
 package main
