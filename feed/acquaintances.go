@@ -1,7 +1,9 @@
 package feed
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,24 +26,40 @@ type acquaintances struct {
 
 type acquaintance struct {
 	Peer
-	at time.Time
+	from string // the address that it said hello from
+	at   time.Time
 }
 
 func newAcquaintances() *acquaintances {
 	return &acquaintances{by: map[api.PeerID]acquaintance{}}
 }
 
-// add remembers p. Where there are too many, any other is forgotten.
-func (a *acquaintances) add(p Peer) {
+// add remembers p, who said hello from an address. Where there are too many, the one is
+// forgotten that said hello first, of the address that has most: to say hello as many
+// costs nothing, and what they tell of themselves may be false.
+func (a *acquaintances) add(p Peer, from string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.by[p.ID]; !known && len(a.by) >= maxAcquaintances {
-		for id := range a.by {
-			delete(a.by, id)
-			break
+		a.forgetOne()
+	}
+	a.by[p.ID] = acquaintance{p, from, time.Now()}
+}
+
+func (a *acquaintances) forgetOne() {
+	n, most := map[string]int{}, ""
+	for _, p := range a.by {
+		if n[p.from]++; n[p.from] > n[most] {
+			most = p.from
 		}
 	}
-	a.by[p.ID] = acquaintance{p, time.Now()}
+	var first api.PeerID
+	for id, p := range a.by {
+		if p.from == most && (first == "" || p.at.Before(a.by[first].at)) {
+			first = id
+		}
+	}
+	delete(a.by, first)
 }
 
 // of gives what is known of the peers.
@@ -57,22 +75,37 @@ func (a *acquaintances) of(ids []api.PeerID) []Peer {
 	return out
 }
 
-// some picks peers for asker, who says h, to try.
+// some picks peers for asker, who says h, to try: at random, and of each address as many.
 func (a *acquaintances) some(asker api.PeerID, h hello) []neighbour {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var all []neighbour
+	type candidate struct {
+		neighbour
+		from string
+		turn int // how many of its address go before
+	}
+	var all []candidate
 	for id, p := range a.by {
 		if time.Since(p.at) > rememberFor {
 			delete(a.by, id)
 		} else if id != asker && len(p.Addrs) > 0 {
-			all = append(all, neighbour{ID: []byte(id), Addrs: p.Addrs})
+			all = append(all, candidate{neighbour: neighbour{ID: []byte(id), Addrs: p.Addrs}, from: p.from})
 		}
 	}
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	turns := map[string]int{}
+	for i, c := range all {
+		all[i].turn = turns[c.from]
+		turns[c.from]++
+	}
+	slices.SortStableFunc(all, func(x, y candidate) int { return cmp.Compare(x.turn, y.turn) })
 	most := maxNeighbour
 	if h.Enough {
 		most = freshNeighbours
 	}
-	return all[:min(len(all), most)]
+	var some []neighbour
+	for _, c := range all[:min(len(all), most)] {
+		some = append(some, c.neighbour)
+	}
+	return some
 }

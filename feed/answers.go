@@ -22,7 +22,7 @@ func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello,
 	own.Admitted = member || p.net.Welcome(from)
 	own.Neighbours = p.met.some(from, h)
 	if !member {
-		p.met.add(who)
+		p.met.add(who, p.net.Address(from))
 		p.o.Met(who)
 		p.nudge() // there may be somebody now to tell
 	}

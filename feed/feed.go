@@ -46,6 +46,9 @@ type Network interface {
 	Dial(ctx context.Context, id api.PeerID) (net.Conn, error)
 	Connect(ctx context.Context, info peer.AddrInfo) error
 	Connected() []api.PeerID
+	// Address tells where the connection with a peer comes from, "" where there is none:
+	// what is the same for all peers of a machine.
+	Address(id api.PeerID) string
 	// Check returns nil if a connected peer is a certified member.
 	Check(ctx context.Context, id api.PeerID) error
 	// AskRenewals asks a connected peer how the cluster's key was renewed: see

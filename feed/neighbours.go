@@ -276,7 +276,7 @@ func (k *keeper) ended(c call) {
 	k.mu.Lock()
 	k.neighbours[c.id] = who
 	k.mu.Unlock()
-	k.met.add(who)
+	k.met.add(who, k.net.Address(c.id))
 	k.o.Met(who)
 	k.nudge()
 }

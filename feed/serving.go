@@ -47,7 +47,7 @@ func (f *Follower) hello(ctx context.Context, from api.PeerID, h hello) (hello, 
 	own := introduction(f.net, f.o.Name, f.o.Version, f.o.Data)
 	own.Admitted = member || f.net.Welcome(from)
 	own.Neighbours = f.met.some(from, h)
-	f.met.add(who)
+	f.met.add(who, f.net.Address(from))
 	f.o.Met(who)
 	return own, nil
 }

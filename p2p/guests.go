@@ -193,6 +193,16 @@ func (h *Host) Welcome(id peer.ID) bool {
 	return true
 }
 
+// Address is the IP address of a connected peer, or what of it one customer of a network
+// has; "" where it is not connected.
+func (h *Host) Address(id peer.ID) string {
+	conns := h.h.Network().ConnsToPeer(id)
+	if len(conns) == 0 {
+		return ""
+	}
+	return addressKey(conns[0].RemoteMultiaddr())
+}
+
 // Dismiss ends the connections with a peer.
 func (h *Host) Dismiss(id peer.ID) {
 	h.left(id)

@@ -96,6 +96,9 @@ func (p *Peer) Connect(ctx context.Context, info peer.AddrInfo) error {
 }
 func (p *Peer) Connected() []api.PeerID { return p.host.Network().Peers() }
 
+// Address implements feed.Network: each machine has one peer.
+func (p *Peer) Address(id api.PeerID) string { return string(id) }
+
 func (p *Peer) Check(_ context.Context, id api.PeerID) error {
 	c := p.node.conn(id)
 	if c == nil {
