@@ -137,6 +137,11 @@ func TestFollower_FindsBackUnderTheNewKey(t *testing.T) {
 
 			w.renew(w.members[0])
 			w.pin(20, 21)
+			defer func() {
+				if t.Failed() {
+					t.Logf("%+v, digest %x, want %+v", f.Status(), f.st.Digest(), w.members[0].st.Digest())
+				}
+			}()
 			eventually(t, "the follower has what the members have", func() bool {
 				return f.st.Digest() == w.members[0].st.Digest()
 			})

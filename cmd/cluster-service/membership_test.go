@@ -181,9 +181,8 @@ func TestCluster_RemovedLeadersPinsArePlacedAnew(t *testing.T) {
 		cids map[api.Cid]bool
 	}{cids: map[api.Cid]bool{}}
 	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
 	var writers sync.WaitGroup
-	defer writers.Wait()
+	defer func() { stop(); writers.Wait() }()
 	for _, p := range others[:2] {
 		writers.Go(func() {
 			for ctx.Err() == nil {
