@@ -49,7 +49,7 @@ func (f *Follower) copyPages(ctx context.Context) (bool, error) {
 			best = o
 		}
 	}
-	if !f.beginCopy(best.root) {
+	if !f.beginCopy(best) {
 		return false, nil
 	}
 	f.log.Info("the pinset is copied", "index", best.root.Index, "pins", best.root.Pins, "from", len(best.from))
@@ -159,11 +159,11 @@ func (c copyRun) rate(pins uint64, now time.Time) float64 {
 	return float64(pins-c.had) / took
 }
 
-func (f *Follower) beginCopy(r Root) bool {
+func (f *Follower) beginCopy(o offer) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.copying = f.evidence == nil
-	f.copy = copyRun{r.Pins, f.st.Stats().Pins, time.Now()}
+	f.copying = f.evidence == nil && o.key == f.judge.key.Load()
+	f.copy = copyRun{o.root.Pins, f.st.Stats().Pins, time.Now()}
 	return f.copying
 }
 

@@ -12,7 +12,7 @@ import (
 func (f *Follower) take(m message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.evidence != nil {
+	if f.evidence != nil || m.key != f.judge.key.Load() {
 		return nil
 	}
 	f.note(m)

@@ -3,6 +3,7 @@ package feed
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -30,6 +31,7 @@ type message struct {
 	beacon  beacon  // of kindBeacon
 	root    Root    // of kindRoot
 	body    []byte
+	key     uint64 // how often the verifier's key had been renewed before it was opened
 }
 
 // last is the highest index that m speaks of.
@@ -82,6 +84,7 @@ type judge struct {
 	foreign time.Time                // when something of another incarnation came
 	open    map[*byte]message        // by where their bytes are
 
+	key     atomic.Uint64 // how often the verifier's key was renewed
 	strange chan struct{} // holds one item when something under an unknown key of the cluster came
 }
 

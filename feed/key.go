@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"path/filepath"
 	"sync"
@@ -20,7 +21,9 @@ const (
 // read opens a statement that a neighbour gave. One that is signed under a key of the
 // cluster which is not known here says nothing of who gave it: the key may be newer.
 func (j *judge) read(raw []byte) (message, error) {
+	key := j.key.Load()
 	m, err := open(j.verifier, raw)
+	m.key = key
 	if errors.Is(err, p2p.ErrKey) {
 		select {
 		case j.strange <- struct{}{}:
@@ -57,15 +60,15 @@ func (f *Follower) keepKey(ctx context.Context) error {
 	}
 }
 
-// Renewed is called once the verifier goes by another key of the cluster: what was signed
-// under the one before counts no more, and is not given to others. Who knew that key may
-// have led the state astray: it counts as right once something under the new key goes on
-// from it, and else is taken anew.
-func (f *Follower) Renewed() {
-	f.closeTree()
-	f.judge.forget()
+// Renew has the follower go by another key of the cluster: what was signed under the one
+// before counts no more, be it opened already, and is not given to others. Who knew that
+// key may have led the state astray: it counts as right once something under the new key
+// goes on from it, and else is taken anew.
+func (f *Follower) Renew(key ed25519.PublicKey) {
+	defer f.closeTree()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.judge.renew(key)
 	f.forget()
 	f.table = nil
 	f.heard = time.Now().Add(-f.o.Patience - time.Second) // so that it asks at once
@@ -73,8 +76,10 @@ func (f *Follower) Renewed() {
 	f.nudge()
 }
 
-// forget drops the messages that wait to be taken.
-func (j *judge) forget() {
+// renew has the judge go by the key, and drops the messages that wait to be taken.
+func (j *judge) renew(key ed25519.PublicKey) {
+	j.verifier.Renew(key)
+	j.key.Add(1)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	clear(j.open)

@@ -44,9 +44,8 @@ func (f *follower) learn(shown [][]byte) {
 	next, err := f.cluster.Follow(shown)
 	if next != f.cluster {
 		f.cluster = next
-		f.verifier.Renew(next.Key)
 		f.host.Renew(next)
-		f.Renewed()
+		f.Renew(next.Key)
 	}
 	var c *p2p.Contradiction
 	if errors.As(err, &c) {
@@ -84,6 +83,8 @@ func TestFollower_GoesOnUnderTheNewKey(t *testing.T) {
 	}
 	check(t, gone.host.Connect(t.Context(), info(near.host)))
 	check(t, near.host.Check(t.Context(), gone.id.ID))
+	opened, err := near.judge.read(gone.said(t, w.index+100)) // and taken late
+	check(t, err)
 
 	w.renew(w.members[:2]...)
 	gone.off = true
@@ -93,6 +94,7 @@ func TestFollower_GoesOnUnderTheNewKey(t *testing.T) {
 	w.pin(30, 31)
 	all := []*follower{near, far, away}
 	w.same(all...)
+	check(t, near.take(opened))
 	for i, f := range all {
 		if v := f.valid(gone.id.ID, gone.said(t, w.index+1)); v != p2p.Ignore {
 			t.Errorf("follower %d judges what the removed member says %d", i, v)

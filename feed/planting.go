@@ -22,7 +22,7 @@ func (f *Follower) plant(ctx context.Context, frozen *state.Frozen, m message) e
 	if err != nil {
 		return err
 	}
-	if tree.Root() != m.root {
+	if tree.Root() != m.root || m.key != f.judge.key.Load() {
 		return tree.Close()
 	}
 	f.replaceTree(&signedTree{tree, m.raw, time.Now()})

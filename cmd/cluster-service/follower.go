@@ -86,7 +86,6 @@ type Follower struct {
 	global   *pintracker.Global
 	news     *pintracker.Feed
 	events   *events.Hub
-	verifier *p2p.Verifier
 	feed     *feed.Follower
 	blocks   *transfer.Server
 	rest     *web.Server
@@ -246,8 +245,8 @@ func (f *Follower) openFeed() (err error) {
 	tell := telling{f.pins, f.tracker, f.isPinned}
 	f.keyed.mu.Lock()
 	defer f.keyed.mu.Unlock()
-	f.verifier = p2p.NewVerifier(f.keyed.cluster.Key, f.link.Incarnation)
-	f.feed, err = feed.NewFollower(feed.Over(f.host), f.verifier, f.state, f.d.feed(),
+	verifier := p2p.NewVerifier(f.keyed.cluster.Key, f.link.Incarnation)
+	f.feed, err = feed.NewFollower(feed.Over(f.host), verifier, f.state, f.d.feed(),
 		listeners{tell, f.events}, feed.FollowerOptions{Name: f.c.Cluster.PeerName, Version: version, Data: dataHost(f.data), Members: members,
 			Answers: answers{f}, Met: f.meet, Lacks: f.lacks, SureKey: f.keyed.cluster.Sure, Neighbours: f.c.Follow.Neighbours,
 			Bandwidth: f.c.Embedded.Data.MaxBandwidth}, f.component("feed"))

@@ -85,10 +85,9 @@ func (f *Follower) learn(shown [][]byte) {
 			return
 		}
 		f.keyed.cluster = next
-		f.verifier.Renew(next.Key)
 		f.host.Renew(next)
 		f.data.Renew(next)
-		f.feed.Renewed()
+		f.feed.Renew(next.Key)
 		f.log.Warn("the cluster has another key since a peer was removed from it; this follower goes by that", "number", next.Number())
 	}
 	var c *p2p.Contradiction
