@@ -295,6 +295,9 @@ func TestRevoke_FollowersGoOn(t *testing.T) {
 	if err := stay.http.RevokePeer(t.Context(), gone.id); err != nil {
 		t.Fatal(err)
 	}
+	if err := gone.endsByItself(); err == nil {
+		t.Error("the removed peer ends without an error")
+	}
 	pins = append(pins, stay.add(randomBytes(50<<10), copies(-1)))
 	holds("after the revoke")
 	if err := stolen.asks(v, "archive"); api.KindOf(err) != api.Denied {
