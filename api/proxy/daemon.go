@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -75,13 +76,35 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		in := web.NewBody(w, r)
 		defer context.AfterFunc(r.Context(), in.Stop)()
-		r.Body = io.NopCloser(in)
+		body := &upload{Body: in}
+		r.Body = body
+		r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, body))
 	}
 	if origin := r.Header.Get("Origin"); slices.Contains(d.o.origins(r), origin) {
 		r = r.WithContext(context.WithValue(r.Context(), originKey{}, origin))
 	}
 	d.pass_.ServeHTTP(w, r)
 }
+
+// upload is a client's body on its way to the daemon. It keeps the fault that it broke off
+// with: what the transport makes of that is now this, now an end of the request.
+type upload struct {
+	*web.Body
+	fault atomic.Pointer[api.Error]
+}
+
+func (u *upload) Close() error { return nil }
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.Body.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		u.fault.Store(web.ErrorOf(err))
+	}
+	return n, err
+}
+
+// uploadKey is where a request's context has its upload.
+type uploadKey struct{}
 
 func (d *daemon) rewrite(p *httputil.ProxyRequest) {
 	p.SetURL(d.base)
@@ -105,8 +128,8 @@ func modify(res *http.Response) error {
 // client's body broke off.
 func (d *daemon) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := api.Error{Code: http.StatusBadGateway, Message: "the IPFS daemon does not answer: " + err.Error()}
-	if kind := api.KindOf(err); kind == api.Invalid || kind == api.TooLarge {
-		e = *web.ErrorOf(err)
+	if up, ok := r.Context().Value(uploadKey{}).(*upload); ok && up.fault.Load() != nil {
+		e = *up.fault.Load()
 		w.Header().Set("Connection", "close")
 	} else if r.Context().Err() == nil {
 		d.log.Warn("the Kubo daemon does not answer", "path", r.URL.Path, "err", err)
