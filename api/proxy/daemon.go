@@ -77,6 +77,7 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 		in := web.NewBody(w, r)
 		defer context.AfterFunc(r.Context(), in.Stop)()
 		body := &upload{Body: in}
+		defer body.end()
 		r.Body = body
 		r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, body))
 	}
@@ -91,11 +92,41 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 type upload struct {
 	*web.Body
 	fault atomic.Pointer[api.Error]
+
+	mu    sync.Mutex // held while it is read
+	ended bool
+}
+
+const (
+	// lastRead is how long what is left of a body may take once the daemon has answered,
+	// and maxLeft is as much of it as net/http reads to use a connection again.
+	lastRead = time.Second
+	maxLeft  = 256 << 10
+)
+
+// end returns once nobody reads the body any more: the transport goes on with it after an
+// answer that came before its end, and net/http is about to read the next request there. It
+// reads what is little of it: where net/http comes to the end of a body after a handler in
+// full duplex, it reads ahead of itself, and panics.
+func (u *upload) end() {
+	stop := time.AfterFunc(lastRead, u.Stop)
+	defer stop.Stop()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ended = true
+	if u.fault.Load() == nil {
+		_, _ = io.CopyN(io.Discard, u.Body, maxLeft+1) // a body that breaks off ends the connection
+	}
 }
 
 func (u *upload) Close() error { return nil }
 
 func (u *upload) Read(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return 0, errors.New("the request has been answered")
+	}
 	n, err := u.Body.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		u.fault.Store(web.ErrorOf(err))
