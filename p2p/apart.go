@@ -23,9 +23,15 @@ const (
 	dataStrangers = 128
 )
 
+// manager is a resource manager that tells what is used, as 'ipfs swarm resources' shows.
+type manager interface {
+	network.ResourceManager
+	rcmgr.ResourceManagerState
+}
+
 // apart is a resource manager that keeps what strangers take from members' share.
 type apart struct {
-	network.ResourceManager
+	manager
 	isMember func(peer.ID) bool // asks nobody, and may be called at any time
 
 	mu   sync.Mutex
@@ -33,8 +39,8 @@ type apart struct {
 	by   map[peer.ID]int
 }
 
-func newApart(rm network.ResourceManager, isMember func(peer.ID) bool) *apart {
-	return &apart{ResourceManager: rm, isMember: isMember, by: map[peer.ID]int{}}
+func newApart(rm manager, isMember func(peer.ID) bool) *apart {
+	return &apart{manager: rm, isMember: isMember, by: map[peer.ID]int{}}
 }
 
 // makeRoom adds what strangers may take to the limits of a host, where up to most of them
@@ -56,13 +62,13 @@ func makeRoom(l *rcmgr.ScalingLimitConfig, most int) {
 // OpenStream implements network.ResourceManager.
 func (a *apart) OpenStream(p peer.ID, dir network.Direction) (network.StreamManagementScope, error) {
 	if dir != network.DirInbound {
-		return a.ResourceManager.OpenStream(p, dir)
+		return a.manager.OpenStream(p, dir)
 	}
 	if !a.enter(p) {
 		return nil, network.ErrResourceLimitExceeded
 	}
 	leave := sync.OnceFunc(func() { a.leave(p) })
-	s, err := a.ResourceManager.OpenStream(p, dir)
+	s, err := a.manager.OpenStream(p, dir)
 	if err != nil {
 		leave()
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/multiformats/go-multiaddr"
 )
 
@@ -87,6 +88,24 @@ func TestDataHost_MembersTalkOverTLS(t *testing.T) {
 	eventually(t, "the removed one is cut off", func() bool { return len(a.Network().Peers()) == 0 })
 	if err := ask(t, b, a); err == nil {
 		t.Fatal("the removed one gets through")
+	}
+}
+
+// 'ipfs swarm resources' shows what a data host uses, and may.
+func TestDataHost_TellsItsResources(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := c.data(DataOptions{})
+	b, _ := c.data(DataOptions{})
+	run(t, a.Run)
+	if err := ask(t, b, a); err != nil {
+		t.Fatal(err)
+	}
+	m, ok := a.Network().ResourceManager().(rcmgr.ResourceManagerState)
+	if !ok {
+		t.Fatalf("%T tells nothing of what is used", a.Network().ResourceManager())
+	}
+	if n := m.Stat().System.NumConnsInbound; n == 0 {
+		t.Error("no connection is counted")
 	}
 }
 

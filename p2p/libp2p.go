@@ -135,7 +135,7 @@ func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (netwo
 	if err != nil {
 		return nil, err
 	}
-	return newApart(rm, isMember), nil
+	return newApart(rm.(manager), isMember), nil
 }
 
 func connRate() *rate.Limiter {
