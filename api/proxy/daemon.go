@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -76,10 +77,12 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		in := web.NewBody(w, r)
 		defer context.AfterFunc(r.Context(), in.Stop)()
-		body := &upload{Body: in}
+		body := &upload{Body: in, whole: r.Body, of: r}
 		defer body.end()
-		r.Body = body
+		// A request of our own: from the body of its own net/http learns whether all of it
+		// was read, without which what is left would be taken for the next request.
 		r = r.WithContext(context.WithValue(r.Context(), uploadKey{}, body))
+		r.Body = body
 	}
 	if origin := r.Header.Get("Origin"); slices.Contains(d.o.origins(r), origin) {
 		r = r.WithContext(context.WithValue(r.Context(), originKey{}, origin))
@@ -91,31 +94,29 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 // with: what the transport makes of that is now this, now an end of the request.
 type upload struct {
 	*web.Body
+	whole io.Closer     // net/http's
+	of    *http.Request // net/http's
 	fault atomic.Pointer[api.Error]
 
 	mu    sync.Mutex // held while it is read
 	ended bool
 }
 
-const (
-	// lastRead is how long what is left of a body may take once the daemon has answered,
-	// and maxLeft is as much of it as net/http reads to use a connection again.
-	lastRead = time.Second
-	maxLeft  = 256 << 10
-)
+// lastRead is how long what is left of a body may take once the daemon has answered.
+const lastRead = time.Second
 
 // end returns once nobody reads the body any more: the transport goes on with it after an
-// answer that came before its end, and net/http is about to read the next request there. It
-// reads what is little of it: where net/http comes to the end of a body after a handler in
-// full duplex, it reads ahead of itself, and panics.
+// answer that came before its end, and net/http is about to read the next request there.
+// It closes the body as net/http does, for which it is too late after a handler in full
+// duplex: it reads ahead at the end of a body, and panics.
 func (u *upload) end() {
 	stop := time.AfterFunc(lastRead, u.Stop)
 	defer stop.Stop()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ended = true
-	if u.fault.Load() == nil {
-		_, _ = io.CopyN(io.Discard, u.Body, maxLeft+1) // a body that breaks off ends the connection
+	if u.whole.Close() != nil {
+		web.Spoil(u.of)
 	}
 }
 
@@ -162,6 +163,8 @@ func (d *daemon) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if up, ok := r.Context().Value(uploadKey{}).(*upload); ok && up.fault.Load() != nil {
 		e = *up.fault.Load()
 		w.Header().Set("Connection", "close")
+	} else if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		e = api.Error{Code: http.StatusInternalServerError, Message: "the IPFS daemon ended the connection before it had all of the request: it may have refused the command"}
 	} else if r.Context().Err() == nil {
 		d.log.Warn("the Kubo daemon does not answer", "path", r.URL.Path, "err", err)
 	}

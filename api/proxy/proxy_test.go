@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -315,6 +316,45 @@ func TestPassthrough_BrokenOffByTheClient(t *testing.T) {
 		var e struct{ Message, Type string }
 		if json.Unmarshal([]byte(body), &e) != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || e.Type != "error" || !strings.Contains(e.Message, tc.want) {
 			t.Errorf("%s: got %q (%v)", name, answer, err)
+		}
+	}
+}
+
+// A body is never taken for requests, though the daemon answers before it has all of it:
+// a page of another origin could send them in a body that the daemon refuses.
+func TestPassthrough_TakesNoRequestOutOfABody(t *testing.T) {
+	daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer daemon.Close()
+	_, port, err := net.SplitHostPort(daemon.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, c := open(t)
+	p := c.parts()
+	p.Kubo = "/ip4/127.0.0.1/tcp/" + port
+	addr := strings.TrimPrefix(serve(t, p, proxy.Options{}), "http://")
+	inner := "POST /api/v0/pin/rm?arg=nonsense HTTP/1.1\r\nHost: a\r\nX: "
+	inner += strings.Repeat("p", 128-len(inner)-4) + "\r\n\r\n"
+	for i := range 64 {
+		body := strings.Repeat("#", 2*i) + strings.Repeat(inner, 20000)
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			_, _ = fmt.Fprintf(conn, "POST /api/v0/version HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body) // it may be cut off
+			_, _ = io.WriteString(conn, "POST /api/v0/last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		}()
+		answer, _ := io.ReadAll(conn) // a reset ends it, too
+		conn.Close()
+		<-sent
+		answers := strings.Split(string(answer), "HTTP/1.1 ")[1:]
+		if len(answers) > 2 || len(answers) == 2 && !strings.HasPrefix(answers[1], "403 ") {
+			t.Fatalf("%d answers, the second %.120q", len(answers), answers[1])
 		}
 	}
 }

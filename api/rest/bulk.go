@@ -60,7 +60,7 @@ func (h *handler) bulk(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group // a body that breaks off ends no commit of the lines before
 	body := web.NewBody(w, r)
 	lines := make(chan bulkLine, bulkAhead)
 	g.Go(func() error {

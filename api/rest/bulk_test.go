@@ -17,6 +17,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/apitest"
 )
 
 // accept answers every request, counting indexes up.
@@ -234,6 +235,20 @@ func TestBulk_BrokenUploadEndsWithAnError(t *testing.T) {
 	case reqs := <-done:
 		t.Fatalf("got %+v of half a line", reqs)
 	default:
+	}
+}
+
+// A body that breaks off ends no commit that is under way, and is the client's fault.
+func TestBulk_BrokenBodyEndsNoCommit(t *testing.T) {
+	c := &cluster{pinMany: func(reqs []api.Request) []api.Result {
+		<-time.After(200 * time.Millisecond) // the fault is read meanwhile
+		return accept(nil)(reqs)
+	}}
+	line := fmt.Sprintf(`{"cid":"%s"}`+"\n", cid0)
+	answer := apitest.SendRaw(t, strings.TrimPrefix(c.serve(t), "http://"), fmt.Sprintf(
+		"POST /pins HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\nzz\r\n", len(line), line))
+	if !strings.Contains(answer, fmt.Sprintf(`{"line":1,"cid":"%s","index":1}`, cid0)) || !strings.Contains(answer, "X-Pinfold-Error-Code: 400") {
+		t.Errorf("got %q", answer)
 	}
 }
 

@@ -94,9 +94,16 @@ func (c *cluster) Unpin(_ context.Context, id api.Cid) (api.Pin, uint64, error) 
 	return c.unpin(id)
 }
 
-func (c *cluster) PinMany(_ context.Context, reqs []api.Request) []api.Result {
+// PinMany commits nothing once ctx has ended.
+func (c *cluster) PinMany(ctx context.Context, reqs []api.Request) []api.Result {
 	c.called("pinMany")
-	return c.pinMany(reqs)
+	results := c.pinMany(reqs)
+	if err := ctx.Err(); err != nil {
+		for i := range results {
+			results[i] = api.Result{Fault: api.FaultOf(api.Unavailable.Errorf("%w", err))}
+		}
+	}
+	return results
 }
 
 func (c *cluster) Get(_ context.Context, id api.Cid) (api.Pin, error) {

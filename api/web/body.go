@@ -25,6 +25,7 @@ const (
 // Invalid, or TooLarge past a limit; io.EOF is as ever.
 type Body struct {
 	r  io.Reader
+	of *http.Request
 	rc *http.ResponseController
 
 	mu      sync.Mutex
@@ -36,7 +37,7 @@ type Body struct {
 
 // NewBody returns the body of r. Nothing else may read it.
 func NewBody(w http.ResponseWriter, r *http.Request) *Body {
-	return &Body{r: r.Body, rc: http.NewResponseController(w)}
+	return &Body{r: r.Body, of: r, rc: http.NewResponseController(w)}
 }
 
 // Read implements io.Reader.
@@ -57,6 +58,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	case errors.As(err, &big):
 		b.err = api.TooLarge.Errorf("the body is over %d bytes", big.Limit)
 	default:
+		Spoil(b.of)
 		b.err = api.Invalid.Errorf("read the body: %w", cut(err))
 	}
 	return n, b.err

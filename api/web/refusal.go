@@ -101,7 +101,7 @@ func refusalOf(p []byte) *api.Error {
 
 // advice is for the refusals of which net/http tells the status only.
 var advice = map[int]string{
-	http.StatusBadRequest:                  "the request line or a header is no valid HTTP",
+	http.StatusBadRequest:                  "the request line or a header is no valid HTTP, or did not come in time",
 	http.StatusExpectationFailed:           "all that can be expected is 100-continue",
 	http.StatusRequestHeaderFieldsTooLarge: "send fewer or shorter headers, or a shorter address",
 }
@@ -132,14 +132,17 @@ func (s *sheet) bytes() []byte {
 
 type connKey struct{}
 
-// withConn lets handlers find their connection.
+// withConn lets handlers find their connection, and spoil it.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c)
+	return context.WithValue(withSpoiling(ctx), connKey{}, c)
 }
 
 // answers marks the connection of a request as answered by next.
 func answers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if spoiled(r) {
+			panic(http.ErrAbortHandler)
+		}
 		if c, ok := r.Context().Value(connKey{}).(*wordedConn); ok {
 			c.answered.Store(true)
 		}

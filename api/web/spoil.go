@@ -1,0 +1,30 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+)
+
+// Where a body breaks off, or stalls, or its chunks are malformed, what comes next on the
+// connection may be the rest of it. net/http looks for the next request there all the same
+// once a handler is in full duplex: a body could hold requests that nobody sent.
+
+type spoilKey struct{}
+
+func withSpoiling(ctx context.Context) context.Context {
+	return context.WithValue(ctx, spoilKey{}, new(atomic.Bool))
+}
+
+// Spoil has the connection of r serve no other request. Over HTTP/2, where each request
+// has a stream of its own, it does nothing.
+func Spoil(r *http.Request) {
+	if mark, ok := r.Context().Value(spoilKey{}).(*atomic.Bool); ok && r.ProtoMajor < 2 {
+		mark.Store(true)
+	}
+}
+
+func spoiled(r *http.Request) bool {
+	mark, ok := r.Context().Value(spoilKey{}).(*atomic.Bool)
+	return ok && mark.Load()
+}
