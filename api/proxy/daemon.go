@@ -77,7 +77,7 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 	if r.Body != nil && r.Body != http.NoBody {
 		in := web.NewBody(w, r)
 		defer context.AfterFunc(r.Context(), in.Stop)()
-		body := &upload{Body: in, whole: r.Body, of: r}
+		body := &upload{Body: in, whole: r.Body}
 		defer body.end()
 		// A request of our own: from the body of its own net/http learns whether all of it
 		// was read, without which what is left would be taken for the next request.
@@ -94,8 +94,7 @@ func (d *daemon) pass(w http.ResponseWriter, r *http.Request) {
 // with: what the transport makes of that is now this, now an end of the request.
 type upload struct {
 	*web.Body
-	whole io.Closer     // net/http's
-	of    *http.Request // net/http's
+	whole io.Closer // net/http's
 	fault atomic.Pointer[api.Error]
 
 	mu    sync.Mutex // held while it is read
@@ -116,7 +115,7 @@ func (u *upload) end() {
 	defer u.mu.Unlock()
 	u.ended = true
 	if u.whole.Close() != nil {
-		web.Spoil(u.of)
+		u.Spoil()
 	}
 }
 

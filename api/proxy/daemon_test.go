@@ -20,7 +20,7 @@ func TestUpload_IsNotReadOnceAnswered(t *testing.T) {
 	text := strings.NewReader(strings.Repeat("x", 100))
 	r := httptest.NewRequest("POST", "/", io.NopCloser(text))
 	var whole closing
-	u := &upload{Body: web.NewBody(httptest.NewRecorder(), r), whole: &whole, of: r}
+	u := &upload{Body: web.NewBody(httptest.NewRecorder(), r), whole: &whole}
 	if _, err := io.ReadFull(u, make([]byte, 8)); err != nil {
 		t.Fatal(err)
 	}

@@ -266,18 +266,7 @@ func TestPassthrough_BrokenOffByTheClient(t *testing.T) {
 		ended <- struct{}{}
 	}))
 	defer kubo.Close()
-	_, port, err := net.SplitHostPort(kubo.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, c := open(t)
-	p := c.parts()
-	p.Kubo = "/ip4/127.0.0.1/tcp/" + port
-	h, err := proxy.New(p, proxy.Options{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := run(t, proxy.Options{ListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}}, h)
+	addr := passTo(t, kubo)
 	for name, tc := range map[string]struct {
 		sends  string
 		closes bool // at once; else it only ends its half, and listens
@@ -327,14 +316,7 @@ func TestPassthrough_TakesNoRequestOutOfABody(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 	}))
 	defer daemon.Close()
-	_, port, err := net.SplitHostPort(daemon.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, c := open(t)
-	p := c.parts()
-	p.Kubo = "/ip4/127.0.0.1/tcp/" + port
-	addr := strings.TrimPrefix(serve(t, p, proxy.Options{}), "http://")
+	addr := passTo(t, daemon)
 	inner := "POST /api/v0/pin/rm?arg=nonsense HTTP/1.1\r\nHost: a\r\nX: "
 	inner += strings.Repeat("p", 128-len(inner)-4) + "\r\n\r\n"
 	for i := range 64 {
@@ -501,6 +483,24 @@ func TestWordsWhatNetHTTPRefuses(t *testing.T) {
 			t.Errorf("got %q: %v; want one of Kubo's error objects", body, err)
 		}
 	})
+}
+
+// passTo has a proxy with this daemon behind take requests until the test ends, and
+// returns where.
+func passTo(t *testing.T, daemon *httptest.Server) string {
+	t.Helper()
+	_, c := open(t)
+	p := c.parts()
+	_, port, err := net.SplitHostPort(daemon.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Kubo = "/ip4/127.0.0.1/tcp/" + port
+	h, err := proxy.New(p, proxy.Options{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, proxy.Options{ListenMultiaddress: []string{"/ip4/127.0.0.1/tcp/0"}}, h)
 }
 
 // run has a server of h take requests until the test ends, and returns where.

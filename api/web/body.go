@@ -58,7 +58,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	case errors.As(err, &big):
 		b.err = api.TooLarge.Errorf("the body is over %d bytes", big.Limit)
 	default:
-		Spoil(b.of)
+		b.Spoil()
 		b.err = api.Invalid.Errorf("read the body: %w", cut(err))
 	}
 	return n, b.err

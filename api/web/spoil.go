@@ -16,10 +16,10 @@ func withSpoiling(ctx context.Context) context.Context {
 	return context.WithValue(ctx, spoilKey{}, new(atomic.Bool))
 }
 
-// Spoil has the connection of r serve no other request. Over HTTP/2, where each request
-// has a stream of its own, it does nothing.
-func Spoil(r *http.Request) {
-	if mark, ok := r.Context().Value(spoilKey{}).(*atomic.Bool); ok && r.ProtoMajor < 2 {
+// Spoil has the connection of this body serve no other request. Over HTTP/2, where each
+// request has a stream of its own, it does nothing.
+func (b *Body) Spoil() {
+	if mark, ok := b.of.Context().Value(spoilKey{}).(*atomic.Bool); ok && b.of.ProtoMajor < 2 {
 		mark.Store(true)
 	}
 }
