@@ -60,19 +60,25 @@ func Measure(dir string, l Load) (out Figures, err error) {
 			err = errors.Join(err, f.Leave())
 		}
 	}()
+	enter := func() error {
+		f, err := c.Follower()
+		if err != nil {
+			return err
+		}
+		if err := f.Enter(); err != nil {
+			return err
+		}
+		all = append(all, f)
+		return nil
+	}
 	if err := c.Pin(100); err != nil {
 		return out, err
 	}
 	before := c.bytes()
 	for range l.Followers {
-		f, err := c.Follower()
-		if err != nil {
+		if err := enter(); err != nil {
 			return out, err
 		}
-		if err := f.Enter(); err != nil {
-			return out, err
-		}
-		all = append(all, f)
 		time.Sleep(l.Ramp / time.Duration(l.Followers))
 	}
 	time.Sleep(l.Settle)
@@ -116,14 +122,9 @@ func Measure(dir string, l Load) (out Figures, err error) {
 	if l.Late > 0 {
 		before = c.bytes()
 		for range l.Late {
-			f, err := c.Follower()
-			if err != nil {
+			if err := enter(); err != nil {
 				return out, err
 			}
-			if err := f.Enter(); err != nil {
-				return out, err
-			}
-			all = append(all, f)
 		}
 		time.Sleep(l.Settle)
 		out.LateBytes = (c.bytes().sum(visits) - before.sum(visits)) / float64(l.Late)
