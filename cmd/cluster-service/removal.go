@@ -10,8 +10,13 @@ import (
 	"github.com/pinfold-cluster/pinfold/config"
 )
 
-// endTimeout bounds the wait of a peer that asked for its own removal to hear of it.
-const endTimeout = 2 * time.Second
+const (
+	// endTimeout bounds the wait of a peer that asked for its own removal to hear of it.
+	endTimeout = 2 * time.Second
+	// handOverTimeout bounds asking a leader that is to go to hand over: one that hangs
+	// does not answer, and the others have another within seconds.
+	handOverTimeout = 2 * time.Second
+)
 
 var errLastPeer = api.Conflict.Errorf("the last peer cannot be removed")
 
@@ -44,16 +49,18 @@ func (m *membership) remove(ctx context.Context, id api.PeerID, revoke bool) (ui
 	return m.pins.Applied(), nil
 }
 
-// removeFor is remove for another peer that asks. Where this one leads and is to go, it
-// makes another lead: whoever asks goes there.
+// removeFor is remove for another peer that asks. Where this one is to go, it makes
+// another lead, if it does itself: whoever asks goes there.
 func (m *membership) removeFor(ctx context.Context, id api.PeerID, revoke bool) (uint64, error) {
-	if leader, ok := m.cons.Leader(); ok && id == m.ids.cluster.ID && leader == id {
+	if id != m.ids.cluster.ID {
+		return m.remove(ctx, id, revoke)
+	}
+	if leader, ok := m.cons.Leader(); ok && leader == id {
 		if err := m.cons.HandOver(ctx); err != nil {
 			return 0, err
 		}
-		return 0, api.Unavailable.Errorf("%s led until now, and is removed by the next leader", id)
 	}
-	return m.remove(ctx, id, revoke)
+	return 0, api.Unavailable.Errorf("%s does not lead any more, and is removed by who does", id)
 }
 
 // leaderWithout waits for a leader that is not to go: one that is hands over first.
@@ -66,9 +73,9 @@ func (m *membership) leaderWithout(ctx context.Context, gone api.PeerID) (api.Pe
 		if leader == m.ids.cluster.ID {
 			err = m.cons.HandOver(ctx)
 		} else {
-			_, err = m.calls.RemovePeer(ctx, leader, gone)
+			err = m.askHandOver(ctx, leader)
 		}
-		if err != nil && api.KindOf(err) != api.Unavailable {
+		if kind := api.KindOf(err); err != nil && kind != api.Unavailable && kind != api.Unknown {
 			return "", err
 		}
 		select {
@@ -77,6 +84,14 @@ func (m *membership) leaderWithout(ctx context.Context, gone api.PeerID) (api.Pe
 		case <-time.After(keyTick):
 		}
 	}
+}
+
+// askHandOver has the leader make another lead, by asking it for its own removal.
+func (m *membership) askHandOver(ctx context.Context, leader api.PeerID) error {
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	_, err := m.calls.RemovePeer(ctx, leader, leader)
+	return err
 }
 
 // askRemove has the leader remove a peer.
