@@ -26,36 +26,35 @@ type acquaintances struct {
 
 type acquaintance struct {
 	Peer
-	from string // the address that it said hello from
-	at   time.Time
+	at time.Time
 }
 
 func newAcquaintances() *acquaintances {
 	return &acquaintances{by: map[api.PeerID]acquaintance{}}
 }
 
-// add remembers p, who said hello from an address. Where there are too many, the one is
-// forgotten that said hello first, of the address that has most: to say hello as many
-// costs nothing, and what they tell of themselves may be false.
-func (a *acquaintances) add(p Peer, from string) {
+// add remembers p, who said hello. Where there are too many, the one is forgotten that
+// said hello first, of the address that has most: to say hello as many costs nothing, and
+// what they tell of themselves may be false.
+func (a *acquaintances) add(p Peer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.by[p.ID]; !known && len(a.by) >= maxAcquaintances {
 		a.forgetOne()
 	}
-	a.by[p.ID] = acquaintance{p, from, time.Now()}
+	a.by[p.ID] = acquaintance{p, time.Now()}
 }
 
 func (a *acquaintances) forgetOne() {
 	n, most := map[string]int{}, ""
 	for _, p := range a.by {
-		if n[p.from]++; n[p.from] > n[most] {
-			most = p.from
+		if n[p.From]++; n[p.From] > n[most] {
+			most = p.From
 		}
 	}
 	var first api.PeerID
 	for id, p := range a.by {
-		if p.from == most && (first == "" || p.at.Before(a.by[first].at)) {
+		if p.From == most && (first == "" || p.at.Before(a.by[first].at)) {
 			first = id
 		}
 	}
@@ -89,7 +88,7 @@ func (a *acquaintances) some(asker api.PeerID, h hello) []neighbour {
 		if time.Since(p.at) > rememberFor {
 			delete(a.by, id)
 		} else if id != asker && len(p.Addrs) > 0 {
-			all = append(all, candidate{neighbour: neighbour{ID: []byte(id), Addrs: p.Addrs}, from: p.from})
+			all = append(all, candidate{neighbour: neighbour{ID: []byte(id), Addrs: p.Addrs}, from: p.From})
 		}
 	}
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })

@@ -14,7 +14,7 @@ import (
 func TestAcquaintances_OneAddressHidesNobody(t *testing.T) {
 	a := newAcquaintances()
 	say := func(id, from string) {
-		a.add(Peer{ID: api.PeerID(id), Addrs: []api.Multiaddr{multiaddr.StringCast("/ip4/192.0.2.1/tcp/9096")}}, from)
+		a.add(Peer{ID: api.PeerID(id), From: from, Addrs: []api.Multiaddr{multiaddr.StringCast("/ip4/192.0.2.1/tcp/9096")}})
 	}
 	var honest []api.PeerID
 	is := map[string]bool{}

@@ -17,12 +17,12 @@ func (p *Publisher) Followers() []Peer {
 // hello implements source. Who finds no place is told whom else to ask.
 func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello, error) {
 	member := p.net.Check(ctx, from) == nil
-	who := h.peer(from, member)
+	who := h.peer(p.net, from, member)
 	own := introduction(p.net, p.o.Name, p.o.Version, p.o.Data)
 	own.Admitted = member || p.net.Welcome(from)
 	own.Neighbours = p.met.some(from, h)
 	if !member {
-		p.met.add(who, p.net.Address(from))
+		p.met.add(who)
 		p.o.Met(who)
 		p.nudge() // there may be somebody now to tell
 	}

@@ -82,9 +82,9 @@ func introduction(n Network, name, version string, data func() peer.AddrInfo) he
 	return h
 }
 
-// peer is who says h.
-func (h hello) peer(id api.PeerID, member bool) Peer {
-	p := Peer{ID: id, Name: h.Name, Version: h.Version, Addrs: h.Addrs, Member: member}
+// peer is who says h, over a connection of n.
+func (h hello) peer(n Network, id api.PeerID, member bool) Peer {
+	p := Peer{ID: id, From: n.Address(id), Name: h.Name, Version: h.Version, Addrs: h.Addrs, Member: member}
 	if data, err := peer.IDFromBytes(h.DataID); err == nil {
 		p.Data = peer.AddrInfo{ID: data, Addrs: h.DataAddrs}
 	}

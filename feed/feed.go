@@ -81,10 +81,11 @@ func (o overHost) Dial(ctx context.Context, id api.PeerID) (net.Conn, error) {
 	return o.Host.Dial(ctx, id, Protocol)
 }
 
-// A Peer is what a peer tells of itself when it says hello. Nothing of it but the ID is
-// proven.
+// A Peer is what a peer tells of itself when it says hello. Nothing of it but the ID, and
+// where it said so from, is proven.
 type Peer struct {
 	ID      api.PeerID
+	From    string // see Network.Address
 	Name    string // at most 64 bytes, as is Version
 	Version string
 	Addrs   []api.Multiaddr // of its cluster host; without /p2p, at most 4, as the next

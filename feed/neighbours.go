@@ -252,7 +252,7 @@ func (k *keeper) ended(c call) {
 		k.visits.made(time.Now(), c.Admitted)
 		k.book.refused = k.visits.refused
 		if !c.Admitted && c.shown && k.o.Lacks() { // it lets whom it met fetch, place or not
-			k.o.Met(c.hello.peer(c.id, true))
+			k.o.Met(c.hello.peer(k.net, c.id, true))
 		}
 	}
 	if !c.answered || !c.Admitted || !c.member && !k.net.Welcome(c.id) {
@@ -272,11 +272,11 @@ func (k *keeper) ended(c call) {
 		k.greet[c.id] = b
 	}
 	b.failed(c.again, greetEvery)
-	who := c.hello.peer(c.id, c.member)
+	who := c.hello.peer(k.net, c.id, c.member)
 	k.mu.Lock()
 	k.neighbours[c.id] = who
 	k.mu.Unlock()
-	k.met.add(who, k.net.Address(c.id))
+	k.met.add(who)
 	k.o.Met(who)
 	k.nudge()
 }

@@ -43,11 +43,11 @@ var _ source = (*Follower)(nil)
 // hello implements source.
 func (f *Follower) hello(ctx context.Context, from api.PeerID, h hello) (hello, error) {
 	member := f.net.Check(ctx, from) == nil
-	who := h.peer(from, member)
+	who := h.peer(f.net, from, member)
 	own := introduction(f.net, f.o.Name, f.o.Version, f.o.Data)
 	own.Admitted = member || f.net.Welcome(from)
 	own.Neighbours = f.met.some(from, h)
-	f.met.add(who, f.net.Address(from))
+	f.met.add(who)
 	f.o.Met(who)
 	return own, nil
 }

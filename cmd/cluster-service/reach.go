@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -37,9 +38,8 @@ type reach struct {
 	came chan struct{} // holds an item when somebody new is connected
 
 	mu        sync.Mutex
-	members   map[api.PeerID]met
-	followers map[api.PeerID]met
-	redials   map[api.PeerID]redial
+	members   map[api.PeerID]*introduction // by data host
+	followers introductions
 	asked     time.Time
 }
 
@@ -49,57 +49,71 @@ type redial struct {
 	wait time.Duration
 }
 
-type met struct {
-	peer.AddrInfo
-	at time.Time
-}
-
 func newReach(data *p2p.DataHost, log *slog.Logger) *reach {
+	reached := func(in *introduction) bool { return in.reached }
 	return &reach{data: data, log: log, link: &links{data: data, log: log}, came: make(chan struct{}, 1),
-		members: map[api.PeerID]met{}, followers: map[api.PeerID]met{}, redials: map[api.PeerID]redial{}}
+		members: map[api.PeerID]*introduction{}, followers: newIntroductions(reachable, reached)}
 }
 
-// meet notes the data host of a neighbour.
+// meet notes the data host of a neighbour. A member's is called at once.
 func (r *reach) meet(p feed.Peer) {
 	if p.Data.ID == "" || p.Data.ID == r.data.ID() {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.redials, p.Data.ID)
+	in := introduction{AddrInfo: p.Data, from: p.From, at: time.Now()}
 	if p.Member {
-		r.members[p.Data.ID] = met{p.Data, time.Now()}
-		return
-	}
-	if _, known := r.followers[p.Data.ID]; known || len(r.followers) < reachable {
-		r.followers[p.Data.ID] = met{p.Data, time.Now()}
+		r.members[p.Data.ID] = &in
+	} else if r.members[p.Data.ID] == nil {
+		r.followers.add(p.ID, in)
 	}
 }
 
-// known are the data hosts to be connected with, those of members first.
-func (r *reach) known() []peer.AddrInfo {
+// all are the data hosts to be connected with, those of members first. Under mu.
+func (r *reach) all(now time.Time) iter.Seq[*introduction] {
+	return func(yield func(*introduction) bool) {
+		for _, known := range []map[api.PeerID]*introduction{r.members, r.followers.by} {
+			for id, in := range known {
+				if now.Sub(in.at) > reachFor {
+					delete(known, id)
+				} else if !yield(in) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// known tells where they are.
+func (r *reach) known() (out []peer.AddrInfo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]peer.AddrInfo, 0, len(r.members)+len(r.followers))
-	for _, known := range []map[api.PeerID]met{r.members, r.followers} {
-		for id, m := range known {
-			if time.Since(m.at) > reachFor {
-				delete(known, id)
-				delete(r.redials, id)
-				continue
-			}
-			out = append(out, m.AddrInfo)
+	for in := range r.all(time.Now()) {
+		out = append(out, in.AddrInfo)
+	}
+	return out
+}
+
+// due are those that are to be called now, each where it is; it notes that they are.
+func (r *reach) due(now time.Time) map[*introduction]peer.AddrInfo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, called := map[*introduction]peer.AddrInfo{}, map[api.PeerID]bool{}
+	for in := range r.all(now) {
+		if r.there(in.ID) {
+			in.reached = true
+		} else if !called[in.ID] && in.calls.may(now) {
+			called[in.ID] = true
+			out[in] = in.AddrInfo
 		}
 	}
 	return out
 }
 
-// mayDial tells whether id may be called now, and notes that it is. One that was connected
-// for long is called at once.
-func (r *reach) mayDial(id api.PeerID, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	d := r.redials[id]
+// may tells whether now is the time to call, and notes that it is done. One that was
+// connected for long is called at once.
+func (d *redial) may(now time.Time) bool {
 	if now.Before(d.next) {
 		return false
 	}
@@ -108,8 +122,11 @@ func (r *reach) mayDial(id api.PeerID, now time.Time) bool {
 	}
 	d.wait = min(max(2*d.wait, linkPeriod), redialMax)
 	d.next = now.Add(d.wait)
-	r.redials[id] = d
 	return true
+}
+
+func (r *reach) there(id api.PeerID) bool {
+	return r.data.Network().Connectedness(id) == network.Connected
 }
 
 // Holders implements embedded.Providers: any of them may have any content.
@@ -122,8 +139,8 @@ func (r *reach) run(ctx context.Context) error {
 	for {
 		var dials errgroup.Group
 		dials.SetLimit(linksAtOnce)
-		for _, info := range r.known() {
-			dials.Go(func() error { r.connect(ctx, info); return nil })
+		for in, info := range r.due(time.Now()) {
+			dials.Go(func() error { r.connect(ctx, in, info); return nil })
 		}
 		_ = dials.Wait() // none has an error
 		r.learn(ctx)
@@ -135,12 +152,13 @@ func (r *reach) run(ctx context.Context) error {
 	}
 }
 
-func (r *reach) connect(ctx context.Context, info peer.AddrInfo) {
-	there := func() bool { return r.data.Network().Connectedness(info.ID) == network.Connected }
-	if there() || !r.mayDial(info.ID, time.Now()) {
-		return
-	}
-	if r.link.connect(ctx, info); !there() {
+func (r *reach) connect(ctx context.Context, in *introduction, info peer.AddrInfo) {
+	r.link.connect(ctx, info)
+	there := r.there(info.ID)
+	r.mu.Lock()
+	in.reached = there
+	r.mu.Unlock()
+	if !there {
 		return
 	}
 	select {
@@ -162,7 +180,7 @@ func (r *reach) learn(ctx context.Context) {
 		return
 	}
 	for _, m := range members {
-		if r.data.Network().Connectedness(m.ID) != network.Connected || r.data.Check(ctx, m.ID) != nil {
+		if !r.there(m.ID) || r.data.Check(ctx, m.ID) != nil {
 			continue
 		}
 		others, err := askMembers(ctx, r.data, m.ID)
@@ -172,9 +190,14 @@ func (r *reach) learn(ctx context.Context) {
 		}
 		r.mu.Lock()
 		now := time.Now()
-		r.members = map[api.PeerID]met{m.ID: {m, now}} // those that are none any more go
-		for _, o := range others {
-			r.members[o.ID] = met{o, now}
+		was := r.members
+		r.members = map[api.PeerID]*introduction{} // those that are none any more go
+		for _, o := range append(others, m) {
+			in := &introduction{AddrInfo: o, at: now}
+			if old := was[o.ID]; old != nil {
+				in.calls = old.calls
+			}
+			r.members[o.ID] = in
 		}
 		r.asked = now
 		r.mu.Unlock()
