@@ -20,6 +20,8 @@ const (
 	// admittedFor is how long a follower may fetch content after it said hello; it says so
 	// again every ten minutes while it is connected.
 	admittedFor = 30 * time.Minute
+	// shareAdmission is the least between two times that others are told of one follower.
+	shareAdmission = 5 * time.Minute
 	// admissionTick is between looks at whose time is over, and at whom to tell others of.
 	admissionTick = time.Second
 	// admissionsTold is how many data hosts one message tells of at most.
@@ -28,75 +30,81 @@ const (
 	admissionsQueued = 4 * admissionsTold
 )
 
+// An admission is a data host that may fetch content, and who told of it from where: see
+// feed.Peer.
+type admission struct {
+	Host api.PeerID `cbor:"1,keyasint"`
+	Who  api.PeerID `cbor:"2,keyasint"`
+	From string     `cbor:"3,keyasint"`
+}
+
 // admissions lets the data hosts of followers fetch content from this peer's node, as
-// many as there is room for.
+// many as there is room for. Those that are connected are kept.
 type admissions struct {
 	data *p2p.DataHost
-	max  int
 	log  *slog.Logger
 
-	mu    sync.Mutex
-	until map[api.PeerID]time.Time
-	news  []api.PeerID // to be told to other members
+	mu   sync.Mutex
+	in   introductions
+	told map[api.PeerID]int // how many tell of a data host
+	news []admission        // to be told to other members
 }
 
 func newAdmissions(data *p2p.DataHost, max int, log *slog.Logger) *admissions {
-	return &admissions{data: data, max: max, log: log, until: map[api.PeerID]time.Time{}}
+	connected := func(in *introduction) bool { return data.Network().Connectedness(in.ID) == network.Connected }
+	return &admissions{data: data, log: log, in: newIntroductions(max, connected), told: map[api.PeerID]int{}}
 }
 
-// admit lets a data host in, for a while from now on. Where there is no room, that one
-// goes whose time ends first among those that are not connected.
-func (a *admissions) admit(id api.PeerID, tell bool) {
-	if id == "" || id == a.data.ID() {
+// admit lets the data host of a follower in, for a while from now on.
+func (a *admissions) admit(f admission, tell bool) {
+	if f.Host == "" || f.Host == a.data.ID() {
 		return
 	}
+	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, in := a.until[id]; !in && len(a.until) >= a.max && !a.makeRoom() {
-		a.log.Debug("a follower may not fetch content now: there are too many", "data_host", id)
+	old := a.in.by[f.Who]
+	lost, ok := a.in.add(f.Who, introduction{AddrInfo: peer.AddrInfo{ID: f.Host}, from: f.From, at: now})
+	if !ok {
+		a.log.Debug("a data host may not fetch content now: its follower has another, or there are too many", "peer", f.Who, "data_host", f.Host)
 		return
 	}
-	a.until[id] = time.Now().Add(admittedFor)
-	a.data.Admit(id)
-	if tell && len(a.news) < admissionsQueued {
-		a.news = append(a.news, id)
+	if lost != "" {
+		a.dismiss(lost)
+	}
+	if old == nil {
+		a.told[f.Host]++
+		a.data.Admit(f.Host)
+	}
+	if in := a.in.by[f.Who]; tell && len(a.news) < admissionsQueued && now.Sub(in.shared) > shareAdmission {
+		in.shared = now
+		a.news = append(a.news, f)
 	}
 }
 
-// makeRoom dismisses one that is not connected. Under mu.
-func (a *admissions) makeRoom() bool {
-	var first api.PeerID
-	for id, at := range a.until {
-		if a.data.Network().Connectedness(id) != network.Connected && (first == "" || at.Before(a.until[first])) {
-			first = id
-		}
-	}
-	if first != "" {
-		a.dismiss(first)
-	}
-	return first != ""
-}
-
+// dismiss notes that one follower less tells of a data host. Under mu.
 func (a *admissions) dismiss(id api.PeerID) {
-	delete(a.until, id)
-	a.data.Dismiss(id)
+	if a.told[id]--; a.told[id] <= 0 {
+		delete(a.told, id)
+		a.data.Dismiss(id)
+	}
 }
 
 // has tells whether a data host may fetch.
 func (a *admissions) has(id api.PeerID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, in := a.until[id]
-	return in
+	return a.told[id] > 0
 }
 
 // expire dismisses those whose time is over, and gives whom to tell others of.
-func (a *admissions) expire(now time.Time) (news []api.PeerID) {
+func (a *admissions) expire(now time.Time) (news []admission) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for id, at := range a.until {
-		if now.After(at) {
-			a.dismiss(id)
+	for who, in := range a.in.by {
+		if now.Sub(in.at) > admittedFor {
+			delete(a.in.by, who)
+			a.dismiss(in.ID)
 		}
 	}
 	n := min(len(a.news), admissionsTold)
@@ -106,7 +114,7 @@ func (a *admissions) expire(now time.Time) (news []api.PeerID) {
 
 // run dismisses those whose time is over until ctx ends. What is to be told of others
 // goes to tell, where that is not nil.
-func (a *admissions) run(ctx context.Context, tell func(context.Context, []api.PeerID) error) error {
+func (a *admissions) run(ctx context.Context, tell func(context.Context, []admission) error) error {
 	tick := time.NewTicker(admissionTick)
 	defer tick.Stop()
 	for {

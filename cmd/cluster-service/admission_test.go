@@ -37,8 +37,12 @@ func TestAdmissions_AreBoundedAndEnd(t *testing.T) {
 	h := newDataHost(t, &p2p.Cluster{})
 	a := newAdmissions(h, 3, quiet)
 	ids := []api.PeerID{randomPeer(t), randomPeer(t), randomPeer(t), randomPeer(t)}
+	admit := func(id api.PeerID, tell bool) {
+		a.admit(admission{id, "owner of " + id, "address of " + string(id)}, tell)
+	}
 	for _, id := range append(ids[:3:3], "", h.ID()) {
-		a.admit(id, true)
+		admit(id, true)
+		admit(id, true)
 	}
 	for _, id := range ids[:3] {
 		if !a.has(id) || !h.MayFetch(id) {
@@ -51,14 +55,61 @@ func TestAdmissions_AreBoundedAndEnd(t *testing.T) {
 	if news := a.expire(time.Now()); len(news) != 3 {
 		t.Errorf("others are told of %v, want of three", news)
 	}
-	a.admit(ids[0], false) // again: it stays longest
-	a.until[ids[1]] = time.Now().Add(time.Minute)
-	a.admit(ids[3], false)
+	admit(ids[0], false) // again: it stays longest
+	a.in.by["owner of "+ids[1]].at = time.Now().Add(-time.Minute)
+	admit(ids[3], false)
 	if !a.has(ids[3]) || a.has(ids[1]) || h.MayFetch(ids[1]) {
 		t.Error("with one more than there is room for, another has gone than the one whose time ends first")
 	}
-	if news := a.expire(time.Now().Add(admittedFor + time.Second)); len(news) != 0 || len(a.until) != 0 || h.MayFetch(ids[3]) {
-		t.Errorf("in time all are gone: %v, told of %v", a.until, news)
+	if news := a.expire(time.Now().Add(admittedFor + time.Second)); len(news) != 0 || len(a.in.by) != 0 || len(a.told) != 0 || h.MayFetch(ids[3]) {
+		t.Errorf("in time all are gone: %v, told of %v", a.in.by, news)
+	}
+}
+
+// One machine may come as any number of peers, and each tell of any data host.
+func TestAdmissions_OneMachineKeepsNobodyOut(t *testing.T) {
+	const room = 8
+	h := newDataHost(t, &p2p.Cluster{})
+	a := &admitting{admissions: newAdmissions(h, room, quiet)}
+	honest, bad := introduced(t, "another"), introduced(t, "one machine")
+	a.meet(honest)
+	for range 4 * room {
+		a.meet(bad)
+		bad.Data.ID = randomPeer(t)
+	}
+	if n := len(a.in.by); n != 2 {
+		t.Errorf("%d are admitted, want the data hosts of two followers", n)
+	}
+	for range 4 * room {
+		a.meet(introduced(t, "one machine"))
+	}
+	if !a.has(honest.Data.ID) || len(a.told) != room {
+		t.Errorf("of %d that are admitted, that of another address is: %t", len(a.told), a.has(honest.Data.ID))
+	}
+	if n := len(a.expire(time.Now())); n != room {
+		t.Errorf("others are told of %d, want %d", n, room)
+	}
+	late := introduced(t, "a third")
+	a.meet(late)
+	if !a.has(late.Data.ID) || !h.MayFetch(late.Data.ID) || !a.has(honest.Data.ID) {
+		t.Error("who comes late of another address is kept out")
+	}
+	if h.MayFetch(bad.Data.ID) {
+		t.Error("the second data host of a follower may fetch")
+	}
+}
+
+// Who calls another's data host its own does not have it sent away.
+func TestAdmissions_StayForAsLongAsSomebodyTellsOfThem(t *testing.T) {
+	h := newDataHost(t, &p2p.Cluster{})
+	a := newAdmissions(h, 8, quiet)
+	host := randomPeer(t)
+	a.admit(admission{host, "honest", "here"}, false)
+	a.admit(admission{host, "liar", "there"}, false)
+	a.in.by["liar"].at = time.Now().Add(-admittedFor - time.Second)
+	a.expire(time.Now())
+	if len(a.in.by) != 1 || !a.has(host) || !h.MayFetch(host) {
+		t.Errorf("it is sent away: %v", a.in.by)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // admittedTopic is where members tell each other which followers' data hosts may fetch
 // content: a follower is connected with few of them, and content may be on any.
-const admittedTopic = "pinfold/admitted/1"
+const admittedTopic = "pinfold/admitted/2"
 
 // admitting lets followers that say hello to any member fetch content from all.
 type admitting struct {
@@ -41,7 +41,7 @@ func (p *Daemon) openAdmitting() error {
 }
 
 // meet admits the data host of a follower that said hello to this peer.
-func (a *admitting) meet(f feed.Peer) { a.admit(f.Data.ID, true) }
+func (a *admitting) meet(f feed.Peer) { a.admit(admission{f.Data.ID, f.ID, f.From}, true) }
 
 // admit runs the admissions, where there are some, until ctx ends.
 func (p *Daemon) admit(ctx context.Context) error {
@@ -57,8 +57,8 @@ func (p *Daemon) admit(ctx context.Context) error {
 }
 
 // tell tells the other members of data hosts that may fetch content.
-func (a *admitting) tell(ctx context.Context, ids []api.PeerID) error {
-	b, err := api.Encode(ids)
+func (a *admitting) tell(ctx context.Context, news []admission) error {
+	b, err := api.Encode(news)
 	if err != nil {
 		return err
 	}
@@ -75,22 +75,22 @@ func (a *admitting) hear(ctx context.Context) error {
 			}
 			return err
 		}
-		ids, err := decodeAdmitted(b)
+		news, err := decodeAdmitted(b)
 		if err != nil || from == a.self {
 			continue
 		}
-		for _, id := range ids {
-			a.admit(id, false)
+		for _, n := range news {
+			a.admit(n, false)
 		}
 	}
 }
 
-func decodeAdmitted(b []byte) (ids []api.PeerID, err error) {
-	if err := api.Decode(b, &ids); err != nil {
+func decodeAdmitted(b []byte) (news []admission, err error) {
+	if err := api.Decode(b, &news); err != nil {
 		return nil, err
 	}
-	if len(ids) > admissionsTold {
-		return nil, api.TooLarge.Errorf("%d data hosts are too many", len(ids))
+	if len(news) > admissionsTold {
+		return nil, api.TooLarge.Errorf("%d data hosts are too many", len(news))
 	}
-	return ids, nil
+	return news, nil
 }

@@ -279,7 +279,7 @@ func (ls listeners) Reload() {
 func (f *Follower) meet(p feed.Peer) {
 	f.reach.meet(p)
 	if !p.Member {
-		f.admitted.admit(p.Data.ID, false)
+		f.admitted.admit(admission{p.Data.ID, p.ID, p.From}, false)
 	}
 }
 

@@ -22,7 +22,8 @@ type introduction struct {
 	from          string    // where who told is: see feed.Peer
 	at            time.Time // when it was told last
 	calls         redial
-	reached       bool // it is connected, or was after the last call
+	reached       bool      // it is connected, or was after the last call
+	shared        time.Time // when other members were told of it
 }
 
 func newIntroductions(max int, kept func(*introduction) bool) introductions {
