@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -146,5 +147,19 @@ func TestMembersProtocol_IsForTheAdmitted(t *testing.T) {
 	}
 	if err := asker.Check(t.Context(), member.ID()); err != nil {
 		t.Errorf("a follower cannot tell that it is a member: %v", err)
+	}
+}
+
+func TestAdmitting_MessagesAreBounded(t *testing.T) {
+	f := introduced(t, "192.0.2.1")
+	for n, ok := range map[int]bool{1: true, admissionsTold: true, admissionsTold + 1: false} {
+		sent := slices.Repeat([]admission{{f.Data.ID, f.ID, f.From}}, n)
+		b, err := api.Encode(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeAdmitted(b); (err == nil) != ok || ok && !slices.Equal(got, sent) {
+			t.Errorf("of %d: %v", n, err)
+		}
 	}
 }
