@@ -83,7 +83,7 @@ type journal struct {
 // What a journal keeps in memory, in bytes: it is read little, and written in batches.
 const (
 	journalCache    = 1 << 20
-	journalMemTable = 2 << 20
+	journalMemTable = 1 << 20
 )
 
 func openJournal(dir string, log *slog.Logger) (*journal, error) {

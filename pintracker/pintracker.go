@@ -83,7 +83,7 @@ type Options struct {
 	// Sync is between comparisons of node and state; 12m. In a file it is
 	// pin_recover_interval in the section cluster.
 	Sync time.Duration `json:"-"`
-	// Window is how many operations are in memory, some 250 bytes each; 15,000. The others
+	// Window is how many operations are in memory, some 250 bytes each; 10,000. The others
 	// are found again by comparing node and state.
 	Window int `json:"-"`
 	// Exclusive tells that all pins of the node are the cluster's (the embedded node).
@@ -105,7 +105,7 @@ func (o Options) WithDefaults() Options {
 		o.Finders = 1000
 	}
 	if o.Window <= 0 {
-		o.Window = 15_000
+		o.Window = 10_000
 	}
 	set(&o.Patience, 500*time.Millisecond)
 	set(&o.MaxPatience, time.Minute)

@@ -29,7 +29,7 @@ import (
 // Options tune a State; the zero value of a field means its default.
 type Options struct {
 	CacheBytes    int64 `json:"cache_bytes"`    // of blocks read; 8 MiB
-	MemTableBytes int64 `json:"memtable_bytes"` // writes kept in memory before they become a file, at most three times this; 4 MiB
+	MemTableBytes int64 `json:"memtable_bytes"` // writes kept in memory before they become a file, at most three times this; 2 MiB
 }
 
 // WithDefaults returns o with its defaults filled in.
@@ -38,7 +38,7 @@ func (o Options) WithDefaults() Options {
 		o.CacheBytes = 8 << 20
 	}
 	if o.MemTableBytes <= 0 {
-		o.MemTableBytes = 4 << 20
+		o.MemTableBytes = 2 << 20
 	}
 	return o
 }
