@@ -16,6 +16,8 @@ const (
 	rememberFor = 30 * time.Minute
 	// freshNeighbours are told to who has enough, to know somebody the next time.
 	freshNeighbours = 2
+	// heardEvery is the least time between two hellos of one peer that say anything new.
+	heardEvery = 5 * time.Second
 )
 
 // acquaintances are the followers that have said hello lately.
@@ -31,6 +33,20 @@ type acquaintance struct {
 
 func newAcquaintances() *acquaintances {
 	return &acquaintances{by: map[api.PeerID]acquaintance{}}
+}
+
+// receive gives who says hello a place, if there is one. Its hello is news where it comes
+// anew, or has said none just now: others are passed over, but for their answers.
+func (a *acquaintances) receive(n Network, from api.PeerID, member bool) (admitted, news bool) {
+	was := member || slices.Contains(n.Guests(), from)
+	admitted = member || n.Welcome(from)
+	return admitted, admitted && !was || a.due(from)
+}
+
+func (a *acquaintances) due(from api.PeerID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Since(a.by[from].at) >= heardEvery
 }
 
 // add remembers p, who said hello. Where there are too many, the one is forgotten that

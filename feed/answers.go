@@ -14,14 +14,16 @@ func (p *Publisher) Followers() []Peer {
 	return p.met.of(p.net.Guests())
 }
 
-// hello implements source. Who finds no place is told whom else to ask.
+// hello implements source. Who finds no place is told whom else to ask. What else follows
+// from a hello does so for news only.
 func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello, error) {
 	member := p.net.Check(ctx, from) == nil
-	who := h.peer(p.net, from, member)
 	own := introduction(p.net, p.o.Name, p.o.Version, p.o.Data)
-	own.Admitted = member || p.net.Welcome(from)
+	var news bool
+	own.Admitted, news = p.met.receive(p.net, from, member)
 	own.Neighbours = p.met.some(from, h)
-	if !member {
+	if !member && news {
+		who := h.peer(p.net, from, false)
 		p.met.add(who)
 		p.o.Met(who)
 		p.nudge() // there may be somebody now to tell

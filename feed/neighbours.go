@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -32,6 +33,7 @@ type call struct {
 	member   bool
 	shown    bool // that it is a member
 	answered bool
+	busy     bool          // it has no time for hellos now
 	again    time.Duration // after which hello is said again at the soonest
 	hello
 }
@@ -222,6 +224,7 @@ func (k *keeper) introduce(ctx context.Context, info peer.AddrInfo, c call) call
 	h, err := k.client.hello(ctx, info.ID, own)
 	if err != nil {
 		k.log.Debug("peer does not say hello", "peer", info.ID, "err", err)
+		c.busy = errors.Is(err, errBusy)
 		return c
 	}
 	c.hello, c.answered = h, true
@@ -239,6 +242,10 @@ func (k *keeper) ended(c call) {
 	if p == nil { // forgotten meanwhile
 		delete(k.greet, c.id)
 		k.part(c.id, false)
+		return
+	}
+	if again := k.greet[c.id]; c.busy && again != nil { // a neighbour stays one
+		again.failed(c.again, greetEvery)
 		return
 	}
 	for _, n := range c.Neighbours {

@@ -44,13 +44,15 @@ type streams struct {
 	bytes *rate.Limiter // that strangers are given; nil: no limit
 	log   *slog.Logger
 
+	allowances *allowances
+
 	mu   sync.Mutex
 	open int
 	by   map[api.PeerID]int
 }
 
 func newStreams(n Network, src source, bandwidth uint64, log *slog.Logger) *streams {
-	s := &streams{net: n, src: src, log: log, by: map[api.PeerID]int{}}
+	s := &streams{net: n, src: src, log: log, allowances: newAllowances(), by: map[api.PeerID]int{}}
 	if bandwidth > 0 {
 		s.bytes = rate.NewLimiter(rate.Limit(bandwidth), 2*maxFrame)
 	}
@@ -74,20 +76,29 @@ func (s *streams) run(ctx context.Context) error {
 			}
 			return errors.Join(err, answers.Wait())
 		}
-		from, err := peer.Decode(c.RemoteAddr().String())
-		if err != nil || !s.enter(from) {
-			s.log.Debug("stream refused: too many", "peer", from)
-			c.Close()
-			continue
-		}
 		answers.Go(func() error {
-			defer s.leave(from)
 			defer c.Close()
-			if err := s.answer(ctx, from, c); err != nil {
-				s.log.Debug("stream broken", "peer", from, "err", err)
-			}
+			s.serve(ctx, c)
 			return nil
 		})
+	}
+}
+
+// serve answers a stream, if its peer may have one more. Else it lets it wait: who is
+// refused at once is quick to come again. The network bounds how many streams are open.
+func (s *streams) serve(ctx context.Context, c net.Conn) {
+	from, err := peer.Decode(c.RemoteAddr().String())
+	if err == nil && !s.enter(from) {
+		err = errBusy
+	}
+	if err != nil {
+		s.log.Debug("stream refused", "peer", from, "err", err)
+		_ = sleep(ctx, askWait) // or until all ends
+		return
+	}
+	defer s.leave(from)
+	if err := s.answer(ctx, from, c); err != nil {
+		s.log.Debug("stream broken", "peer", from, "err", err)
 	}
 }
 
@@ -124,6 +135,9 @@ func (s *streams) answer(ctx context.Context, from api.PeerID, c net.Conn) error
 	}
 	out := &answerer{ctx: ctx, c: c, bytes: s.bytes}
 	if err == nil {
+		err = s.allow(ctx, from, req.Op)
+	}
+	if err == nil {
 		err = s.dispatch(ctx, from, req, out.data)
 	}
 	if out.err != nil {
@@ -135,12 +149,18 @@ func (s *streams) answer(ctx context.Context, from api.PeerID, c net.Conn) error
 	return out.frame(frameEnd, nil)
 }
 
+func (s *streams) isGuest(id api.PeerID) bool { return slices.Contains(s.net.Guests(), id) }
+
+func (s *streams) isMember(ctx context.Context, id api.PeerID) bool {
+	return s.net.Check(ctx, id) == nil
+}
+
 func (s *streams) dispatch(ctx context.Context, from api.PeerID, req request, send func([]byte) error) error {
 	if req.Op >= opStatus {
 		if err := s.net.Check(ctx, from); err != nil {
 			return api.Denied.Errorf("members only may ask that")
 		}
-	} else if req.Op != opHello && !slices.Contains(s.net.Guests(), from) && s.net.Check(ctx, from) != nil {
+	} else if req.Op != opHello && !s.isGuest(from) && !s.isMember(ctx, from) {
 		return api.Denied.Errorf("say hello first; where there is no room, ask the neighbours told then")
 	}
 	var b []byte

@@ -43,12 +43,15 @@ var _ source = (*Follower)(nil)
 // hello implements source.
 func (f *Follower) hello(ctx context.Context, from api.PeerID, h hello) (hello, error) {
 	member := f.net.Check(ctx, from) == nil
-	who := h.peer(f.net, from, member)
 	own := introduction(f.net, f.o.Name, f.o.Version, f.o.Data)
-	own.Admitted = member || f.net.Welcome(from)
+	var news bool
+	own.Admitted, news = f.met.receive(f.net, from, member)
 	own.Neighbours = f.met.some(from, h)
-	f.met.add(who)
-	f.o.Met(who)
+	if news {
+		who := h.peer(f.net, from, member)
+		f.met.add(who)
+		f.o.Met(who)
+	}
 	return own, nil
 }
 

@@ -185,7 +185,7 @@ func decodeFault(b []byte) error {
 	case api.Invalid, api.NotFound, api.Conflict, api.Denied, api.TooLarge, api.Full, api.Unsupported:
 		return f.Kind.Errorf("the other side says: %q", f.Text[:min(len(f.Text), maxFault)])
 	}
-	return api.Unavailable.Errorf("the other side says: %q", f.Text[:min(len(f.Text), maxFault)])
+	return fmt.Errorf("%w: the other side says: %q", errBusy, f.Text[:min(len(f.Text), maxFault)])
 }
 
 func unexpected(err error) error {

@@ -35,6 +35,8 @@ const (
 
 	floodPace = 5 * time.Millisecond // between two deeds of one kind: the members' cores are ours too
 	floodHeld = 400                  // streams or connections that are held at once, of one kind
+
+	floodHands = 4 // with which a guest says hello, without any pace
 )
 
 // A flood is one machine's malice, of which all know the link. It has an address of its
@@ -46,6 +48,16 @@ type flood struct {
 	done    sync.WaitGroup
 
 	bad map[string]*deeds // by what is done
+	// greetings are those of the guests, who say hello as fast as they get answers.
+	greetings deeds
+	placed    []placed
+	began     time.Time
+}
+
+// placed is an attacker that has a place.
+type placed struct {
+	*attacker
+	with peer.AddrInfo
 }
 
 // deeds counts what is done of one kind.
@@ -61,7 +73,7 @@ func startFlood(t *testing.T, link string) (*flood, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &flood{link: l, bad: map[string]*deeds{}}
+	f := &flood{link: l, bad: map[string]*deeds{}, began: time.Now()}
 	if f.members, err = l.Peers(); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +86,11 @@ func startFlood(t *testing.T, link string) (*flood, func()) {
 	t.Cleanup(stop)
 	for _, m := range f.members {
 		eventually(t, patience, func() error { return f.takePlaces(m) })
+	}
+	for _, by := range f.placed {
+		for range floodHands {
+			f.done.Go(func() { f.insist(by) })
+		}
 	}
 	for what, do := range map[string]func(*attacker, peer.AddrInfo) error{
 		"streams without a protocol": (*attacker).nameNothing,
@@ -205,9 +222,12 @@ func request(w io.Writer, req map[int]any) error {
 var zeros = make([]byte, 32)
 
 func (a *attacker) greet(to peer.AddrInfo) error {
-	_, answer, err := a.ask(to, map[int]any{1: 1, 2: map[int]any{1: "friend"}})
+	kind, answer, err := a.ask(to, map[int]any{1: 1, 2: map[int]any{1: "friend"}})
 	if err != nil {
 		return err
+	}
+	if kind != 0 {
+		return fmt.Errorf("no hello: %q", answer)
 	}
 	var h map[int]any
 	if err := api.Decode(answer, &h); err != nil {
@@ -228,6 +248,7 @@ func (f *flood) takePlaces(of peer.AddrInfo) error {
 	if err != nil {
 		a.leave()
 	} else {
+		f.placed = append(f.placed, placed{a, of})
 		f.done.Go(func() { <-f.ctx.Done(); a.leave() })
 		err = errors.New("there was a place")
 	}
@@ -235,6 +256,17 @@ func (f *flood) takePlaces(of peer.AddrInfo) error {
 		return nil
 	}
 	return err
+}
+
+// insist says hello again and again, without a pause.
+func (f *flood) insist(by placed) {
+	for f.ctx.Err() == nil {
+		if err := by.greet(by.with); err == nil {
+			f.greetings.done.Add(1)
+		} else {
+			f.greetings.refused.Add(1)
+		}
+	}
 }
 
 func (a *attacker) doNotRead(to peer.AddrInfo) error {

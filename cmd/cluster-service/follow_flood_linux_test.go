@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/feed"
@@ -97,6 +98,11 @@ func TestFollow_FloodKeepsNobodyFromAnything(t *testing.T) {
 		}
 		return nil
 	})
+	// One address is answered some 20 questions a second by each member, whoever asks.
+	seconds := time.Since(f.began).Seconds()
+	if n, most := f.greetings.done.Load(), int64(float64(len(peers))*(300+25*seconds)); n > most {
+		t.Errorf("guests of one address got %d answers in %.0f s, at most %d are fine; %d were refused", n, seconds, most, f.greetings.refused.Load())
+	}
 	for _, p := range peers {
 		for figure, most := range map[string]float64{"go_goroutines": 3000, "go_memstats_heap_inuse_bytes": 256 << 20} {
 			n, err := p.figure(figure)
@@ -104,6 +110,9 @@ func TestFollow_FloodKeepsNobodyFromAnything(t *testing.T) {
 				t.Errorf("%s of %s under the flood: %.0f, at most %.0f are fine; %v", figure, p.name, n, most, err)
 			}
 			t.Logf("%s: %s %.0f", p.name, figure, n)
+		}
+		if used, err := p.figure("process_cpu_seconds_total"); err == nil {
+			t.Logf("%s: %.1f CPU seconds in %.0f", p.name, used, seconds)
 		}
 	}
 	end()
@@ -116,6 +125,7 @@ func TestFollow_FloodKeepsNobodyFromAnything(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("hellos of guests: answered %d times, refused %d", f.greetings.done.Load(), f.greetings.refused.Load())
 	for what, d := range f.bad {
 		t.Logf("%s: done %d times, refused %d", what, d.done.Load(), d.refused.Load())
 	}
