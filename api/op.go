@@ -133,3 +133,11 @@ type JoinAnswer struct {
 	Members     []Member `cbor:"4,keyasint"`
 	Index       uint64   `cbor:"5,keyasint"` // log index of the joining
 }
+
+// Standing is what a member knows of the peer that asks it.
+type Standing struct {
+	// Removed tells that the peer was a member and is none any more. The leader has
+	// confirmed it.
+	Removed bool   `cbor:"1,keyasint,omitempty"`
+	Index   uint64 `cbor:"2,keyasint"` // log index at which that is so
+}

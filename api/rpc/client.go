@@ -73,6 +73,12 @@ func (c *Client) Join(ctx context.Context, to api.PeerID, req api.JoinRequest) (
 	return invoke(ctx, c, to, join, req, maxMessage)
 }
 
+// Standing asks a member whether this peer was removed. Whether the other is a member is
+// the caller's to check.
+func (c *Client) Standing(ctx context.Context, to api.PeerID) (api.Standing, error) {
+	return invoke(ctx, c, to, standing, struct{}{}, maxMessage)
+}
+
 // RemovePeer asks the leader to remove a member, and returns the log index of that.
 func (c *Client) RemovePeer(ctx context.Context, to, removed api.PeerID) (uint64, error) {
 	res, err := invoke(ctx, c, to, removePeer, removed, maxMessage)

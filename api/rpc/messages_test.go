@@ -60,6 +60,7 @@ func samples() []sample {
 		{"join answer", &api.JoinAnswer{ClusterKey: []byte{1}, Incarnation: 1<<64 - 1, Certificate: []byte{2}, Index: 3,
 			Members: []api.Member{{ID: peer1, DataID: peer2, Name: "p", Addresses: []api.Multiaddr{addr1}, Certificate: []byte{4}}}},
 			&api.JoinAnswer{}},
+		{"standing answer", &api.Standing{Removed: true, Index: 7}, &api.Standing{}},
 		{"remove request", &peer1, &peer2},
 		{"remove answer", &index{7}, &index{}},
 		{"revoke request", &tokenID{"JBSWY3DP"}, &tokenID{}},

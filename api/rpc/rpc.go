@@ -20,6 +20,7 @@ type proc[Req, Res any] string
 const (
 	identify   proc[struct{}, api.Peer]              = "/peer/identify"
 	join       proc[api.JoinRequest, api.JoinAnswer] = "/peer/join"
+	standing   proc[struct{}, api.Standing]          = "/peer/standing"
 	removePeer proc[api.PeerID, index]               = "/peer/remove"
 	revokePeer proc[api.PeerID, index]               = "/peer/remove-revoke"
 	revoke     proc[tokenID, index]                  = "/peer/revoke"
@@ -74,9 +75,11 @@ const (
 // proves. An error arrives at the caller with its kind and text; one without a kind is
 // Internal, and one that tells only of a context's end is Unknown.
 type Handlers struct {
-	// Identify and Join answer strangers too.
+	// Identify, Join and Standing answer strangers too.
 	Identify func(ctx context.Context, from api.PeerID) (api.Peer, error)
 	Join     func(ctx context.Context, from api.PeerID, req api.JoinRequest) (api.JoinAnswer, error)
+	// Standing tells the caller whether it was removed.
+	Standing func(ctx context.Context, from api.PeerID) (api.Standing, error)
 	// RemovePeer, on the leader, removes a member and returns the log index of that.
 	RemovePeer func(ctx context.Context, from, removed api.PeerID) (uint64, error)
 	// RevokePeer is RemovePeer, and renews the cluster's key.
@@ -117,6 +120,7 @@ func (h Handlers) calls() []call {
 	return []call{
 		answer0(identify, open, h.Identify),
 		answer(join, open, h.Join),
+		answer0(standing, open, h.Standing),
 		answer(removePeer, member, indexed(h.RemovePeer)),
 		answer(revokePeer, member, indexed(h.RevokePeer)),
 		answer(revoke, member, indexed(unwrapped(h.Revoke))),

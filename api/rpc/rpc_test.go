@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,6 +143,9 @@ func all(called func(from api.PeerID)) Handlers {
 		Join: func(_ context.Context, from api.PeerID, req api.JoinRequest) (api.JoinAnswer, error) {
 			return api.JoinAnswer{Index: uint64(len(req.Credential))}, one(from)
 		},
+		Standing: func(_ context.Context, from api.PeerID) (api.Standing, error) {
+			return api.Standing{Removed: true, Index: 7}, one(from)
+		},
 		RemovePeer: func(_ context.Context, from, removed api.PeerID) (uint64, error) {
 			return uint64(len(removed)), one(from)
 		},
@@ -223,6 +227,8 @@ func TestCalls_ArriveAndAreAnswered(t *testing.T) {
 	check("identify", p, api.Peer{PeerName: "s"}, err)
 	j, err := c.Join(ctx, to, api.JoinRequest{DataID: peer1, Credential: []byte{1, 2, 3}})
 	check("join", j, api.JoinAnswer{Index: 3}, err)
+	st, err := c.Standing(ctx, to)
+	check("standing", st, api.Standing{Removed: true, Index: 7}, err)
 	i, err := c.RemovePeer(ctx, to, peer1)
 	check("remove", i, uint64(len(peer1)), err)
 	i, err = c.RevokePeer(ctx, to, peer1)
@@ -292,7 +298,7 @@ func TestCalls_RulesHold(t *testing.T) {
 				}
 				before := calls.Load()
 				_, err = invoke(t.Context(), c, w.server.ID(), proc[cbor.RawMessage, cbor.RawMessage](entry.path), cbor.RawMessage(b), maxMessage)
-				allowed := name == "member" || entry.path == string(identify) || entry.path == string(join)
+				allowed := name == "member" || slices.Contains([]string{string(identify), string(join), string(standing)}, entry.path)
 				if allowed != (err == nil) || !allowed && api.KindOf(err) != api.Denied {
 					t.Errorf("got %v (%s), allowed: %v", err, api.KindOf(err), allowed)
 				}

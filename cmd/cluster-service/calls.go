@@ -17,6 +17,7 @@ func (p *Daemon) openCalls() (*rpc.Server, error) {
 	return rpc.NewServer(p.host, rpc.Handlers{
 		Identify: func(ctx context.Context, _ api.PeerID) (api.Peer, error) { return p.peers.Self(ctx) },
 		Join:     p.members.join,
+		Standing: p.standing,
 		RemovePeer: func(ctx context.Context, _, removed api.PeerID) (uint64, error) {
 			return p.members.removeFor(ctx, removed, false)
 		},

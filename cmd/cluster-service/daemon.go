@@ -11,6 +11,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
 
 	"github.com/pinfold-cluster/pinfold/adder"
 	"github.com/pinfold-cluster/pinfold/api"
@@ -118,6 +119,7 @@ type Daemon struct {
 	blocks  *transfer.Server
 	adder   *adder.Adder
 	members *membership
+	removed *rate.Limiter // of removed peers that ask whether they are
 	peers   *peers
 	tokens  tokens
 	rpc     *rpc.Server
@@ -257,6 +259,7 @@ func (p *Daemon) openDoors(d directory) (err error) {
 	p.adder = adder.New(p.ids.cluster.ID, p.pinner, sender{p, transfer.NewClient(p.data)}, adder.Options{}, p.log)
 	p.members = &membership{ids: p.ids, keyring: newKeyring(p.cluster, d.cluster(), p.verifier), c: p.c, host: p.host, data: p.data, cons: p.cons, pins: p.state,
 		calls: p.calls, log: p.component("members")}
+	p.removed = rate.NewLimiter(standingRate, standingBurst)
 	p.peers = &peers{membership: p.members, ipfs: p.node.ID, gateway: p.gatewayURL()}
 	p.openTokens()
 	if p.rpc, err = p.openCalls(); err != nil {
@@ -287,7 +290,7 @@ func (p *Daemon) Run(ctx context.Context) error {
 	p.log.Info("peer starts", "peer", p.ids.cluster.ID, "name", p.c.Cluster.PeerName, "cluster", p.cluster.get().Name, "api", p.rest.Addrs()[0], "gateway", p.gatewayURL())
 	floors := [][]func(context.Context) error{
 		{p.host.Run, p.data.Run, p.links.run, p.state.Run, p.runNode, p.cons.Run},
-		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.publish, p.admit, p.attend, p.challenge, p.tellClaims},
+		{p.monitor.Run, p.tracker.Run, p.pinner.Run, p.members.keepRecord, p.heedRemoval, p.publish, p.admit, p.attend, p.challenge, p.tellClaims},
 		{p.rpc.Run, p.blocks.Run, p.feed.Run},
 		{p.serveREST, p.runGateway, p.servePinSvc, p.serveProxy, p.serveMetrics},
 	}

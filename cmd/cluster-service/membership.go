@@ -205,7 +205,7 @@ func (m *membership) keepRecord(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if m.pins.Removed(m.ids.cluster.ID) {
-			return errors.New("this peer was removed from the cluster; to come back, remove its directory and join with a new token")
+			return errRemoved
 		}
 		if err := m.takeKey(); err != nil {
 			m.log.Warn("this peer cannot go by the cluster's new key", "err", err)

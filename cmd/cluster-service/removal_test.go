@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
 
 // hungLimit is how long it may take to remove a leader that hangs: until the others have
@@ -18,9 +22,53 @@ func TestRemove_OfALeaderThatHangs(t *testing.T) {
 	began := time.Now()
 	err := others[0].http.RemovePeer(t.Context(), leader.id)
 	took := time.Since(began)
-	leader.kill()
+	leader.thaw()
 	if err != nil || took > hungLimit {
 		t.Errorf("removing a leader that hangs took %s, want at most %s: %v", took.Round(time.Millisecond), hungLimit, err)
 	}
+	if err := leader.endsByItself(); err == nil {
+		t.Error("the removed leader ends without an error")
+	}
 	waitTogether(t, others)
+}
+
+// A peer is removed while it does not run. Nobody sends it the log any more: when it comes
+// back, members tell it, and it ends as one does that hears of it at once. The elections
+// that it calls until then do not concern them. Then it joins anew, as who it was.
+func TestRemove_WhileAway(t *testing.T) {
+	peers := startCluster(t, 3)
+	leader, others := leaderOf(t, peers)
+	gone, stay := others[0], []*testPeer{leader, others[1]}
+	term := func() uint64 {
+		t.Helper()
+		term, err := leader.daemon.cons.Ready(t.Context())
+		if err != nil {
+			t.Fatalf("%s does not lead any more: %v", leader.name, err)
+		}
+		return term
+	}
+	away := func(remove func(context.Context, api.PeerID) error) {
+		t.Helper()
+		gone.stop()
+		if err := remove(t.Context(), gone.id); err != nil {
+			t.Fatal(err)
+		}
+		before := term()
+		gone.start()
+		if err := gone.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") || !strings.Contains(err.Error(), "state cleanup") {
+			t.Errorf("%s ends with %v, want that it was removed, and what to do", gone.name, err)
+		}
+		if now := term(); now != before {
+			t.Errorf("the term is %d, and was %d before the removed peer came back", now, before)
+		}
+	}
+	away(others[1].http.RemovePeer)
+	if _, err := gone.dir.cleanUp(); err != nil {
+		t.Fatal(err)
+	}
+	gone.mustJoin(leader.invite())
+	gone.start()
+	waitTogether(t, append(stay, gone))
+	away(others[1].http.RevokePeer) // now the members' certificates are of a key that it does not know
+	waitTogether(t, stay)
 }
