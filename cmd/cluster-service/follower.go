@@ -242,7 +242,7 @@ func (f *Follower) openFeed() (err error) {
 	if err != nil {
 		return err
 	}
-	tell := telling{f.pins, f.tracker, f.isPinned}
+	tell := telling{f.pins, f.tracker, f.isPinned, &f.census.news}
 	f.keyed.mu.Lock()
 	defer f.keyed.mu.Unlock()
 	verifier := p2p.NewVerifier(f.keyed.cluster.Key, f.link.Incarnation)

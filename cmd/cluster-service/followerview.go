@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ipld "github.com/ipfs/go-ipld-format"
@@ -18,6 +19,8 @@ import (
 
 // census counts what a follower is to hold, and what of it its node has pinned.
 type census struct {
+	news atomic.Uint64 // of what is to be held: see telling
+
 	mu             sync.Mutex
 	wanted, pinned uint64
 	taken          bool // and what is to be held was known
@@ -27,7 +30,36 @@ const (
 	censusEvery = 2 * time.Second
 	// censusShare is the part of the time, as a divisor, that counting may take.
 	censusShare = 20
+	// censusAnyway is after how long it is counted though nothing is known to have changed.
+	censusAnyway = 2 * time.Minute
 )
+
+// A censusSign changes with what a census counts.
+type censusSign struct {
+	news       uint64
+	chosen     bool // what is to be held
+	share      feed.ShareStats
+	unfinished int // pins and unpins
+}
+
+func (f *Follower) censusSign() censusSign {
+	s := censusSign{news: f.census.news.Load(), chosen: true}
+	if f.share != nil {
+		s.share = f.share.Stats()
+		s.chosen = s.share.Pins > 0 || f.chosen.Load()
+	}
+	for _, n := range f.tracker.Counts() {
+		s.unfinished += n
+	}
+	return s
+}
+
+// stale tells whether a census of some age, which found all there or not, is to be taken
+// anew: now is the sign, and s was it before.
+func (s censusSign) stale(now censusSign, all bool, age time.Duration) bool {
+	begun := all || s.unfinished > 0 // else the tracker may have begun and ended since
+	return now != s || !begun || age > censusAnyway
+}
 
 // count counts again and again until ctx ends.
 func (f *Follower) count(ctx context.Context) error {
@@ -35,19 +67,23 @@ func (f *Follower) count(ctx context.Context) error {
 		return nil // ctx has ended
 	}
 	for {
-		began, chosen := time.Now(), f.share == nil || f.share.Stats().Pins > 0 || f.chosen.Load()
+		began, sign := time.Now(), f.censusSign()
 		wanted, pinned, err := f.countOnce(ctx)
 		if err == nil {
 			f.census.mu.Lock()
-			f.census.wanted, f.census.pinned, f.census.taken = wanted, pinned, f.census.taken || chosen
+			f.census.wanted, f.census.pinned, f.census.taken = wanted, pinned, f.census.taken || sign.chosen
 			f.census.mu.Unlock()
 		} else if ctx.Err() == nil && api.KindOf(err) != api.Unavailable {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(max(censusEvery, censusShare*time.Since(began))):
+		wait := max(censusEvery, censusShare*time.Since(began))
+		for again := false; !again; wait = censusEvery {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(wait):
+			}
+			again = err != nil || sign.stale(f.censusSign(), pinned >= wanted, time.Since(began))
 		}
 	}
 }

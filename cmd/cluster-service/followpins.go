@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"sync/atomic"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/config"
@@ -101,22 +102,37 @@ type telling struct {
 	tracker pinTeller
 	// pinned tells whether the node has a CID pinned.
 	pinned func(api.Cid) bool
+	news   *atomic.Uint64 // counts changes of what is to be held, or was
 }
 
 // Track implements feed.Listener.
 func (t telling) Track(p api.Pin) {
-	if !t.holds(p) && t.pinned(p.Cid) { // it was to be held before
+	mine := t.holds(p)
+	had := !mine && t.pinned(p.Cid)
+	if mine || had {
+		t.news.Add(1)
+	}
+	if had { // it was to be held before
 		t.tracker.Untrack(t.allotted(p, true))
 		return
 	}
-	t.tracker.Track(t.as(p))
+	t.tracker.Track(t.allotted(p, mine))
 }
 
 // Untrack implements feed.Listener.
-func (t telling) Untrack(p api.Pin) { t.tracker.Untrack(t.allotted(p, t.holds(p) || t.pinned(p.Cid))) }
+func (t telling) Untrack(p api.Pin) {
+	mine := t.holds(p) || t.pinned(p.Cid)
+	if mine {
+		t.news.Add(1)
+	}
+	t.tracker.Untrack(t.allotted(p, mine))
+}
 
 // Reload implements feed.Listener.
-func (t telling) Reload() { t.tracker.Reload() }
+func (t telling) Reload() {
+	t.news.Add(1)
+	t.tracker.Reload()
+}
 
 // choice gives what decides about pins by a way to hold: all, allocated, or a share.
 func choice(way string, self api.PeerID, inShare func(api.Pin) bool) func(api.Pin) bool {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,24 +142,28 @@ func TestTelling_WhatIsNoLongerToBeHeldGoes(t *testing.T) {
 		name           string
 		mine, pinned   bool
 		track, untrack string
+		news           uint64
 	}{
-		{"mine, not there", true, false, "track true", "untrack true"},
-		{"mine, there", true, true, "track true", "untrack true"},
-		{"no longer mine, there", false, true, "untrack true", "untrack true"},
-		{"never mine", false, false, "track false", "untrack false"},
+		{"mine, not there", true, false, "track true", "untrack true", 3},
+		{"mine, there", true, true, "track true", "untrack true", 3},
+		{"no longer mine, there", false, true, "untrack true", "untrack true", 3},
+		{"never mine", false, false, "track false", "untrack false", 1},
 	} {
-		r := &recorded{self: self}
-		tell := telling{holding{self: self, holds: func(api.Pin) bool { return tt.mine }}, r, func(api.Cid) bool { return tt.pinned }}
+		r, news := &recorded{self: self}, atomic.Uint64{}
+		tell := telling{holding{self: self, holds: func(api.Pin) bool { return tt.mine }}, r, func(api.Cid) bool { return tt.pinned }, &news}
 		tell.Track(p)
 		tell.Untrack(p)
 		tell.Reload()
 		if want := []string{tt.track, tt.untrack, "reload"}; !slices.Equal(r.told, want) {
 			t.Errorf("%s: told %q, want %q", tt.name, r.told, want)
 		}
+		if n := news.Load(); n != tt.news {
+			t.Errorf("%s: %d changes of what is to be held, want %d", tt.name, n, tt.news)
+		}
 	}
 }
 
-func randomPeer(t *testing.T) api.PeerID {
+func randomPeer(t testing.TB) api.PeerID {
 	t.Helper()
 	id, err := p2p.NewIdentity()
 	if err != nil {
