@@ -162,12 +162,18 @@ func (d *daemon) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if up, ok := r.Context().Value(uploadKey{}).(*upload); ok && up.fault.Load() != nil {
 		e = *up.fault.Load()
 		w.Header().Set("Connection", "close")
-	} else if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	} else if hungUp(err) {
 		e = api.Error{Code: http.StatusInternalServerError, Message: "the IPFS daemon ended the connection before it had all of the request: it may have refused the command"}
 	} else if r.Context().Err() == nil {
 		d.log.Warn("the Kubo daemon does not answer", "path", r.URL.Path, "err", err)
 	}
 	new(handler).WriteError(w, &e)
+}
+
+// hungUp tells an error of a connection that the daemon ended while it was sent something:
+// of the write, or of one after its end was read.
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
 
 // admit answers requests that are not to be served, as the function of that name does.

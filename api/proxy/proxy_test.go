@@ -341,6 +341,33 @@ func TestPassthrough_TakesNoRequestOutOfABody(t *testing.T) {
 	}
 }
 
+// A daemon that refuses a command while the body still comes ends the connection, and its
+// answer may be lost with it: the client learns as much, and not of sockets.
+func TestPassthrough_DaemonHangsUpBeforeTheBodyEnds(t *testing.T) {
+	daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := conn.(*net.TCPConn).SetLinger(0); err != nil { // a reset, and not an end
+			t.Error(err)
+		}
+		conn.Close()
+	}))
+	defer daemon.Close()
+	body := make([]byte, 8<<20) // more than what sockets hold
+	res, err := http.Post("http://"+passTo(t, daemon)+"/api/v0/block/put", "", struct{ io.Reader }{bytes.NewReader(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var e struct{ Message, Type string }
+	if err := json.NewDecoder(res.Body).Decode(&e); err != nil || res.StatusCode != 500 || e.Type != "error" || !strings.Contains(e.Message, "may have refused the command") {
+		t.Errorf("%d %+v (%v)", res.StatusCode, e, err)
+	}
+}
+
 // Whatever a request is, the answer is an error of Kubo's kind, nothing is pinned, and
 // the door goes on.
 func TestBadInput(t *testing.T) {
