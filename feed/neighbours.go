@@ -14,7 +14,7 @@ import (
 
 const (
 	neighbourTick = time.Second
-	callsAtOnce   = 4
+	callsAtOnce   = 4                // but see callsAlone
 	callTime      = 15 * time.Second // to connect and to say hello
 	saveEvery     = 30 * time.Second
 	// greetEvery is how often a neighbour is asked whom else it knows, and told anew who
@@ -41,9 +41,7 @@ type call struct {
 // keepNeighbours keeps connected with a few others, one of them a member where one has
 // room, until ctx ends.
 func (f *Follower) keepNeighbours(ctx context.Context) error {
-	k := &keeper{Follower: f, done: make(chan call, callsAtOnce), busy: map[api.PeerID]bool{}, greet: map[api.PeerID]*backoff{}, visiting: map[api.PeerID]time.Time{},
-		visits: newVisits(time.Now(), f.book.refused, f.o.Patience), company: time.Now()}
-	k.calls.SetLimit(callsAtOnce)
+	k := newKeeper(f, time.Now())
 	tick := time.NewTicker(neighbourTick)
 	defer tick.Stop()
 	defer f.book.save()
@@ -77,6 +75,19 @@ type keeper struct {
 	replace  backoff                  // of neighbours, while they keep back what members say
 }
 
+func newKeeper(f *Follower, now time.Time) *keeper {
+	most := f.callsAlone() + 1 // of them one to a member
+	k := &keeper{Follower: f, done: make(chan call, most), busy: map[api.PeerID]bool{}, greet: map[api.PeerID]*backoff{}, visiting: map[api.PeerID]time.Time{},
+		visits: newVisits(now, f.book.refused, f.o.Patience), company: now}
+	k.calls.SetLimit(most)
+	return k
+}
+
+// callsAlone is how many are called at once by a follower without any neighbour: of those
+// that it knew when it was here last many may be away, and members are not to be called
+// for that.
+func (f *Follower) callsAlone() int { return max(callsAtOnce, f.o.Neighbours) }
+
 // look calls whom there are too few of. Members have few places for many: they are
 // called where nobody else helps, one at a time, and on visits.
 func (k *keeper) look(ctx context.Context, now time.Time) {
@@ -98,8 +109,12 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 	} else {
 		k.replace = backoff{}
 	}
+	atOnce := callsAtOnce
+	if n == 0 {
+		atOnce = k.callsAlone()
+	}
 	for _, p := range toOthers {
-		if n+len(k.busy) >= k.o.Neighbours || len(k.busy) >= callsAtOnce {
+		if n+len(k.busy) >= k.o.Neighbours || len(k.busy) >= atOnce {
 			break
 		}
 		k.call(ctx, p, n)
