@@ -23,6 +23,8 @@ type FollowerStatus struct {
 	Heard  time.Time `json:"heard,omitzero" cbor:"7,keyasint,omitzero"`
 	// Stopped says why it goes no further, "" where it does.
 	Stopped string `json:"stopped,omitempty" cbor:"8,keyasint,omitempty"`
+	// StoppedFor is what kind of reason that is, and so what makes it go on; full peers are not told.
+	StoppedFor StopKind `json:"stopped_for,omitempty" cbor:"24,keyasint,omitempty"`
 	// Neighbours is how many others it is connected with.
 	Neighbours int `json:"neighbours" cbor:"9,keyasint,omitempty"`
 
@@ -50,6 +52,18 @@ type FollowerStatus struct {
 	// Choosing tells that it is yet to choose what it holds: Wanted counts for nothing.
 	Choosing bool `json:"choosing,omitempty" cbor:"23,keyasint,omitempty"`
 }
+
+// StopKind is why a follower goes no further.
+type StopKind string
+
+const (
+	// StopContradiction: members signed what cannot all be true. Its owner decides to resume.
+	StopContradiction StopKind = "contradiction"
+	// StopKey: two keys are signed as the cluster's next one. A new link says which it is.
+	StopKey StopKind = "key"
+	// StopAnew: the cluster was started anew. It takes a new link.
+	StopAnew StopKind = "anew"
+)
 
 // Follower is a follower as a full peer sees it.
 type Follower struct {

@@ -67,6 +67,9 @@ func TestFollower_StopsWhereMembersContradictEachOther(t *testing.T) {
 				}
 				return f.Status().Stopped != ""
 			})
+			if f.Status().KeyInDoubt {
+				t.Error("the follower says that it stopped for the cluster's key")
+			}
 			if s := f.Status().Stopped; !strings.Contains(s, rogue.id.ID.String()) {
 				t.Errorf("it does not say that %s signed: %s", rogue.id.ID, s)
 			}

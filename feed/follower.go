@@ -159,6 +159,7 @@ type FollowerStatus struct {
 	// said by the member's clock, as far as beacons tell; zero for never in this run.
 	Heard, Told time.Time
 	Stopped     string // why it goes no further, until Resume; "" it does
+	KeyInDoubt  bool   // that is for two renewals of the cluster's key, which only a new link settles
 	// While pages are under way: Total counts the pins of the pinset that is copied, and
 	// Rate the pins that the state has gained a second since the copy began or went on.
 	Total uint64
@@ -186,7 +187,7 @@ func (f *Follower) Status() FollowerStatus {
 	s := FollowerStatus{Index: f.index(), Digest: d.Pins, Settled: d.Index > 0 && !f.copying, Latest: f.words.latest(now),
 		Heard: f.heard, Told: f.words.beacon(now).beacon.time}
 	if f.evidence != nil {
-		s.Stopped = f.evidence.Reason
+		s.Stopped, s.KeyInDoubt = f.evidence.Reason, f.evidence.Key > 0
 	}
 	if foreign := f.judge.foreignAt(); !foreign.IsZero() && foreign.Sub(f.heard) > time.Minute {
 		s.Renewed = true

@@ -188,8 +188,8 @@ func TestFollower_StopsAtTwoKeys(t *testing.T) {
 			}
 			f.stop()
 			f.start()
-			if f.Status().Stopped == "" {
-				t.Error("it has forgotten why it stopped")
+			if s := f.Status(); s.Stopped == "" || !s.KeyInDoubt {
+				t.Errorf("it has forgotten why it stopped: %q, for the key: %t", s.Stopped, s.KeyInDoubt)
 			}
 
 			f.stop()

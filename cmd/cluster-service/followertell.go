@@ -74,7 +74,7 @@ func (f *Follower) greeting() string {
 func progress(s api.FollowerStatus, name string, up time.Duration) string {
 	switch {
 	case s.Stopped != "":
-		return fmt.Sprintf("STOPPED at index %d: %s\n  what is here stays; ask the cluster's people. With a new link of theirs: cluster-service follow %s LINK; without: cluster-service follow %s resume", s.Index, s.Stopped, name, name)
+		return fmt.Sprintf("STOPPED at index %d: %s\n  what is here stays; %s", s.Index, s.Stopped, goOn(s.StoppedFor, name))
 	case s.Neighbours == 0 && up > lonelyAfter:
 		return "no peer of the cluster can be reached; still trying (is this machine on line? is the link an old one?)"
 	case s.Neighbours == 0:
@@ -98,6 +98,14 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 		return fmt.Sprintf("catching up: at index %d of %d", s.Index, s.Latest)
 	}
 	return fmt.Sprintf("up to date: holds %s of the cluster's %s pins, %s%s", humanize.Comma(int64(s.Wanted)), humanize.Comma(int64(s.Known)), held, failures(s))
+}
+
+// goOn tells what makes a follower go on that stopped.
+func goOn(why api.StopKind, name string) string {
+	if why == api.StopContradiction {
+		return fmt.Sprintf("ask the cluster's people, and when they have found who lied, stop the follower and say: cluster-service follow %s resume", name)
+	}
+	return fmt.Sprintf("ask the cluster's people for a new link, stop the follower and say: cluster-service follow %s LINK", name)
 }
 
 // unheard is for how long no member has been heard, by a follower that has run for up.

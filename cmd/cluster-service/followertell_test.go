@@ -6,7 +6,33 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/feed"
 )
+
+// What is advised to the owner of a follower that stopped is what makes it go on.
+func TestProgress_SaysWhatMakesItGoOn(t *testing.T) {
+	const link, resume = "cluster-service follow archive LINK", "cluster-service follow archive resume"
+	for name, c := range map[string]struct {
+		s    feed.FollowerStatus
+		want string
+	}{
+		"members contradict each other": {feed.FollowerStatus{Stopped: "a reason"}, resume},
+		"two keys":                      {feed.FollowerStatus{Stopped: "a reason", KeyInDoubt: true}, link},
+		"another incarnation":           {feed.FollowerStatus{Renewed: true}, link},
+		"that after two keys":           {feed.FollowerStatus{Stopped: "a reason", KeyInDoubt: true, Renewed: true}, link},
+		"that after a contradiction":    {feed.FollowerStatus{Stopped: "a reason", Renewed: true}, link},
+	} {
+		s := api.FollowerStatus{Index: 7}
+		s.Stopped, s.StoppedFor = stopped(c.s)
+		got := progress(s, "archive", time.Hour)
+		if !strings.HasPrefix(got, "STOPPED at index 7: "+s.Stopped+"\n") || !strings.HasSuffix(got, ": "+c.want) || strings.Count(got, "cluster-service") != 1 {
+			t.Errorf("%s: %q, want it to advise %q alone", name, got, c.want)
+		}
+	}
+	if why, kind := stopped(feed.FollowerStatus{}); why != "" || kind != "" {
+		t.Errorf("one that goes on has stopped: %q, %q", why, kind)
+	}
+}
 
 func TestProgress_SaysWhatIsWrong(t *testing.T) {
 	now := time.Now()

@@ -125,11 +125,9 @@ const troubleSample = 64
 func (f *Follower) status(ctx context.Context) api.FollowerStatus {
 	s := f.feed.Status()
 	out := api.FollowerStatus{ID: f.ids.cluster.ID, Name: f.c.Cluster.PeerName, Version: version, Index: s.Index, Latest: s.Latest,
-		Heard: s.Heard, Stopped: s.Stopped, Neighbours: len(s.Neighbours), Hold: f.hold, Capacity: f.c.Follow.Capacity,
+		Heard: s.Heard, Neighbours: len(s.Neighbours), Hold: f.hold, Capacity: f.c.Follow.Capacity,
 		Known: f.state.Stats().Pins, Total: s.Total, KnownRate: uint64(s.Rate)}
-	if s.Renewed {
-		out.Stopped = "the cluster was started anew: get a new follow link from its people"
-	}
+	out.Stopped, out.StoppedFor = stopped(s)
 	if s.Settled {
 		out.Digest = hex.EncodeToString(s.Digest[:])
 	} else {
@@ -152,6 +150,19 @@ func (f *Follower) status(ctx context.Context) api.FollowerStatus {
 	}
 	out.Rate = uint64(f.data.Traffic.GetBandwidthTotals().RateIn)
 	return out
+}
+
+// stopped tells why a follower goes no further, "" where it does.
+func stopped(s feed.FollowerStatus) (string, api.StopKind) {
+	switch {
+	case s.Renewed:
+		return "the cluster was started anew", api.StopAnew
+	case s.Stopped == "":
+		return "", ""
+	case s.KeyInDoubt:
+		return s.Stopped, api.StopKey
+	}
+	return s.Stopped, api.StopContradiction
 }
 
 // trouble is the most frequent cause of failed pins.
