@@ -44,19 +44,21 @@ func newApart(rm manager, isMember func(peer.ID) bool) *apart {
 }
 
 // makeRoom adds what strangers may take to the limits of a host, where up to most of them
-// stay connected.
-func makeRoom(l *rcmgr.ScalingLimitConfig, most int) {
+// stay connected. It returns the memory among that, in bytes.
+func makeRoom(l *rcmgr.ScalingLimitConfig, most int) (memory int64) {
 	most += maxVisitors
 	streams := strangerEasy + strangerFew*most
+	memory = int64(streams) * streamWindow
 	for _, of := range []*rcmgr.BaseLimit{&l.SystemBaseLimit, &l.TransientBaseLimit} {
 		of.Streams += streams
 		of.StreamsInbound += streams
-		of.Memory += int64(streams) * streamWindow
+		of.Memory += memory
 		of.Conns += strangerConns
 		of.ConnsInbound += strangerConns
 	}
 	l.SystemBaseLimit.Conns += most
 	l.SystemBaseLimit.ConnsInbound += most
+	return memory
 }
 
 // OpenStream implements network.ResourceManager.

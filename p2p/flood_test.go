@@ -34,12 +34,18 @@ func holdStreams(t *testing.T, from, to *Host) {
 }
 
 // Guests that open all the streams they can take none from members, and one of them
-// leaves the others theirs.
+// leaves the others theirs; also where the operator bounds the memory to less than they
+// could take.
 func TestHost_StreamsOfStrangersAreApart(t *testing.T) {
+	t.Run("by default", func(t *testing.T) { streamsAreApart(t, ResourceManager{}) })
+	t.Run("with little memory", func(t *testing.T) { streamsAreApart(t, ResourceManager{MemoryLimitBytes: 16 << 20}) })
+}
+
+func streamsAreApart(t *testing.T, bounds ResourceManager) {
 	const guests = 8
 	c := newTestCluster(t)
 	id := newIdentity(t)
-	server := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: guests + 1})
+	server := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: guests + 1, ResourceManager: bounds})
 	l, err := server.Listen(echoProtocol)
 	serveEcho(t, l, err)
 	l, err = server.ListenOpen("/test/open/1")

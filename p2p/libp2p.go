@@ -117,10 +117,10 @@ func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (netwo
 	limits.ProtocolPeerBaseLimit.StreamsOutbound = limits.PeerBaseLimit.StreamsOutbound
 	limits.ProtocolPeerBaseLimit.Streams = limits.PeerBaseLimit.Streams
 	libp2p.SetDefaultServiceLimits(&limits)
-	makeRoom(&limits, guests)
+	strangers := makeRoom(&limits, guests)
 	whole := rcmgr.ResourceLimits{}
 	if o.MemoryLimitBytes > 0 {
-		whole.Memory = rcmgr.LimitVal64(o.MemoryLimitBytes)
+		whole.Memory = rcmgr.LimitVal64(o.MemoryLimitBytes + strangers)
 	}
 	if o.FileDescriptorsLimit > 0 {
 		whole.FD = rcmgr.LimitVal(o.FileDescriptorsLimit)
