@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/libp2p/go-libp2p/core/sec"
+
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/client"
 )
@@ -128,6 +130,8 @@ func (c *ctl) explain(err error) error {
 		return fmt.Errorf("%w: --ca-cert names who vouches for it, --no-check-certificate takes any", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: no peer listens there; start it, or name another with --host or --context", err)
+	case errors.As(err, new(sec.ErrPeerIDMismatch)):
+		return fmt.Errorf("%w: another peer is at that address, which its key proves: look at what follows /p2p/ in --host", err)
 	case errors.As(err, &dial) && dial.Net == "libp2p":
 		return fmt.Errorf("%w: where the peer's network has a secret, --secret must be that; where it has none, there must be no --secret", err)
 	}

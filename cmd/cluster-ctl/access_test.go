@@ -28,6 +28,33 @@ func TestHost_SaysTooMuch(t *testing.T) {
 	}
 }
 
+// Who finds another peer at the address than it names is told that, with a secret or
+// without, and not that the secret be wrong.
+func TestHost_AnotherPeer(t *testing.T) {
+	s := newSession(t)
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret)
+	another, err := libp2p.New(libp2p.NoListenAddrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer another.Close()
+	for with, o := range map[string][]libp2p.Option{
+		"": nil,
+		" --secret " + hex.EncodeToString(secret): {libp2p.PrivateNetwork(pnet.PSK(secret))},
+	} {
+		h, err := libp2p.New(append(o, libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.Transport(tcp.NewTCPTransport))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		host := "--host " + h.Addrs()[0].String() + "/p2p/" + another.ID().String()
+		if out := s.run(exitUsage, host+with+" id", "another peer is at that address"); strings.Contains(out, "--secret must be") || !strings.Contains(out, h.ID().String()) {
+			t.Errorf("%s: %s", with, out)
+		}
+	}
+}
+
 // Who reaches a private network without its secret, or with another, is told of --secret.
 func TestHost_PrivateNetwork(t *testing.T) {
 	s := newSession(t)
