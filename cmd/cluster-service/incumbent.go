@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pinfold-cluster/pinfold/config"
 )
 
 // What scripts of ipfs-cluster-service say and we have no use for is taken where nothing
@@ -44,7 +46,8 @@ func (i *initFlags) check(args []string) error {
 	return nil
 }
 
-// environ is that of the process, and has addresses with free ports where it names none.
+// environ is that of the process, and has addresses with free ports where it names none:
+// for the gateway, too, unless a Kubo daemon has its own.
 func (i *initFlags) environ() ([]string, error) {
 	environ := os.Environ()
 	if !i.randomPorts {
@@ -53,9 +56,12 @@ func (i *initFlags) environ() ([]string, error) {
 	listens := []struct{ variable, host string }{
 		{"CLUSTER_LISTENMULTIADDRESS", "0.0.0.0"}, {"CLUSTER_EMBEDDED_SWARMLISTENMULTIADDRESS", "0.0.0.0"},
 		{"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS", "127.0.0.1"}, {"CLUSTER_PINSVCAPI_HTTPLISTENMULTIADDRESS", "127.0.0.1"},
-		{"CLUSTER_IPFSPROXY_LISTENMULTIADDRESS", "127.0.0.1"}, {"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS", "127.0.0.1"},
-		{"CLUSTER_METRICS_LISTENMULTIADDRESS", "127.0.0.1"},
+		{"CLUSTER_IPFSPROXY_LISTENMULTIADDRESS", "127.0.0.1"}, {"CLUSTER_METRICS_LISTENMULTIADDRESS", "127.0.0.1"},
+		{"CLUSTER_EMBEDDED_GATEWAYLISTENMULTIADDRESS", "127.0.0.1"},
 	}
+	if c, _, err := config.FromEnv(environ); err == nil && c.IPFSConnector.Kubo.NodeMultiaddress != "" {
+		listens = listens[:len(listens)-1]
+	} // what is wrong with it, init says
 	ports, err := freePorts(len(listens))
 	if err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pinfold-cluster/pinfold/config"
 )
 
 // service runs a command line for the peer of dir, and wants its exit code and a text.
@@ -41,6 +43,18 @@ func TestInit_FlagsOfTheIncumbent(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, "service.json"))
 	if err != nil || strings.Contains(string(text), "/tcp/9094") || strings.Count(string(text), "/ip4/127.0.0.1/tcp/") != 5 || strings.Count(string(text), "/ip4/0.0.0.0/tcp/") != 2 {
 		t.Errorf("%v, the settings are\n%s", err, text)
+	}
+}
+
+// A Kubo daemon has its own gateway: no address is made up for one of the peer's, which
+// each start would warn of.
+func TestInit_RandomPortsWithKubo(t *testing.T) {
+	t.Setenv("CLUSTER_IPFSHTTP_NODEMULTIADDRESS", "/ip4/127.0.0.1/tcp/5001")
+	dir := filepath.Join(t.TempDir(), "peer")
+	service(t, dir, 0, "init --randomports", "configuration written to")
+	c, warnings, err := config.Load(dir, nil)
+	if err != nil || len(warnings) > 0 || c.IPFSConnector.Kubo.NodeMultiaddress == "" {
+		t.Errorf("%v, warnings %q, node %q", err, warnings, c.IPFSConnector.Kubo.NodeMultiaddress)
 	}
 }
 
