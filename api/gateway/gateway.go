@@ -131,7 +131,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext:       all.context,
 		ConnState:         all.state,
-		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ErrorLog:          web.ErrorLog(g.log),
 	}
 	return web.Serve(ctx, srv, shutdownGrace, func() {}, func() error {
 		if err := srv.Serve(listener{g.listener}); !errors.Is(err, http.ErrServerClosed) {
