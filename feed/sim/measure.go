@@ -25,8 +25,8 @@ type Load struct {
 	Pins      int           // committed after that,
 	Every     time.Duration // one in this time
 	Busy      int           // and after those, ten a second
-	Late      int           // followers that enter after that, while no place is free
 	Churn     int           // followers that then leave for as long as Settle, while pins go on
+	Late      int           // followers that enter after that, while no place is free
 }
 
 // Figures are what a Load cost the voters, all three together, in and out, and how
@@ -39,7 +39,7 @@ type Figures struct {
 	PinBytes   float64       // a pin, one in Load.Every: with what is idle
 	BusyBytes  float64       // a pin of Load.Busy, as PinBytes
 	LateBytes  float64       // for a follower to enter that is late: where there is no place, a visit
-	ChurnBytes float64       // for a follower to leave and come back
+	Near, Far  Returns       // of followers with a place, and without
 	Half, Most time.Duration // until 50 and 99 % of the followers have a pin; means
 	Last       time.Duration // until the last of all pins is everywhere
 	Guests     int           // followers with a place at a voter
@@ -119,6 +119,11 @@ func Measure(dir string, l Load) (out Figures, err error) {
 		out.BusyBytes = (c.bytes().sum(gossip)-before.sum(gossip))/float64(l.Busy) + beside*every.Seconds()
 		time.Sleep(l.Settle)
 	}
+	if l.Churn > 0 {
+		if out.Near, out.Far, err = c.churn(all, l); err != nil {
+			return out, err
+		}
+	}
 	if l.Late > 0 {
 		before = c.bytes()
 		for range l.Late {
@@ -128,13 +133,6 @@ func Measure(dir string, l Load) (out Figures, err error) {
 		}
 		time.Sleep(l.Settle)
 		out.LateBytes = (c.bytes().sum(visits) - before.sum(visits)) / float64(l.Late)
-	}
-	if l.Churn > 0 {
-		before = c.bytes()
-		if err := c.churn(all, l); err != nil {
-			return out, err
-		}
-		out.ChurnBytes = (c.bytes().sum(visits) - before.sum(visits)) / float64(l.Churn)
 	}
 	return out, same(all)
 }
@@ -191,8 +189,7 @@ func (c *Cluster) hasPlace(f *Follower) bool {
 func (c *Cluster) dealings(with []*Follower) (sum Dealings) {
 	for _, v := range c.Voters {
 		for _, f := range with {
-			d := c.Net.Dealings(v.ID(), f.id.ID)
-			sum = Dealings{sum.Bytes + d.Bytes, sum.Calls + d.Calls}
+			sum = sum.plus(c.Net.Dealings(v.ID(), f.id.ID))
 		}
 	}
 	return sum
@@ -224,27 +221,69 @@ func (c *Cluster) pinSome(n int, every time.Duration) error {
 	return nil
 }
 
-// churn has followers leave, one after the other, while pins go on, and come back.
-func (c *Cluster) churn(all []*Follower, l Load) error {
-	var g errgroup.Group
-	for _, i := range rand.Perm(len(all))[:l.Churn] {
-		if err := c.Pin(1); err != nil {
-			return err
+// Returns are those of followers that left and came back.
+type Returns struct {
+	Bytes int64 // that the voters exchanged with them, without gossip
+	Count int
+}
+
+// each is what one cost; 0 where there was none.
+func (r Returns) each() float64 { return float64(r.Bytes) / float64(max(1, r.Count)) }
+
+func (r Returns) plus(s Returns) Returns { return Returns{r.Bytes + s.Bytes, r.Count + s.Count} }
+
+// churn has followers leave, one after the other, while pins go on, and come back. What
+// the voters have to do meanwhile with others that have no place is far's, too.
+func (c *Cluster) churn(all []*Follower, l Load) (near, far Returns, err error) {
+	order := rand.Perm(len(all))
+	var stay []*Follower
+	for _, i := range order[l.Churn:] {
+		if !c.hasPlace(all[i]) {
+			stay = append(stay, all[i])
 		}
-		g.Go(func() error {
-			if err := all[i].Leave(); err != nil {
-				return err
-			}
-			time.Sleep(l.Settle)
-			return all[i].Enter()
+	}
+	before := c.dealings(stay)
+	bytes, had := make([]int64, l.Churn), make([]bool, l.Churn)
+	var g errgroup.Group
+	for n, i := range order[:l.Churn] {
+		if err := c.Pin(1); err != nil {
+			return near, far, err
+		}
+		had[n] = c.hasPlace(all[i])
+		g.Go(func() (err error) {
+			bytes[n], err = c.comeBack(all[i], l.Settle)
+			return err
 		})
 		time.Sleep(time.Second)
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return near, far, err
 	}
-	time.Sleep(l.Settle)
-	return nil
+	far.Bytes = c.dealings(stay).since(before)
+	for n := range bytes {
+		if had[n] {
+			near = near.plus(Returns{bytes[n], 1})
+		} else {
+			far = far.plus(Returns{bytes[n], 1})
+		}
+	}
+	return near, far, nil
+}
+
+// comeBack has a follower leave and, after a while, come back; it tells what the voters
+// exchanged with it up to a while after that, without gossip.
+func (c *Cluster) comeBack(f *Follower, while time.Duration) (bytes int64, err error) {
+	of := []*Follower{f}
+	before := c.dealings(of)
+	if err := f.Leave(); err != nil {
+		return 0, err
+	}
+	time.Sleep(while)
+	if err := f.Enter(); err != nil {
+		return 0, err
+	}
+	time.Sleep(while)
+	return c.dealings(of).since(before), nil
 }
 
 // delaysOf sums up how long pins took, from the first on.

@@ -25,17 +25,18 @@ type Model struct {
 	Off             float64       // how far the figures are from Pin at most, a share of it
 	Start, Hop      time.Duration // 99 % have a pin after Start + Hop × ln followers
 
-	returnFar, returnNear float64 // ChurnBytes of who has no place, and what those with one cost more
+	near, far float64 // a return of who has a place, and of who has none
 }
 
 // Fit is the Model nearest to measured figures. Those with fewer than full followers tell
 // nothing of bytes.
 func Fit(measured []Figures, full int) (m Model) {
-	var logs, delays, near, returns []float64
+	var logs, delays []float64
 	var taken []Figures
+	var near, far Returns
 	for _, f := range measured {
 		logs, delays = append(logs, math.Log(float64(f.Followers))), append(delays, f.Most.Seconds())
-		near, returns = append(near, min(1, float64(f.Guests)/float64(f.Followers))), append(returns, f.ChurnBytes)
+		near, far = near.plus(f.Near), far.plus(f.Far)
 		if f.Followers >= full {
 			taken = append(taken, f)
 		}
@@ -51,7 +52,7 @@ func Fit(measured []Figures, full int) (m Model) {
 	m.Pin = of(func(f Figures) float64 { return f.PinBytes })
 	m.Busy = of(func(f Figures) float64 { return f.BusyBytes })
 	m.Guests = of(func(f Figures) float64 { return float64(f.Guests) })
-	m.returnFar, m.returnNear = line(near, returns)
+	m.near, m.far = near.each(), far.each()
 	for _, f := range taken {
 		m.Off = max(m.Off, math.Abs(f.PinBytes-m.Pin)/m.Pin)
 	}
@@ -70,7 +71,7 @@ func (m Model) Coming(followers int, visit float64, stay time.Duration) float64 
 // Return is what it costs when a follower leaves and comes back. Who has a place leaves one
 // for others, and asks for another; the more followers there are, the fewer have one.
 func (m Model) Return(followers int) float64 {
-	return max(0, m.returnFar+m.returnNear*min(1, m.Guests/float64(followers)))
+	return m.far + (m.near-m.far)*min(1, m.Guests/float64(followers))
 }
 
 // Rush is how long it takes until so many followers that come at one moment have all been

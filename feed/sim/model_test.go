@@ -9,7 +9,7 @@ import (
 func TestFit_FindsTheLawThatFiguresKeep(t *testing.T) {
 	var all []Figures
 	for _, n := range []int{30, 300, 1000} {
-		f := Figures{Followers: n, IdleBytes: 3000, PinBytes: 30_000, Guests: min(n, 60), ChurnBytes: 1000 + 10_000*min(1, 60/float64(n)),
+		f := Figures{Followers: n, IdleBytes: 3000, PinBytes: 30_000, Guests: min(n, 60), Near: Returns{11_000, 1}, Far: Returns{4000, 4},
 			Most: time.Duration(float64(50*time.Millisecond) * (1 + math.Log(float64(n))))}
 		if n < 64 { // places are left: it does not count
 			f.IdleBytes, f.PinBytes = 1, 1

@@ -48,7 +48,11 @@ func (n *node) carry(to *node, p protocol.ID, size int) time.Time {
 	size += frame
 	n.mu.Lock()
 	n.addTraffic(p, Traffic{Out: int64(size)})
-	n.dealt(to, Dealings{Bytes: int64(size)})
+	dealt := Dealings{Bytes: int64(size)}
+	if p == gossipProtocol {
+		dealt.Gossip = dealt.Bytes
+	}
+	n.dealt(to, dealt)
 	start := time.Now()
 	if n.busy.After(start) {
 		start = n.busy
@@ -63,7 +67,7 @@ func (n *node) carry(to *node, p protocol.ID, size int) time.Time {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	to.addTraffic(p, Traffic{In: int64(size)})
-	to.dealt(n, Dealings{Bytes: int64(size)})
+	to.dealt(n, dealt)
 	return at
 }
 
@@ -142,8 +146,7 @@ func (n *node) addTraffic(p protocol.ID, more Traffic) {
 // dealt is called under mu.
 func (n *node) dealt(with *node, more Dealings) {
 	if n.member {
-		d := n.with[with.number]
-		n.with[with.number] = Dealings{d.Bytes + more.Bytes, d.Calls + more.Calls}
+		n.with[with.number] = n.with[with.number].plus(more)
 	}
 }
 

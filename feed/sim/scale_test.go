@@ -27,7 +27,7 @@ func TestScale(t *testing.T) {
 	var all []Figures
 	for _, n := range numbers(t, *sizes) {
 		all = append(all, measure(t, Load{Followers: n, Places: places, Ramp: 30 * time.Second, Settle: 30 * time.Second,
-			Idle: *idle, Pins: 30, Every: time.Second, Busy: 50, Churn: min(10, n), Late: 10}))
+			Idle: *idle, Pins: 30, Every: time.Second, Busy: 50, Churn: min(60, n), Late: 10}))
 	}
 	print(all)
 	last := all[len(all)-1]
@@ -38,8 +38,8 @@ func TestScale(t *testing.T) {
 	fmt.Printf("\nfitted to the others, the model says %.0f B and %v of %d followers: off by %.1f and %.1f %%\n", before.Pin,
 		before.Most(last.Followers).Round(time.Millisecond), last.Followers, off(before.Pin, last.PinBytes), off(before.Most(last.Followers).Seconds(), last.Most.Seconds()))
 	m, visit := Fit(all, full), visit(t)
-	fmt.Printf("fitted to all: %.0f B idle; %.0f B a pin, within %.1f %%; %.0f B a visit; %v + %v ln(followers)\n",
-		m.Idle, m.Pin, 100*m.Off, visit, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
+	fmt.Printf("fitted to all: %.0f B idle; %.0f B a pin, within %.1f %%; %.0f B a visit; %.0f B a return with a place, %.0f without; %v + %v ln(followers)\n",
+		m.Idle, m.Pin, 100*m.Off, visit, m.near, m.far, m.Start.Round(time.Millisecond), m.Hop.Round(time.Millisecond))
 	for _, n := range numbers(t, *told) {
 		fmt.Printf("%d followers: 99 %% have a pin in %v; %.0f B a return\n", n, m.Most(n).Round(time.Millisecond), m.Return(n))
 		fmt.Printf("if all came at one moment: %.0f MB for their visits, over %v\n", float64(n)*visit/1e6, Rush(n))
@@ -55,7 +55,7 @@ func compare(m Model, n int, visit float64, few Figures) {
 	fmt.Fprintf(w, "times %d, where each stays\tidle\ta pin a minute\ta pin a second\tten a second\t\n", few.Followers)
 	for _, stay := range []time.Duration{6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
 		coming := m.Coming(n, visit, stay)
-		base := float64(few.Followers) * few.ChurnBytes / stay.Seconds()
+		base := float64(few.Followers) * few.Near.plus(few.Far).each() / stay.Seconds()
 		idle, none := m.Idle, few.IdleBytes
 		ratio := func(many, few float64) float64 { return (many + coming) / (few + base) }
 		fmt.Fprintf(w, "%v\t%.2f\t%.2f\t%.2f\t%.2f\t\n", stay, ratio(idle, none), ratio(idle+(m.Pin-idle)/60, none+(few.PinBytes-none)/60),
@@ -66,10 +66,10 @@ func compare(m Model, n int, visit float64, few Figures) {
 func print(all []Figures) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
-	fmt.Fprintln(w, "followers\tplaces taken\tB/pin\tB/pin of ten\tidle B/s\tof it asked\tB to enter\tB to return\tB late\t50 %\t99 %\tall\t")
+	fmt.Fprintln(w, "followers\tplaces taken\tB/pin\tB/pin of ten\tidle B/s\tof it asked\tB to enter\tB to return, with a place\twithout\tB late\t50 %\t99 %\tall\t")
 	for _, f := range all {
-		fmt.Fprintf(w, "%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%d ms\t%d ms\t%d ms\t\n", f.Followers, f.Guests, f.PinBytes, f.BusyBytes, f.IdleBytes,
-			f.AskBytes, f.EnterBytes, f.ChurnBytes, f.LateBytes, f.Half.Milliseconds(), f.Most.Milliseconds(), f.Last.Milliseconds())
+		fmt.Fprintf(w, "%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f of %d\t%.0f of %d\t%.0f\t%d ms\t%d ms\t%d ms\t\n", f.Followers, f.Guests, f.PinBytes, f.BusyBytes, f.IdleBytes,
+			f.AskBytes, f.EnterBytes, f.Near.each(), f.Near.Count, f.Far.each(), f.Far.Count, f.LateBytes, f.Half.Milliseconds(), f.Most.Milliseconds(), f.Last.Milliseconds())
 	}
 }
 

@@ -93,7 +93,11 @@ func (w *Network) Host(key crypto.PrivKey) (host.Host, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n.number = len(w.nodes)
+	if old := w.nodes[id]; old != nil { // it comes back to where it was
+		n.number = old.number
+	} else {
+		n.number = len(w.nodes)
+	}
 	n.addr, err = multiaddr.NewMultiaddr(fmt.Sprintf("/ip4/10.%d.%d.%d/tcp/9096", n.number>>16&255, n.number>>8&255, n.number&255))
 	if err != nil {
 		return nil, err
@@ -132,10 +136,19 @@ func (w *Network) Traffic(id peer.ID) map[protocol.ID]Traffic {
 }
 
 // Dealings are what a full peer had to do with another host: bytes in and out, without
-// what kept connections, and how often the other called.
+// what kept connections, how many of them were gossip, and how often the other called.
 type Dealings struct {
-	Bytes int64
-	Calls int
+	Bytes, Gossip int64
+	Calls         int
+}
+
+// since is what is more than before, without gossip.
+func (d Dealings) since(before Dealings) int64 {
+	return d.Bytes - before.Bytes - (d.Gossip - before.Gossip)
+}
+
+func (d Dealings) plus(e Dealings) Dealings {
+	return Dealings{d.Bytes + e.Bytes, d.Gossip + e.Gossip, d.Calls + e.Calls}
 }
 
 // Dealings returns those of a full peer with another.
