@@ -9,7 +9,9 @@ import (
 // and when it lost one. Where it was told that there is none, it asks again after a long
 // time, be it away in between; sooner only where its neighbours do not help.
 const (
-	visitEvery = 16 * time.Hour
+	// visitEvery and an eighth are less than the day for which members keep what a follower
+	// claims.
+	visitEvery = 20 * time.Hour
 	// For what it wants, it asks at growing intervals: first when it has wanted it for the
 	// shortest.
 	wantMin = 10 * time.Minute
@@ -81,5 +83,5 @@ func (v *visits) made(now time.Time, admitted bool) {
 // lost notes that a member which was a neighbour is gone.
 func (v *visits) lost(now time.Time) { v.next = now.Add(rand.N(lostWait)) }
 
-// jitter is d, or somewhat less or more.
-func jitter(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
+// jitter is d, or somewhat less or more: an eighth at most.
+func jitter(d time.Duration) time.Duration { return d*7/8 + rand.N(d/4) }

@@ -28,6 +28,11 @@ func TestVisits_AreRareOnceThereIsNoPlace(t *testing.T) {
 	if late := now.Add(visitEvery * 5 / 4); !v.due(late) || !again.due(late) {
 		t.Error("one that was refused never comes back")
 	}
+	for range 1000 { // what it claims is kept for a day
+		if v.made(now, false); v.next.Sub(now) < 17*time.Hour || v.next.Sub(now) > 23*time.Hour {
+			t.Fatalf("the next visit is in %v", v.next.Sub(now))
+		}
+	}
 	if ahead := newVisits(now, now.Add(time.Hour), patience); !ahead.due(now) {
 		t.Error("a clock that was ahead keeps a follower away")
 	}

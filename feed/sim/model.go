@@ -7,7 +7,7 @@ import (
 
 // visitEvery is how often a follower without a place at a voter asks for one, in the long
 // run, as in package feed.
-const visitEvery = 16 * time.Hour
+const visitEvery = 20 * time.Hour
 
 // visitorsAtOnce, as in package p2p, are at a voter at a time, and each stays visitLength.
 const (
