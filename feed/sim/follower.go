@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,9 +21,8 @@ const followerPlaces = 16
 
 // A Follower is one volunteer, who may come and go. Its identity and its state stay.
 type Follower struct {
-	c     *Cluster
-	id    p2p.Identity
-	lacks atomic.Bool // content, for which it visits members
+	c  *Cluster
+	id p2p.Identity
 
 	// While it is there:
 	peer  *Peer
@@ -47,8 +46,7 @@ func (f *Follower) Enter() (err error) {
 	if f.peer, err = f.c.Net.Peer(f.id, &f.c.members, followerPlaces); err != nil {
 		return errors.Join(err, f.State.Close())
 	}
-	dir := filepath.Join(f.c.dir, f.id.ID.String())
-	f.Feed, err = feed.NewFollower(f.peer, f.c.verifier(), f.State, dir, arrivals{f.c}, feed.FollowerOptions{Members: f.c.addrs, Answers: answers{f}, Lacks: f.lacks.Load}, quiet)
+	f.Feed, err = feed.NewFollower(f.peer, f.c.verifier(), f.State, f.dir(), arrivals{f.c}, feed.FollowerOptions{Members: f.c.addrs, Answers: answers{f}}, quiet)
 	if err != nil {
 		return errors.Join(err, f.peer.Close(), f.State.Close())
 	}
@@ -62,6 +60,14 @@ func (f *Follower) Enter() (err error) {
 func (f *Follower) Leave() error {
 	f.stop()
 	return errors.Join(f.run.Wait(), f.peer.Close(), f.State.Close())
+}
+
+func (f *Follower) dir() string { return filepath.Join(f.c.dir, f.id.ID.String()) }
+
+// refusedAt has a follower that is not there believe that it found no place at some time:
+// package feed keeps that in a file.
+func (f *Follower) refusedAt(at time.Time) error {
+	return os.WriteFile(filepath.Join(f.dir(), "refused"), []byte(at.UTC().Format(time.RFC3339)), 0o600)
 }
 
 // Is tells how the follower differs from the full peers; nil for not at all.
