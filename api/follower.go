@@ -51,6 +51,9 @@ type FollowerStatus struct {
 	KnownRate uint64 `json:"known_rate,omitempty" cbor:"22,keyasint,omitempty"`
 	// Choosing tells that it is yet to choose what it holds: Wanted counts for nothing.
 	Choosing bool `json:"choosing,omitempty" cbor:"23,keyasint,omitempty"`
+	// Astray tells that its neighbours have lost touch with the cluster themselves: where
+	// the log ends is not known.
+	Astray bool `json:"astray,omitempty" cbor:"25,keyasint,omitempty"`
 }
 
 // StopKind is why a follower goes no further.

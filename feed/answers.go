@@ -40,6 +40,7 @@ func (p *Publisher) leadsOn(index uint64, digest [32]byte) bool {
 }
 
 // since implements source: the batches past index, and a beacon once there are no more.
+// One that was removed while it was away knows of no leader, and may go on for ever.
 func (p *Publisher) since(ctx context.Context, index uint64, digest [32]byte, send func([]byte) error) error {
 	if index < p.st.Applied() {
 		// The state may be ahead of the ring by a moment.
@@ -65,6 +66,9 @@ func (p *Publisher) since(ctx context.Context, index uint64, digest [32]byte, se
 		if err := send(m); err != nil {
 			return ignoreEnough(err)
 		}
+	}
+	if !p.o.InTouch() {
+		return astray.Errorf("this peer has lost touch with its cluster: where the log ends is not known here")
 	}
 	body, err := p.beacon()
 	if err != nil {

@@ -70,7 +70,8 @@ type fullPeer struct {
 	host     *p2p.Host
 	st       *state.State
 	pub      *Publisher
-	off      bool // it does not apply the log
+	off      bool        // it does not apply the log
+	lost     atomic.Bool // it hears of no leader
 
 	signed atomic.Int64 // statements
 }
@@ -135,7 +136,7 @@ func (w *world) addMember() *fullPeer {
 	m.cert.Store(&cert)
 	t.Cleanup(func() { m.st.Close() })
 	n := int32(len(w.members))
-	po := PublisherOptions{Name: fmt.Sprint("member ", n), Leads: func() bool { return w.leader.Load() == n }, Beacon: w.beacon, RingBytes: w.ring}
+	po := PublisherOptions{Name: fmt.Sprint("member ", n), Leads: func() bool { return w.leader.Load() == n && !m.lost.Load() }, InTouch: func() bool { return !m.lost.Load() }, Beacon: w.beacon, RingBytes: w.ring}
 	m.pub = NewPublisher(w.wrap(Over(h)), m.verifier, m.sign, m.st, po, feedLog())
 	for _, other := range w.members {
 		h.AddKnown(info(other.host))

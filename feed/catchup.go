@@ -63,6 +63,9 @@ func (f *Follower) catchUp(ctx context.Context) error {
 			return err
 		}
 		if ok {
+			if need == pages {
+				asked = time.Time{} // a root does not say where the log ends
+			}
 			retry = backoff{}
 			f.nudge()
 		} else {
@@ -83,7 +86,7 @@ func (f *Follower) need(asked time.Time) need {
 		return pages
 	case f.behind():
 		return batches
-	case time.Since(f.heard) > f.o.Patience && time.Since(asked) > f.o.Patience:
+	case (f.told.IsZero() || time.Since(f.heard) > f.o.Patience) && time.Since(asked) > f.o.Patience:
 		return batches
 	case f.wanted:
 		return tree
@@ -121,6 +124,7 @@ func (f *Follower) fetchBatches(ctx context.Context) (bool, error) {
 				members++
 			}
 		} else if broken == nil && theirs != nil {
+			f.stray(theirs)
 			f.blame(ctx, p, theirs)
 		}
 		return broken != nil || members > 0 || f.st.Applied() > began
@@ -140,6 +144,15 @@ func (f *Follower) fetchBatches(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// stray notes whether a neighbour has lost touch with the cluster.
+func (f *Follower) stray(theirs error) {
+	if api.KindOf(theirs) == astray {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.strayed = time.Now()
+	}
 }
 
 // askBatches asks one neighbour. Errors are the neighbour's, and this machine's.

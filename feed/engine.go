@@ -47,7 +47,22 @@ func (f *Follower) take(m message) error {
 func (f *Follower) note(m message) {
 	if now := time.Now(); f.words.take(m, now) {
 		f.heard = now
+		if m.kind == kindBeacon {
+			f.told = now
+		}
 	}
+}
+
+func (f *Follower) isAstray(now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.astray(now)
+}
+
+// astray tells whether where the log ends was not told for long, since the neighbours do
+// not know. The caller holds mu.
+func (f *Follower) astray(now time.Time) bool {
+	return f.strayed.After(f.told) && now.Sub(f.told) > f.o.Patience
 }
 
 // behind tells whether a member says that the log goes on from where the state stands.

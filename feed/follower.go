@@ -83,6 +83,8 @@ type Follower struct {
 	past       past
 	words      words
 	heard      time.Time // when a member's word came that was new
+	told       time.Time // when a beacon did
+	strayed    time.Time // when a member said that it has lost touch with the cluster
 	copying    bool      // pages are under way: the state is theirs
 	copy       copyRun   // the last one
 	gone       bool      // batches do not lead on from here: it takes pages
@@ -164,6 +166,9 @@ type FollowerStatus struct {
 	// Rate the pins that the state has gained a second since the copy began or went on.
 	Total uint64
 	Rate  float64
+	// Astray tells that the neighbours of the cluster have lost touch with it, and that
+	// nobody has said lately where the log ends.
+	Astray bool
 	// Renewed tells that members have been heard that belong to another incarnation of
 	// the cluster, and none of this one lately: the cluster was started anew, and it takes
 	// a new link to follow it.
@@ -185,7 +190,7 @@ func (f *Follower) Status() FollowerStatus {
 	defer f.mu.Unlock()
 	now := time.Now()
 	s := FollowerStatus{Index: f.index(), Digest: d.Pins, Settled: d.Index > 0 && !f.copying, Latest: f.words.latest(now),
-		Heard: f.heard, Told: f.words.beacon(now).beacon.time}
+		Heard: f.heard, Told: f.words.beacon(now).beacon.time, Astray: f.astray(now)}
 	if f.evidence != nil {
 		s.Stopped, s.KeyInDoubt = f.evidence.Reason, f.evidence.Key > 0
 	}

@@ -100,7 +100,7 @@ func (k *keeper) look(ctx context.Context, now time.Time) {
 	k.visits.look(now, k.getsOn(now, members), k.o.Lacks())
 	lonely := n == 0 && now.Sub(k.company) > aloneFor
 	few := len(toOthers) == 0 && n+len(k.busy) < max(1, k.o.Neighbours/2)
-	visit := !members && k.visits.due(now)
+	visit := (!members || k.isAstray(now)) && k.visits.due(now)
 	if len(toMembers) > 0 && !k.callingMember() && (lonely || few || visit) {
 		k.call(ctx, toMembers[0], n)
 	}

@@ -32,6 +32,7 @@ type PublisherOptions struct {
 	Name, Version string                // of this peer
 	Data          func() peer.AddrInfo  // its data host; nil: none
 	Leads         func() bool           // whether it leads: only then it publishes; nil: never
+	InTouch       func() bool           // whether it has heard lately of who leads: only then it says where the log ends; nil: always
 	Removed       func(api.PeerID) bool // whether a member was removed: it is not passed on; nil: nobody was
 	Met           func(Peer)            // is told of every follower that says hello; nil: nobody is
 	Coverage      func() ([]byte, bool) // the body of the table of coverage, if there is one; nil: none
@@ -54,6 +55,9 @@ func (o PublisherOptions) withDefaults() PublisherOptions {
 	}
 	if o.Leads == nil {
 		o.Leads = func() bool { return false }
+	}
+	if o.InTouch == nil {
+		o.InTouch = func() bool { return true }
 	}
 	if o.Removed == nil {
 		o.Removed = func(api.PeerID) bool { return false }

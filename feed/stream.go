@@ -87,6 +87,10 @@ const (
 	frameFault = 2 // a fault
 )
 
+// astray is the kind of error of a member that has lost touch with its cluster: it cannot
+// tell where the log ends. To earlier versions it is Unavailable.
+const astray api.Kind = "out of touch with the cluster"
+
 // A fault is an error of the other side.
 type fault struct {
 	Kind api.Kind `cbor:"1,keyasint"`
@@ -182,7 +186,7 @@ func decodeFault(b []byte) error {
 		return err
 	}
 	switch f.Kind {
-	case api.Invalid, api.NotFound, api.Conflict, api.Denied, api.TooLarge, api.Full, api.Unsupported:
+	case api.Invalid, api.NotFound, api.Conflict, api.Denied, api.TooLarge, api.Full, api.Unsupported, astray:
 		return f.Kind.Errorf("the other side says: %q", f.Text[:min(len(f.Text), maxFault)])
 	}
 	return fmt.Errorf("%w: the other side says: %q", errBusy, f.Text[:min(len(f.Text), maxFault)])

@@ -29,6 +29,7 @@ func (p *Daemon) openPublisher() {
 		Version:   version,
 		Data:      func() peer.AddrInfo { return peer.AddrInfo{ID: p.ids.data.ID, Addrs: p.data.Addrs()} },
 		Leads:     p.leads,
+		InTouch:   func() bool { _, ok := p.cons.Leader(); return ok },
 		Removed:   p.state.Removed,
 		Met:       func(f feed.Peer) { p.admitting.meet(f); p.audience.met(f) },
 		Coverage:  func() ([]byte, bool) { return p.audience.coverage(time.Now()) },

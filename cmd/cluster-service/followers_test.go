@@ -74,6 +74,12 @@ func (noBlocks) Block(context.Context, api.Cid) ([]byte, error) {
 
 // talk runs a follower of p, connected with it alone, until the test ends.
 func (p *testPeer) talk(name string, f *talker) *talker {
+	p.t.Helper()
+	return p.talkBy(p.followLink(), name, f)
+}
+
+// talkBy is talk with a link that was given before.
+func (p *testPeer) talkBy(text, name string, f *talker) *talker {
 	t := p.t
 	t.Helper()
 	must := func(err error) {
@@ -82,7 +88,7 @@ func (p *testPeer) talk(name string, f *talker) *talker {
 			t.Fatal(err)
 		}
 	}
-	link, err := p2p.ParseLink(p.followLink())
+	link, err := p2p.ParseLink(text)
 	must(err)
 	members, err := link.Peers()
 	must(err)
@@ -266,5 +272,24 @@ func TestFollowers_WhoLosesSomeIsFoundOut(t *testing.T) {
 	}
 	if visits := after.Proven - before.Proven; after.Lied == 0 || visits > 10 {
 		t.Errorf("it was found out %d times, after %d visits in which it was not", after.Lied, visits)
+	}
+}
+
+// A peer that hears of no leader does not tell followers that they are up to date.
+func TestFollowers_KnowThatTheirPeerIsCutOff(t *testing.T) {
+	peers := startCluster(t, 2)
+	peers[0].pin(randomCid(), copies(1))
+	waitEqual(t, peers)
+	link := peers[1].followLink()
+	peers[0].stop() // who leads, and alone votes
+	f := peers[1].talkBy(link, "f", &talker{blocks: noBlocks{}})
+	eventually(t, patience, func() error {
+		if s := f.feed.Status(); !s.Settled || !s.Astray {
+			return fmt.Errorf("a follower of one that has lost its leader says: %+v", s)
+		}
+		return nil
+	})
+	if f.feed.Status().Current(time.Now(), time.Hour) {
+		t.Error("it takes its pinset for the newest")
 	}
 }

@@ -79,6 +79,8 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 		return "no peer of the cluster can be reached; still trying (is this machine on line? is the link an old one?)"
 	case s.Neighbours == 0:
 		return "looking for the cluster"
+	case s.Astray && s.Index > 0:
+		return fmt.Sprintf("the peers that can be reached have lost touch with the cluster themselves: what is here, up to index %d, may be old (%d neighbours; others are tried)", s.Index, s.Neighbours)
 	case unheard(s.Heard, up) > quietAfter:
 		return fmt.Sprintf("no member of the cluster has been heard for %s: what is here may be old (%d neighbours; others are tried)", unheard(s.Heard, up).Round(time.Minute), s.Neighbours)
 	case s.Index == 0:

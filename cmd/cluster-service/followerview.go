@@ -126,7 +126,7 @@ func (f *Follower) status(ctx context.Context) api.FollowerStatus {
 	s := f.feed.Status()
 	out := api.FollowerStatus{ID: f.ids.cluster.ID, Name: f.c.Cluster.PeerName, Version: version, Index: s.Index, Latest: s.Latest,
 		Heard: s.Heard, Neighbours: len(s.Neighbours), Hold: f.hold, Capacity: f.c.Follow.Capacity,
-		Known: f.state.Stats().Pins, Total: s.Total, KnownRate: uint64(s.Rate)}
+		Known: f.state.Stats().Pins, Total: s.Total, KnownRate: uint64(s.Rate), Astray: s.Astray}
 	out.Stopped, out.StoppedFor = stopped(s)
 	if s.Settled {
 		out.Digest = hex.EncodeToString(s.Digest[:])
