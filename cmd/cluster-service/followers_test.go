@@ -282,6 +282,12 @@ func TestFollowers_KnowThatTheirPeerIsCutOff(t *testing.T) {
 	waitEqual(t, peers)
 	link := peers[1].followLink()
 	peers[0].stop() // who leads, and alone votes
+	eventually(t, patience, func() error {
+		if id, ok := peers[1].daemon.cons.Leader(); ok {
+			return fmt.Errorf("%s takes %s for its leader", peers[1].name, id)
+		}
+		return nil
+	})
 	f := peers[1].talkBy(link, "f", &talker{blocks: noBlocks{}})
 	eventually(t, patience, func() error {
 		if s := f.feed.Status(); !s.Settled || !s.Astray {
