@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
 const (
@@ -222,7 +223,15 @@ func (f *Follower) blame(ctx context.Context, p Peer, err error) {
 	}
 }
 
-// lies tells whether an honest peer would not have given cause for err.
+// lies tells whether an honest peer would not have given cause for err: it has told what
+// is none of the feed's, or a statement that no member made. One that is signed under
+// another key of the cluster, or in another incarnation, may be older or newer than what
+// is known here. What was not told is no lie: a peer that does not answer, or refuses.
 func lies(err error) bool {
-	return api.KindOf(err) == api.Invalid || errors.Is(err, errPoisoned)
+	switch kind := api.KindOf(err); {
+	case kind == api.Unavailable || errors.Is(err, p2p.ErrKey) || errors.Is(err, p2p.ErrIncarnation):
+		return false
+	default:
+		return kind == api.Invalid || errors.Is(err, errPoisoned) || errors.Is(err, p2p.ErrDenied)
+	}
 }

@@ -92,9 +92,10 @@ type Follower struct {
 	overtaken  bool      // by a renewal: the pages under way
 	evidence   *Evidence
 	neighbours map[api.PeerID]Peer
-	tree       *signedTree // of the pages that others may have; nil: none
-	table      []byte      // of coverage, as a member signed it
-	wanted     bool        // somebody asked for pages in vain
+	liars      map[api.PeerID]time.Time // until when each is not called again
+	tree       *signedTree              // of the pages that others may have; nil: none
+	table      []byte                   // of coverage, as a member signed it
+	wanted     bool                     // somebody asked for pages in vain
 }
 
 // NewFollower returns a Follower that keeps st, which nobody else writes. What else it
@@ -103,7 +104,7 @@ func NewFollower(n Network, v *p2p.Verifier, st *state.State, dir string, l List
 	o = o.withDefaults()
 	f := &Follower{net: n, st: st, dir: dir, listener: l, o: o, log: log, judge: newJudge(v), client: client{n},
 		met: newAcquaintances(), wake: make(chan struct{}, 1), settled: make(chan struct{}),
-		held: newHeld(), past: newPast(o.KeptBytes), words: words{}, neighbours: map[api.PeerID]Peer{}}
+		held: newHeld(), past: newPast(o.KeptBytes), words: words{}, neighbours: map[api.PeerID]Peer{}, liars: map[api.PeerID]time.Time{}}
 	f.server = newStreams(n, f, o.Bandwidth, log)
 	var err error
 	if f.evidence, err = loadEvidence(filepath.Join(dir, evidenceFile)); err != nil {

@@ -25,6 +25,8 @@ const (
 	lingerTime = 3 * time.Second
 	// toldLate is how old what neighbours bring of members may be, by the members' clocks.
 	toldLate = 10 * time.Minute
+	// lieTime is for how long one that lied is not called again: it may be the only one.
+	lieTime = 2 * time.Minute
 )
 
 // A call is how an introduction went.
@@ -157,7 +159,7 @@ func (k *keeper) known(p *contact) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_, is := k.neighbours[p.ID]
-	return is || k.busy[p.ID] || p.ID == k.net.ID()
+	return is || k.busy[p.ID] || p.ID == k.net.ID() || time.Now().Before(k.liars[p.ID])
 }
 
 func (k *keeper) callingMember() bool {
@@ -327,13 +329,19 @@ func (k *keeper) endVisits(now time.Time) {
 	}
 }
 
-// part ends the connection with a peer.
+// part ends the connection with a peer, and for a while does not call one that lied.
 func (f *Follower) part(id api.PeerID, lied bool) {
 	f.mu.Lock()
 	_, was := f.neighbours[id]
 	delete(f.neighbours, id)
 	f.mu.Unlock()
 	if lied {
+		f.mu.Lock()
+		if len(f.liars) >= maxBook {
+			clear(f.liars)
+		}
+		f.liars[id] = time.Now().Add(lieTime)
+		f.mu.Unlock()
 		f.log.Info("a neighbour is left: it lies", "peer", id)
 	}
 	if was || !slices.Contains(f.net.Guests(), id) { // who called here stays
