@@ -18,6 +18,9 @@ type PinRequest struct {
 	Name     string            `json:"name,omitempty" cbor:"3,keyasint,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty" cbor:"4,keyasint,omitempty"`
 	Origins  []Multiaddr       `json:"origins,omitempty" cbor:"5,keyasint,omitempty"`
+	// Expire is when the pin of another door would go if no client asked for its CID too,
+	// in Unix seconds; 0 never. Requests of clients have no end.
+	Expire int64 `json:"expire,omitempty" cbor:"6,keyasint,omitempty"`
 }
 
 // AllRequests are the requests of p, the oldest first. A pin that names none has one,
@@ -26,7 +29,16 @@ func (p Pin) AllRequests() []PinRequest {
 	if len(p.Requests) > 0 {
 		return p.Requests
 	}
-	return []PinRequest{{Name: p.Name, Metadata: p.Metadata, Origins: p.Origins}}
+	return []PinRequest{p.Plain()}
+}
+
+// Plain is the request that a pin without requests stands for.
+func (p Pin) Plain() PinRequest {
+	r := PinRequest{Name: p.Name, Metadata: p.Metadata, Origins: p.Origins}
+	if p.Expires() {
+		r.Expire = p.ExpireAt.Unix()
+	}
+	return r
 }
 
 // RequestTime is when r, one of p's requests, was made. Records keep whole seconds, and

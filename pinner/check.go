@@ -76,7 +76,16 @@ func checkPin(p api.Pin, now time.Time) error {
 	if len(p.Followers) > maxCopies {
 		return api.Invalid.Errorf("%d follower allocations are too many; at most %d are allowed", len(p.Followers), maxCopies)
 	}
+	return checkWords(p)
+}
+
+// checkWords checks that what p says in words is text, which is all that peers can send
+// one another and a record can keep.
+func checkWords(p api.Pin) error {
 	for _, r := range p.Requests {
+		if !utf8.ValidString(r.ID) {
+			return api.Invalid.Errorf("the ID of a pin request is not valid UTF-8")
+		}
 		if err := checkTexts(r.Name, r.Metadata, r.Origins); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -179,6 +180,13 @@ func (w wire) Commit(ctx context.Context, to api.PeerID, b api.Batch) (api.Commi
 	if call != nil {
 		if err = call(to, b); err != nil && api.KindOf(err) == api.Unavailable {
 			return api.Committed{}, err
+		}
+	}
+	if to != w.self {
+		sent, encodeErr := api.Encode(b)
+		b = api.Batch{}
+		if err := errors.Join(encodeErr, api.Decode(sent, &b)); err != nil {
+			return api.Committed{}, api.Unknown.Errorf("%w", err) // the answer of p2p where the other side cannot read it
 		}
 	}
 	out, serveErr := w.pinners[to].Serve(ctx, w.self, b)

@@ -69,9 +69,15 @@ func (q *queue) signal() {
 	}
 }
 
-// add queues r behind what waits, and behind an unanswered request of the same CID.
+// add queues r behind what waits, and behind an unanswered request of the same CID. What
+// the leader could not even read is answered here: it would take all of its call with it.
 func (q *queue) add(r api.Request) *call {
 	c := &call{req: r, done: make(chan struct{})}
+	if err := checkWords(r.Pin); err != nil {
+		c.over, c.res.Fault = true, api.FaultOf(err)
+		close(c.done)
+		return c
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	before := q.last[r.Pin.Cid]

@@ -28,8 +28,8 @@ func (c *clock) next(now time.Time) int64 {
 
 // addRequest says what record comes of a client's request to keep old's CID too, in
 // place of the request drop where that is not nil. What the record has of other doors
-// stays as it is, but for its expiry and its depth: the client asked for all of the DAG,
-// without an end.
+// stays as it is, but for its depth and, as long as there is a client's request, its
+// expiry: the client asked for all of the DAG, without an end.
 func (p *Pinner) addRequest(r, old api.Pin, drop *string, now time.Time) (api.Pin, error) {
 	if len(r.Requests) != 1 || r.Requests[0].ID == "" {
 		return r, api.Invalid.Errorf("a pin request has an ID, and there is one at a time")
@@ -92,7 +92,8 @@ func keepRequests(pin, old api.Pin) api.Pin {
 	if len(others) == 0 {
 		return pin
 	}
-	own := api.PinRequest{Name: pin.Name, Metadata: maps.Clone(pin.Metadata), Origins: pin.Origins}
+	own := pin.Plain()
+	own.Metadata = maps.Clone(pin.Metadata)
 	pin.Requests = append([]api.PinRequest{own}, others...)
 	pin.ExpireAt = time.Time{}
 	return withFace(pin)
@@ -100,7 +101,7 @@ func keepRequests(pin, old api.Pin) api.Pin {
 
 // withFace gives pin the name and metadata that it shows: those of the pin of another
 // door, where there is one among its requests, else of the newest. Where only that
-// first one is left, the record is a plain one again. The origins are all there are,
+// first one is left, the record is a plain one again, and ends when that does. The origins are all there are,
 // the newest first, as far as there is room.
 func withFace(pin api.Pin) api.Pin {
 	face := pin.Requests[len(pin.Requests)-1]
@@ -118,6 +119,9 @@ func withFace(pin api.Pin) api.Pin {
 	}
 	if len(pin.Requests) == 1 && isPlain(face) {
 		pin.Requests = nil
+		if face.Expire != 0 {
+			pin.ExpireAt = time.Unix(face.Expire, 0).UTC()
+		}
 	}
 	return pin
 }

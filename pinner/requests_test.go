@@ -108,6 +108,65 @@ func TestRequests_BesideAnotherDoorsPin(t *testing.T) {
 	}
 }
 
+// A pin with an end does not go before the last request of a client, and does after it.
+func TestRequests_PinEndsWithTheLastOfThem(t *testing.T) {
+	c := newCluster(t, 3, Options{})
+	c.run()
+	end := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	pins := map[string]func(n int){
+		"the pin": func(n int) {
+			o := copies(2, 2)
+			o.Name, o.ExpireAt = "plain", end
+			c.pin(0, ask(n, o))
+		},
+		"the request": func(n int) {
+			if f := c.request(1, n, "a", nil).Fault; f != nil {
+				t.Fatal(f)
+			}
+		},
+	}
+	for i, order := range [][]string{{"the pin", "the request"}, {"the request", "the pin"}} {
+		for _, what := range order {
+			pins[what](i)
+		}
+		if p := c.get(testCid(i)); p.Expires() || fmt.Sprint(ids(p)) != "[ a]" {
+			t.Errorf("%v: %+v", order, p)
+		}
+		if err := c.drop(2, i, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if p := c.get(testCid(i)); !p.ExpireAt.Equal(end) || p.Name != "plain" || p.Requests != nil {
+			t.Errorf("%v, without the request: %+v", order, p)
+		}
+	}
+}
+
+// What is no text is refused by itself, also where it would go to the leader in one call
+// with others.
+func TestPinMany_TextThatIsNoneHoldsUpNobody(t *testing.T) {
+	c := newCluster(t, 3, Options{})
+	c.run()
+	bad := func(n int) []api.Request {
+		named, told, asked := ask(n, copies(1, 1)), ask(n, copies(1, 1)), ask(n, api.PinOptions{})
+		named.Name = "/a\xff"
+		told.Metadata = map[string]string{"k": "\xfe"}
+		asked.Requests = []api.PinRequest{{ID: "a", Name: "/\xc3"}}
+		return []api.Request{{Type: api.RequestPin, Pin: named}, {Type: api.RequestPin, Pin: told}, {Type: api.RequestPin, Pin: asked}}
+	}
+	for peer := range 3 {
+		good := api.Request{Type: api.RequestPin, Pin: ask(10+peer, copies(1, 1))}
+		all := c.pinners[c.ids[peer]].PinMany(t.Context(), append(bad(peer), good))
+		for i, res := range all[:3] {
+			if err := res.Fault.Err(); !errors.Is(err, api.Invalid) {
+				t.Errorf("peer %d, %d: %v", peer, i, err)
+			}
+		}
+		if err := all[3].Fault.Err(); err != nil {
+			t.Errorf("peer %d, the good one: %v", peer, err)
+		}
+	}
+}
+
 func TestRequests_AsManyAsARecordHolds(t *testing.T) {
 	c := newCluster(t, 1, Options{})
 	c.run()

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -167,6 +169,17 @@ func (k *Keeper) id(name string) string {
 	return "files" + hex.EncodeToString(sum[:8])
 }
 
+// request is the one for the entry called name. Names in the tree may be any bytes, of any
+// length: a pin's is what of them is text, and fits.
+func (k *Keeper) request(name string) api.PinRequest {
+	shown := strings.ToValidUTF8("/"+name, "\uFFFD")
+	for len(shown) > maxPinName {
+		_, last := utf8.DecodeLastRuneInString(shown)
+		shown = shown[:len(shown)-last]
+	}
+	return api.PinRequest{ID: k.id(name), Name: shown, Metadata: map[string]string{"files": k.self.String()}}
+}
+
 // pin makes the requests of a batch, and tells which are there.
 func (k *Keeper) pin(ctx context.Context, batch []change) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
@@ -175,13 +188,11 @@ func (k *Keeper) pin(ctx context.Context, batch []change) (map[string]bool, erro
 	var reqs []api.Request
 	var asked []change
 	for _, c := range batch {
-		id := k.id(c.name)
-		if p, err := k.pinset.Get(ctx, c.cid); err == nil && slices.ContainsFunc(p.Requests, func(r api.PinRequest) bool { return r.ID == id }) {
+		r := k.request(c.name)
+		if p, err := k.pinset.Get(ctx, c.cid); err == nil && slices.ContainsFunc(p.Requests, func(q api.PinRequest) bool { return q.ID == r.ID }) {
 			done[c.name] = true // made before a crash
 			continue
 		}
-		name := "/" + c.name
-		r := api.PinRequest{ID: id, Name: name[:min(len(name), maxPinName)], Metadata: map[string]string{"files": k.self.String()}}
 		reqs = append(reqs, api.Request{Type: api.RequestPin,
 			Pin: api.Pin{Cid: c.cid, Requests: []api.PinRequest{r}, Allocations: []api.PeerID{k.self}}})
 		asked = append(asked, c)

@@ -135,3 +135,19 @@ func TestKeeper_PinsWhatIsAtTheTop(t *testing.T) {
 		t.Errorf("got %v, %v", kept, err)
 	}
 }
+
+// Names in the tree are any bytes; those of pins are text, and bounded.
+func TestKeeper_NamesOfPinsAreText(t *testing.T) {
+	k := NewKeeper("self", nil, nil, nil, nil)
+	for name, want := range map[string]string{
+		"a":                            "/a",
+		"a" + strings.Repeat("é", 127): "/a" + strings.Repeat("é", 126),
+		strings.Repeat("字", 86):        "/" + strings.Repeat("字", 84),
+		"\xff\xfe":                     "/\uFFFD",
+		strings.Repeat("b", 300):       "/" + strings.Repeat("b", 254),
+	} {
+		if got := k.request(name).Name; got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
