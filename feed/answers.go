@@ -14,7 +14,8 @@ func (p *Publisher) Followers() []Peer {
 	return p.met.of(p.net.Guests())
 }
 
-// hello implements source. Who finds no place is told whom else to ask. What else follows
+// hello implements source. Who finds no place is told whom else to ask, and where the log
+// ends. What else follows
 // from a hello does so for news only.
 func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello, error) {
 	member := p.net.Check(ctx, from) == nil
@@ -22,6 +23,12 @@ func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello,
 	var news bool
 	own.Admitted, news = p.met.receive(p.net, from, member)
 	own.Neighbours = p.met.some(from, h)
+	if !own.Admitted && p.o.InTouch() {
+		var err error
+		if own.Beacon, err = p.signedBeacon(); err != nil {
+			return own, err
+		}
+	}
 	if !member && news {
 		who := h.peer(p.net, from, false)
 		p.met.add(who)
@@ -70,15 +77,19 @@ func (p *Publisher) since(ctx context.Context, index uint64, digest [32]byte, se
 	if !p.o.InTouch() {
 		return astray.Errorf("this peer has lost touch with its cluster: where the log ends is not known here")
 	}
-	body, err := p.beacon()
-	if err != nil {
-		return err
-	}
-	m, err := p.sign(kindBeacon, body)
+	m, err := p.signedBeacon()
 	if err != nil {
 		return err
 	}
 	return ignoreEnough(send(m))
+}
+
+func (p *Publisher) signedBeacon() ([]byte, error) {
+	body, err := p.beacon()
+	if err != nil {
+		return nil, err
+	}
+	return p.sign(kindBeacon, body)
 }
 
 // ignoreEnough takes an answer that is as long as may be for one that is complete: the

@@ -270,6 +270,7 @@ func (k *keeper) ended(c call) {
 			k.book.learn(peer.AddrInfo{ID: id, Addrs: n.Addrs})
 		}
 	}
+	k.hear(c.Beacon)
 	p.met = p.met || c.answered
 	p.member = c.member
 	if c.answered && c.member {
@@ -303,6 +304,24 @@ func (k *keeper) ended(c call) {
 	k.met.add(who)
 	k.o.Met(who)
 	k.nudge()
+}
+
+// hear takes what a member that has no place says of where the log ends, if it does.
+func (f *Follower) hear(beacon []byte) {
+	if len(beacon) == 0 {
+		return
+	}
+	m, err := f.judge.read(beacon)
+	if err != nil || m.kind != kindBeacon {
+		f.log.Debug("a peer without a place says nothing of the log", "err", err)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.evidence == nil && m.key == f.judge.key.Load() {
+		f.note(m)
+		f.nudge()
+	}
 }
 
 // linger ends a visit to a member without a place somewhat later: it may have questions.

@@ -60,6 +60,7 @@ type hello struct {
 	// In answers.
 	Admitted   bool        `cbor:"6,keyasint,omitempty"`
 	Neighbours []neighbour `cbor:"7,keyasint,omitempty"` // whom to try instead, or beside
+	Beacon     []byte      `cbor:"9,keyasint,omitempty"` // as a member signed it: for who has no place
 }
 
 type neighbour struct {

@@ -75,6 +75,8 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 	switch {
 	case s.Stopped != "":
 		return fmt.Sprintf("STOPPED at index %d: %s\n  what is here stays; %s", s.Index, s.Stopped, goOn(s.StoppedFor, name))
+	case s.Neighbours == 0 && s.Latest > s.Index:
+		return fmt.Sprintf("no peer of the cluster has a place for this follower now, or can be reached: it is at index %d of %d; still trying", s.Index, s.Latest)
 	case s.Neighbours == 0 && up > lonelyAfter:
 		return "no peer of the cluster can be reached; still trying (is this machine on line? is the link an old one?)"
 	case s.Neighbours == 0:

@@ -54,6 +54,7 @@ func TestProgress_SaysWhatIsWrong(t *testing.T) {
 		"silent neighbours":     {with(func(s *api.FollowerStatus) { s.Heard = now.Add(-5 * time.Minute) }), time.Hour, "no member of the cluster has been heard for 5m0s"},
 		"silent from the start": {with(func(s *api.FollowerStatus) { s.Heard, s.Index = time.Time{}, 0 }), time.Hour, "no member of the cluster has been heard for 1h0m0s"},
 		"astray neighbours":     {with(func(s *api.FollowerStatus) { s.Astray = true }), time.Hour, "the peers that can be reached have lost touch with the cluster"},
+		"no place":              {with(func(s *api.FollowerStatus) { s.Neighbours, s.Latest = 0, 9 }), time.Hour, "no peer of the cluster has a place for this follower now, or can be reached: it is at index 7 of 9"},
 		"before a page":         {api.FollowerStatus{Neighbours: 1}, time.Minute, "fetching the pinset: 0 pins so far"},
 		"pages come":            {api.FollowerStatus{Neighbours: 1, Known: 40_000, Total: 100_000, KnownRate: 12_345}, time.Minute, "fetching the pinset: synced 40,000 of 100,000 pins, 12,345/s"},
 		"pages replace others":  {api.FollowerStatus{Neighbours: 1, Known: 120_000, Total: 100_000}, time.Minute, "fetching the pinset: synced 100,000 of 100,000 pins"},
