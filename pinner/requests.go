@@ -41,7 +41,8 @@ func (p *Pinner) addRequest(r, old api.Pin, drop *string, now time.Time) (api.Pi
 	request.Created = p.clock.next(now)
 	var kept []api.PinRequest
 	if old.Cid.Defined() {
-		kept = slices.Clone(old.AllRequests())
+		again := func(r api.PinRequest) bool { return r.ID == request.ID }
+		kept = slices.DeleteFunc(slices.Clone(old.AllRequests()), again)
 	}
 	if drop != nil {
 		var err error

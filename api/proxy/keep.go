@@ -22,6 +22,9 @@ const (
 	settleMost = 3 * time.Second
 	// keepRetry is between attempts to tell it.
 	keepRetry = 30 * time.Second
+	// keepCheck is how often it is looked whether what is in the tree is still pinned:
+	// what others unpin stays here, and would on this peer alone.
+	keepCheck = 5 * time.Minute
 	// maxKept bounds the entries that have pins of their own; a tree of more at its top
 	// is one pin.
 	maxKept = 10_000
@@ -72,6 +75,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if err := k.sync(ctx); err != nil && ctx.Err() == nil {
 			k.log.Warn("the files are not all pinned as they are now; trying again", "err", err)
 			retry.Reset(keepRetry)
+		} else {
+			retry.Reset(keepCheck)
 		}
 		select {
 		case <-ctx.Done():
@@ -121,11 +126,18 @@ func (k *Keeper) sync(ctx context.Context) error {
 	}
 	var pins []change
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		if kept[name].Cid.Equals(want[name].Cid) {
+		c := change{name, want[name]}
+		if kept[name].Cid.Equals(c.cid.Cid) {
 			delete(left, name)
-			continue
+			there, err := k.pinned(ctx, c)
+			if err != nil {
+				return err
+			}
+			if there {
+				continue
+			}
 		}
-		pins = append(pins, change{name, want[name]})
+		pins = append(pins, c)
 	}
 	var errs []error
 	for batch := range slices.Chunk(pins, keepBatch) {
@@ -180,6 +192,16 @@ func (k *Keeper) request(name string) api.PinRequest {
 	return api.PinRequest{ID: k.id(name), Name: shown, Metadata: map[string]string{"files": k.self.String()}}
 }
 
+// pinned tells whether the request for an entry is in the pinset.
+func (k *Keeper) pinned(ctx context.Context, c change) (bool, error) {
+	p, err := k.pinset.Get(ctx, c.cid)
+	if errors.Is(err, api.NotFound) {
+		return false, nil
+	}
+	id := k.id(c.name)
+	return slices.ContainsFunc(p.Requests, func(r api.PinRequest) bool { return r.ID == id }), err
+}
+
 // pin makes the requests of a batch, and tells which are there.
 func (k *Keeper) pin(ctx context.Context, batch []change) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
@@ -188,11 +210,11 @@ func (k *Keeper) pin(ctx context.Context, batch []change) (map[string]bool, erro
 	var reqs []api.Request
 	var asked []change
 	for _, c := range batch {
-		r := k.request(c.name)
-		if p, err := k.pinset.Get(ctx, c.cid); err == nil && slices.ContainsFunc(p.Requests, func(q api.PinRequest) bool { return q.ID == r.ID }) {
+		if there, err := k.pinned(ctx, c); err == nil && there {
 			done[c.name] = true // made before a crash
 			continue
 		}
+		r := k.request(c.name)
 		reqs = append(reqs, api.Request{Type: api.RequestPin,
 			Pin: api.Pin{Cid: c.cid, Requests: []api.PinRequest{r}, Allocations: []api.PeerID{k.self}}})
 		asked = append(asked, c)

@@ -123,6 +123,11 @@ func TestKeeper_PinsWhatIsAtTheTop(t *testing.T) {
 			t.Fatalf("%s, again: %v", step.what, err)
 		}
 	}
+	// What others unpin is pinned again as long as it is in the tree.
+	clear(w.pins)
+	if err := k.sync(t.Context()); err != nil || w.names() != "/c="+tail(one.Cid()) {
+		t.Errorf("after an unpin: %q, %v", w.names(), err)
+	}
 	// What is noted may be older than what was done.
 	if err := node.SetKeptFiles(t.Context(), map[string]api.Cid{}); err != nil {
 		t.Fatal(err)

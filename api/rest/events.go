@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 const (
@@ -97,6 +99,10 @@ func sendEvents(w http.ResponseWriter, r *http.Request, stream EventStream, type
 		some, err := stream.Next(wait)
 		cancel()
 		if r.Context().Err() != nil {
+			return nil
+		}
+		if !web.Holds(r) {
+			_, _ = io.WriteString(w, ": the token has ended: ask again with another\n\n")
 			return nil
 		}
 		text = text[:0]

@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/api/web"
 	"github.com/pinfold-cluster/pinfold/events"
 )
 
@@ -109,6 +112,48 @@ func TestEvents_TellWhoComesFromBeyondTheLog(t *testing.T) {
 	}
 	if did := c.effects(); did != "index 900" {
 		t.Errorf("it waited for %s", did)
+	}
+}
+
+// Who listens with a token hears nothing more once that is revoked, or over.
+func TestEvents_EndWithTheirToken(t *testing.T) {
+	c := &cluster{}
+	c.events = events.New(100, c)
+	var revoked atomic.Bool
+	tokens := web.Tokens{Revoked: func(string) bool { return revoked.Load() }}
+	server := httptest.NewServer(c.handlerWith(web.Options{BasicAuthCredentials: map[string]string{"ann": "right"}, Tokens: tokens}))
+	defer server.Close()
+	token, err := tokens.New("ann", "right", api.ScopeRead, time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token.Token)
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for i := range 3 {
+		p := api.NewPin(numberedCid(t, i), api.PinOptions{Name: "n"}, time.Unix(1, 0))
+		p.Revision = uint64(101 + i)
+		c.events.Track(p)
+		if i == 0 { // until it is told
+			for !strings.HasPrefix(lines.Text(), "data: ") && lines.Scan() {
+			}
+			revoked.Store(true)
+		}
+	}
+	var rest []string
+	for lines.Scan() {
+		rest = append(rest, lines.Text())
+	}
+	if all := strings.Join(rest, "\n"); strings.Contains(all, "data: ") || !strings.Contains(all, "the token has ended") {
+		t.Errorf("after the end of the token: %q", all)
 	}
 }
 

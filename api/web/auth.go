@@ -60,12 +60,16 @@ func authenticate(users Users, tokens Tokens, next http.Handler) http.Handler {
 		}
 		header := r.Header.Get("Authorization")
 		if scheme, token, _ := strings.Cut(header, " "); strings.EqualFold(scheme, "Bearer") {
-			id, err := tokens.check(strings.TrimSpace(token), users, time.Now())
+			token = strings.TrimSpace(token)
+			id, err := tokens.check(token, users, time.Now())
 			if err != nil {
 				refuse(w, "invalid token", invalidChallenge)
 				return
 			}
-			next.ServeHTTP(w, withIdentity(r, id))
+			next.ServeHTTP(w, withCheck(withIdentity(r, id), func() bool {
+				_, err := tokens.check(token, users, time.Now())
+				return err == nil
+			}))
 			return
 		}
 		user, password, ok := r.BasicAuth()

@@ -26,6 +26,19 @@ func IdentityOf(r *http.Request) Identity {
 	return id
 }
 
+type checkKey struct{}
+
+func withCheck(r *http.Request, holds func() bool) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), checkKey{}, holds))
+}
+
+// Holds tells whether the token that let r in is still good. An answer without an end asks
+// again and again: meanwhile the token may have expired, or been revoked.
+func Holds(r *http.Request) bool {
+	holds, ok := r.Context().Value(checkKey{}).(func() bool)
+	return !ok || holds()
+}
+
 // Needs makes f answer those alone who have at least that scope. The error for others is
 // Denied.
 func Needs(scope api.Scope, f HandlerFunc) HandlerFunc {

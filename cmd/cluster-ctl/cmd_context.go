@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -47,6 +48,11 @@ func newContextAdd(c *ctl) *cobra.Command {
 				return fmt.Errorf("reading --host: %w", err)
 			}
 			cl.Close()
+			if c.CACert != "" { // for commands in other directories
+				if c.CACert, err = filepath.Abs(c.CACert); err != nil {
+					return fmt.Errorf("reading --ca-cert: %w", err)
+				}
+			}
 			return c.editContexts(func(all *contexts) error {
 				if _, there := all.Contexts[name]; there && !replace {
 					return fmt.Errorf("adding the context: there is one named %q; --replace puts this in its place", name)
