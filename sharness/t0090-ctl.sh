@@ -53,7 +53,7 @@ test_expect_success "filters of pin ls" '
 	test -z "$(cluster-ctl pin ls --before 1h)" && cluster-ctl pin ls --status pinned --name own | grep -q ": PINNED"
 '
 test_expect_success "pin rm --file, from standard input" '
-	cluster-ctl pin rm --file - <cids | grep -q "^3 unpinned, 0 failed" && test_expect_code 1 cluster-ctl pin rm --file cids 2>err && grep -q "line 2" err
+	cluster-ctl pin rm --file - <cids | grep -q "^3 unpinned, 0 failed" && test_expect_code 2 cluster-ctl pin rm --file cids 2>err && grep -q "line 2" err
 '
 test_expect_success "events go on where they were when the peer starts anew" '
 	{ cluster-ctl --enc=json events --types pin --after 1 >events 2>notes & } && echo $! >events.pid &&

@@ -120,6 +120,9 @@ func (r route) responses(s schemas) object {
 		if slices.ContainsFunc(r.params, func(p queryParam) bool { return p.name == "count" }) {
 			forms = append(forms, s.of(reflect.TypeFor[api.Count]()))
 		}
+		if slices.ContainsFunc(r.params, func(p queryParam) bool { return p.name == "stream-channels" }) { // null for nothing
+			forms = append(forms, object{"type": []string{"array", "null"}, "items": schema})
+		}
 		if r.picks {
 			forms = append(forms, s.part(reflect.TypeOf(r.result)))
 		}

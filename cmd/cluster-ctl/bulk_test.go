@@ -25,7 +25,7 @@ func TestBulkLines(t *testing.T) {
 	if len(lines) != 4 || lines[0] != `{"cid":"`+bulkCid+`","name":"n"}` || lines[1] != "" || !strings.Contains(lines[2], `"op":"unpin"`) {
 		t.Errorf("got %q", lines)
 	}
-	if err := bulkLines(strings.NewReader(strings.Repeat("a", maxBulkLine+1)), &out, defaults); err == nil {
+	if err := bulkLines(strings.NewReader("\n"+strings.Repeat("a", maxBulkLine+1)), &out, defaults); err == nil || !strings.HasPrefix(err.Error(), "line 2: ") {
 		t.Error("a line without end is taken")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -83,9 +84,16 @@ func (c *ctl) bulkResult(op string, done, failed int) error {
 		_, err = fmt.Fprintf(c.out, "%d %s, %d failed\n", done-failed, did, failed)
 	}
 	if err == nil && failed > 0 {
-		err = fmt.Errorf("changing the pinset: %d of %d lines failed", failed, done)
+		err = refusedLines{failed, done}
 	}
 	return err
+}
+
+// refusedLines tells that the cluster refused some lines, each of which was told of.
+type refusedLines struct{ failed, done int }
+
+func (r refusedLines) Error() string {
+	return fmt.Sprintf("changing the pinset: %d of %d lines failed", r.failed, r.done)
 }
 
 // openLines opens the file of that name and counts its lines; 0 where nobody knows yet.
@@ -146,7 +154,8 @@ func bulkLines(in io.Reader, out io.Writer, defaults api.BulkOp) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	s := bufio.NewScanner(in)
 	s.Buffer(nil, maxBulkLine)
-	for n := 1; s.Scan(); n++ {
+	n := 1
+	for ; s.Scan(); n++ {
 		text := bytes.TrimSpace(s.Bytes())
 		if len(text) > 0 && text[0] != '{' {
 			id, err := api.ParseCid(string(text))
@@ -162,7 +171,9 @@ func bulkLines(in io.Reader, out io.Writer, defaults api.BulkOp) error {
 			return err
 		}
 	}
-	if err := s.Err(); err != nil {
+	if err := s.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("line %d: it is over %d bytes", n, maxBulkLine)
+	} else if err != nil {
 		return err
 	}
 	return w.Flush()

@@ -79,6 +79,9 @@ func (c *ctl) report(err error) int {
 	case errors.Is(err, context.Canceled):
 		c.complain(errors.New("interrupted"))
 		return exitCanceled
+	case errors.As(err, new(refusedLines)):
+		c.complain(err)
+		return exitRefused
 	case errors.As(err, &refused) && refused.Code != 0:
 		if c.enc() == encJSON {
 			_ = newPrinter(c.out, encJSON).json(refused) // the exit code tells it too
