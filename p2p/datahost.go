@@ -149,6 +149,10 @@ func (d *DataHost) MayFetch(id peer.ID) bool {
 	return d.public || d.admitted[id] || d.isMember(id)
 }
 
+// IsMember tells whether the peer is a member's data host, as far as is known. It does not
+// wait.
+func (d *DataHost) IsMember(id peer.ID) bool { return d.isMember(id) }
+
 // isGuest tells whether the peer may stay without being a member.
 func (d *DataHost) isGuest(id peer.ID) bool {
 	d.mu.Lock()

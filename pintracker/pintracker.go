@@ -86,6 +86,10 @@ type Options struct {
 	// Window is how many operations are in memory, some 250 bytes each; 10,000. The others
 	// are found again by comparing node and state.
 	Window int `json:"-"`
+	// Rate is how many bytes a second all fetches together can get; 0 is no bound. With few,
+	// less is done at a time, and waited for longer: what comes late has been given up,
+	// and would be fetched again and again.
+	Rate uint64 `json:"-"`
 	// Exclusive tells that all pins of the node are the cluster's (the embedded node).
 	// On a node shared with others, only what this peer was once allotted is unpinned.
 	Exclusive bool `json:"-"`
@@ -115,6 +119,43 @@ func (o Options) WithDefaults() Options {
 	set(&o.Sync, 12*time.Minute)
 	set(&o.MarkAge, time.Hour)
 	return o
+}
+
+const (
+	// firstBytes is what a first block takes of a bounded rate, and fetchBytes what the
+	// blocks do that are under way for one fetch.
+	firstBytes = 256 << 10
+	fetchBytes = 4 << 20
+	// turn is how long the first blocks of all searches may take one another.
+	turn = 15 * time.Second
+)
+
+// paced returns o for its rate.
+func (o Options) paced() Options {
+	if o.Rate == 0 {
+		return o
+	}
+	o.Workers = min(o.Workers, max(1, int(o.Rate>>20)))
+	o.Finders = min(o.Finders, max(8, int(turn.Seconds()*float64(o.Rate)/firstBytes)))
+	o.Patience += o.lasts(o.Finders * firstBytes)
+	o.MaxPatience = max(o.MaxPatience, o.Patience)
+	return o
+}
+
+// lasts is how long that many bytes take; 0 without a bound.
+func (o Options) lasts(bytes int) time.Duration {
+	if o.Rate == 0 {
+		return 0
+	}
+	return time.Duration(float64(bytes) / float64(o.Rate) * float64(time.Second))
+}
+
+// quiet is how long a fetch keeps its slot without new bytes.
+func (o Options) quiet() time.Duration { return quiet + o.lasts(o.Workers*fetchBytes) }
+
+// stall is how long a fetch may stand still at its try of that rank.
+func (o Options) stall(rank int16) time.Duration {
+	return backoff(o.Stall/firstStall, o.Stall, rank) + o.lasts(2*o.Workers*fetchBytes)
 }
 
 // A Tracker moves the node's pins to what the state says. Its methods are safe for
@@ -157,7 +198,7 @@ func New(self Self, node Node, pins Pinset, current func(context.Context) error,
 		return nil, err
 	}
 	t := &Tracker{
-		self: self, node: node, pins: pins, current: current, o: o.WithDefaults(), log: log, journal: j, news: newNews(),
+		self: self, node: node, pins: pins, current: current, o: o.WithDefaults().paced(), log: log, journal: j, news: newNews(),
 		wake: make(chan struct{}, 1), sync: make(chan struct{}, 1), room: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 		ops: newOps(), leaving: map[api.Cid]struct{}{}, back: map[api.PeerID]struct{}{},
 	}

@@ -10,7 +10,7 @@ import (
 const (
 	// beat is how often fetches are looked at.
 	beat = 500 * time.Millisecond
-	// quiet is how long a fetch keeps its slot without new bytes.
+	// quiet is how long a fetch keeps its slot without new bytes, where bytes have no bound.
 	quiet = time.Second
 	// firstStall is what part of Options.Stall a fetch may stand still at its first try,
 	// as a divisor; it doubles with each.
@@ -50,7 +50,7 @@ func (t *Tracker) measure(now time.Time) {
 			}
 		}
 		still := now.Sub(r.moved)
-		switch idle := still >= quiet; {
+		switch idle := still >= t.o.quiet(); {
 		case idle && !r.idle:
 			r.idle = true
 			s.busy--
@@ -59,7 +59,7 @@ func (t *Tracker) measure(now time.Time) {
 			r.idle = false
 			s.busy++ // over the limit, if need be: nothing new starts until it is under
 		}
-		if limit := backoff(t.o.Stall/firstStall, t.o.Stall, o.rank); still >= limit {
+		if limit := t.o.stall(o.rank); still >= limit {
 			r.cancel(api.CauseStalled.Wrap(api.Unavailable.Errorf("no new blocks for %s, %d bytes so far", limit, bytes)))
 		}
 	}

@@ -229,7 +229,9 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 	}
 	p.closes(p.cons.Close)
 	o := p.c.PinTracker.Stateless
-	o.Exclusive = !p.external()
+	if o.Exclusive = !p.external(); o.Exclusive {
+		o.Rate = p.c.Embedded.Data.MaxBandwidth
+	}
 	id := pintracker.Self{ID: self, Name: p.c.Cluster.PeerName, IPFS: p.ipfsID}
 	if p.tracker, err = pintracker.New(id, p.counted(), pinset{p.state}, p.current, d.tracker(), o, p.component("tracker")); err != nil {
 		return err

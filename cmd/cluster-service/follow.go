@@ -180,7 +180,7 @@ func (f followFlags) beginOnce(cmd *cobra.Command, g *globals, d followed, sourc
 	if f != (followFlags{init: f.init}) {
 		return fmt.Errorf("following %s: it is followed already, so flags change nothing; edit %s", d.name, d.path(config.FollowerFile))
 	}
-	return d.sameCluster(cmd.Context(), source)
+	return d.sameCluster(cmd.Context(), source, cmd.OutOrStdout())
 }
 
 // apply puts the flags over the settings.

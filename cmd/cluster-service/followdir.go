@@ -165,9 +165,10 @@ func (d followed) loadLink() (p2p.Link, error) {
 	return p2p.ParseLink(string(text))
 }
 
-// sameCluster takes over what source says of the cluster followed. It fails where that is
-// another.
-func (d followed) sameCluster(ctx context.Context, source string) error {
+// sameCluster takes over what source says of the cluster followed, and goes by source from
+// now on: what another URL served would else take its place at once. It fails where that
+// is another cluster.
+func (d followed) sameCluster(ctx context.Context, source string, out io.Writer) error {
 	if source == "-" {
 		return fmt.Errorf("following %s: it is followed already; 'cluster-service follow %s run' goes on", d.name, d.name)
 	}
@@ -184,8 +185,40 @@ func (d followed) sameCluster(ctx context.Context, source string) error {
 	if err != nil {
 		return fmt.Errorf("reading the link: %w", err)
 	}
-	if _, err := d.adopt(old, link); !errors.Is(err, errOlder) {
+	if _, err := d.adopt(old, link); errors.Is(err, errOlder) {
+		return nil
+	} else if err != nil {
 		return err
+	}
+	return d.goBy(source, out)
+}
+
+// goBy notes where the link came from: the URL to read it anew from, or none.
+func (d followed) goBy(source string, out io.Writer) error {
+	c, _, err := config.LoadFollower(string(d.directory), nil) // what the file says alone
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	had := c.Follow.Source
+	c.Follow.Source = ""
+	if isURL(source) {
+		c.Follow.Source = source
+	}
+	if c.Follow.Source == had {
+		return nil
+	}
+	text, err := c.Text()
+	if err == nil {
+		err = writeWhole(d.path(config.FollowerFile), func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("writing the settings: %w", err)
+	}
+	if had != "" {
+		fmt.Fprintf(out, "%s goes by this link from now on, and no longer by %s\n", d.name, had)
 	}
 	return nil
 }

@@ -166,6 +166,45 @@ func TestFollowed_RenewsItsLink(t *testing.T) {
 	}
 }
 
+// A link that a volunteer is given anew counts from then on, whatever is served where the
+// first one came from.
+func TestFollowed_GoesByTheLinkGivenLast(t *testing.T) {
+	old := newLink(t)
+	text, err := json.Marshal(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) }))
+	defer server.Close()
+	d := initFollowed(t, t.TempDir(), "archive", server.URL+"/first")
+	atStart := func() (link p2p.Link, source string) {
+		t.Helper()
+		c, _, err := config.LoadFollower(string(d.directory), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if link, err = d.renewLink(t.Context(), c.Follow.Source, func(err error) { t.Error(err) }); err != nil {
+			t.Fatal(err)
+		}
+		return link, c.Follow.Source
+	}
+	moved := old
+	moved.Addresses = []api.Multiaddr{multiaddr.StringCast("/ip4/127.0.0.1/tcp/10/p2p/" + randomPeer(t).String())}
+	var told strings.Builder
+	if err := d.sameCluster(t.Context(), encodeLink(t, moved), &told); err != nil {
+		t.Fatal(err)
+	}
+	if link, source := atStart(); !link.Addresses[0].Equal(moved.Addresses[0]) || source != "" || !strings.Contains(told.String(), server.URL+"/first") {
+		t.Errorf("a new link: %v, source %q, told %q", link.Addresses, source, told.String())
+	}
+	if err := d.sameCluster(t.Context(), server.URL+"/second", &told); err != nil {
+		t.Fatal(err)
+	}
+	if link, source := atStart(); !link.Addresses[0].Equal(old.Addresses[0]) || source != server.URL+"/second" {
+		t.Errorf("a new URL: %v, source %q", link.Addresses, source)
+	}
+}
+
 func TestFollowed_SeveralHavePortsOfTheirOwn(t *testing.T) {
 	base, link := t.TempDir(), encodeLink(t, newLink(t))
 	seen := map[string]string{}

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/ipfs/boxo/bitswap"
 	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/blockstore"
@@ -49,7 +48,7 @@ type Node struct {
 	blocks  *blocks.Store
 	pins    *pins.Store
 	local   blockstore.Blockstore          // blocks, with identity CIDs
-	bitswap *bitswap.Bitswap               // nil: off line
+	bitswap *trader                        // nil: off line
 	asked   *bsnetwork.ConnectEventManager // which peers bitswap asks
 	service blockservice.BlockService
 	here    blockservice.BlockService // service without the exchange
@@ -80,7 +79,7 @@ func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) 
 	n.blocks, n.pins = store, pins.New(store.DB())
 	n.local = blockstore.NewIdStore(guarded{n})
 	if h != nil {
-		n.bitswap = newBitswap(n)
+		n.bitswap = newTrader(n)
 	}
 	read := newRecent(n.local)
 	n.service = blockservice.New(read, exchange{n}, blockservice.WriteThrough(true))

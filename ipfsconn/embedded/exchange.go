@@ -5,9 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ipfs/boxo/bitswap"
-	bsnetwork "github.com/ipfs/boxo/bitswap/network"
-	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	ex "github.com/ipfs/boxo/exchange"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -32,23 +29,6 @@ const (
 	// maxDials bounds the holders that are connected to for one DAG.
 	maxDials = 16
 )
-
-// newBitswap begins to exchange blocks over the data host.
-func newBitswap(n *Node) *bitswap.Bitswap {
-	n.asked = bsnetwork.NewConnectEventManager()
-	return bitswap.New(context.Background(), bsnet.NewFromIpfsHost(n.host, bsnet.WithConnectEventManager(n.asked)), discovery{n}, n.local,
-		bitswap.WithPeerBlockRequestFilter(n.mayFetch),
-		bitswap.ProviderSearchDelay(searchDelay),
-		bitswap.RebroadcastDelay(rebroadcast),
-		bitswap.MaxOutstandingBytesPerPeer(16<<20),
-		bitswap.WithTargetMessageSize(1<<20),
-		bitswap.TaskWorkerCount(16),
-		bitswap.EngineTaskWorkerCount(16),
-		bitswap.EngineBlockstoreWorkerCount(16),
-		bitswap.MaxQueuedWantlistEntriesPerPeer(16384),
-		bitswap.WithoutDuplicatedBlockStats(),
-	)
-}
 
 // discovery finds providers among the cluster's peers.
 type discovery struct{ n *Node }

@@ -263,10 +263,10 @@ func TestFind_ClosesItsWants(t *testing.T) {
 		}
 	}
 	deadline := within(t, 10*time.Second)
-	for len(n.bitswap.GetWantlist()) > 0 || len(holder.bitswap.WantlistForPeer(n.host.ID())) > 0 {
+	for len(n.bitswap.GetWantlist()) > 0 || len(holder.bitswap.members.WantlistForPeer(n.host.ID())) > 0 {
 		select {
 		case <-deadline.Done():
-			t.Fatalf("wants left: %v here, %v at the other node", n.bitswap.GetWantlist(), holder.bitswap.WantlistForPeer(n.host.ID()))
+			t.Fatalf("wants left: %v here, %v at the other node", n.bitswap.GetWantlist(), holder.bitswap.members.WantlistForPeer(n.host.ID()))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

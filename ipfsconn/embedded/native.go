@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -120,15 +121,16 @@ func (n *Node) Exchanged() (api.Exchanged, error) {
 		return api.Exchanged{}, nil
 	}
 	st, err := n.bitswap.Stat()
-	if err != nil {
+	given, givenErr := n.bitswap.given()
+	if err := errors.Join(err, givenErr); err != nil {
 		return api.Exchanged{}, fmt.Errorf("bitswap: %w", err)
 	}
 	x := api.Exchanged{Messages: st.MessagesReceived, BlocksReceived: st.BlocksReceived,
-		DataReceived: st.DataReceived, BlocksSent: st.BlocksSent, DataSent: st.DataSent}
+		DataReceived: st.DataReceived, BlocksSent: given.BlocksSent, DataSent: given.DataSent}
 	for _, c := range st.Wantlist {
 		x.Wantlist = append(x.Wantlist, api.Cid{Cid: c})
 	}
-	for _, p := range st.Peers {
+	for _, p := range given.Peers {
 		id, err := api.ParsePeerID(p)
 		if err != nil {
 			return api.Exchanged{}, fmt.Errorf("bitswap: peer %q: %w", p, err)
@@ -143,5 +145,5 @@ func (n *Node) Ledger(id peer.ID) (*server.Receipt, error) {
 	if n.bitswap == nil {
 		return nil, api.Unsupported.Errorf("the node is off line")
 	}
-	return n.bitswap.LedgerForPeer(id), nil
+	return n.bitswap.serverOf(id).LedgerForPeer(id), nil
 }

@@ -19,6 +19,8 @@ type privateHost interface {
 	Forget(id peer.ID)
 	// MayFetch tells whether a peer that was let in is to be given blocks.
 	MayFetch(id peer.ID) bool
+	// IsMember tells whether it is one of the cluster's.
+	IsMember(id peer.ID) bool
 }
 
 // expect lets the origins of a pin in, which are strangers: their blocks come over
@@ -42,6 +44,12 @@ func (n *Node) forget(origins []peer.AddrInfo) {
 			h.Forget(o.ID)
 		}
 	})
+}
+
+// isMember tells whether the host is one of the cluster's; all are where nobody asks.
+func (n *Node) isMember(id peer.ID) bool {
+	h, ok := n.host.(privateHost)
+	return !ok || h.IsMember(id)
 }
 
 // mayFetch keeps what the node has from those that only give.
