@@ -303,33 +303,3 @@ func TestFollow_SlowLineIsEnough(t *testing.T) {
 		t.Errorf("%d bytes came in for %d", got, files*size)
 	}
 }
-
-// Volunteers who read slowly have nobody else wait for content, members least.
-func TestFollow_SlowReadersHoldUpNobody(t *testing.T) {
-	peers := startCluster(t, 3)
-	peers[0].add(randomBytes(64<<20), copies(1))
-	for range 2 {
-		v := newVolunteer(t)
-		v.start("archive", peers[0].followLink(), "--max-bandwidth", "64KiB")
-		eventually(t, patience, func() error {
-			carried, err := v.http("archive").Bandwidth(t.Context())
-			if err == nil && carried["/ipfs/bitswap/1.2.0"].TotalIn < 1<<20 {
-				err = fmt.Errorf("it has read little so far: %+v", carried)
-			}
-			return err
-		})
-	}
-	small := peers[0].add(randomBytes(600<<10), copies(1))
-	if _, err := peers[1].http.Pin(t.Context(), small, copies(-1)); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, patience, func() error {
-		info, err := peers[0].http.Status(t.Context(), small, false)
-		for _, p := range peers {
-			if s := info.PeerMap[p.id.String()]; err == nil && s.Status != api.StatusPinned {
-				err = fmt.Errorf("at %s it is %s: %s", p.id, s.Status, s.Error)
-			}
-		}
-		return err
-	})
-}
