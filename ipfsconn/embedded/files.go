@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/fxamacker/cbor/v2"
 	"github.com/ipfs/boxo/blockservice"
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/boxo/ipld/merkledag"
@@ -171,9 +172,22 @@ func (n *Node) KeptFiles(context.Context) (map[string]api.Cid, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what is kept of the files: %w", err)
 	}
-	kept := map[string]api.Cid{}
-	if err := errors.Join(api.Decode(v, &kept), closer.Close()); err != nil {
+	kept, err := decodeKept(v)
+	if err := errors.Join(err, closer.Close()); err != nil {
 		return nil, fmt.Errorf("read what is kept of the files: %w", err)
+	}
+	return kept, nil
+}
+
+// decodeKept reads names of any bytes; an earlier version wrote them as text.
+func decodeKept(v []byte) (map[string]api.Cid, error) {
+	var names map[cbor.ByteString]api.Cid
+	kept := map[string]api.Cid{}
+	if api.Decode(v, &names) != nil {
+		return kept, api.Decode(v, &kept)
+	}
+	for name, c := range names {
+		kept[string(name)] = c
 	}
 	return kept, nil
 }
@@ -184,7 +198,11 @@ func (n *Node) SetKeptFiles(_ context.Context, kept map[string]api.Cid) error {
 		return err
 	}
 	defer n.use.end()
-	v, err := api.Encode(kept)
+	names := make(map[cbor.ByteString]api.Cid, len(kept))
+	for name, c := range kept {
+		names[cbor.ByteString(name)] = c
+	}
+	v, err := api.Encode(names)
 	if err == nil {
 		err = n.files.db.Set([]byte{prefixKept}, v, pebble.Sync)
 	}

@@ -3,8 +3,10 @@ package embedded
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
 	"github.com/ipfs/boxo/mfs"
@@ -180,5 +182,30 @@ func TestNode_DeleteSparesWhatIsNeeded(t *testing.T) {
 	}
 	if len(below) != 1 || !below[0].Equals(leaf.Cid()) {
 		t.Errorf("got %v below, want %s", below, leaf.Cid())
+	}
+}
+
+// Names in the tree are any bytes. What earlier versions noted is read too.
+func TestNode_NotesFilesOfAnyName(t *testing.T) {
+	n := offlineNode(t, t.TempDir())
+	defer n.Close()
+	c := api.Cid{Cid: unixfs.EmptyDirNode().Cid()}
+	notes := map[string]api.Cid{"\xff\xfe": c, "": c, "ä": c}
+	if err := n.SetKeptFiles(t.Context(), notes); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := n.KeptFiles(t.Context()); err != nil || !maps.Equal(got, notes) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	earlier := map[string]api.Cid{"a": c, "b": c}
+	v, err := api.Encode(earlier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.files.db.Set([]byte{prefixKept}, v, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := n.KeptFiles(t.Context()); err != nil || !maps.Equal(got, earlier) {
+		t.Errorf("of an earlier version: got %q, %v", got, err)
 	}
 }
