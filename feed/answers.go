@@ -15,8 +15,7 @@ func (p *Publisher) Followers() []Peer {
 }
 
 // hello implements source. Who finds no place is told whom else to ask, and where the log
-// ends. What else follows
-// from a hello does so for news only.
+// ends. What else follows from a hello does so for news only.
 func (p *Publisher) hello(ctx context.Context, from api.PeerID, h hello) (hello, error) {
 	member := p.net.Check(ctx, from) == nil
 	own := introduction(p.net, p.o.Name, p.o.Version, p.o.Data)

@@ -105,6 +105,11 @@ func (p queryParam) object() object {
 	return o
 }
 
+// takes tells whether r has a parameter of that name.
+func (r route) takes(name string) bool {
+	return slices.ContainsFunc(r.params, func(p queryParam) bool { return p.name == name })
+}
+
 func (r route) responses(s schemas) object {
 	out := object{"default": object{"$ref": "#/components/responses/Error"}}
 	if r.lines {
@@ -117,10 +122,10 @@ func (r route) responses(s schemas) object {
 	if r.result != nil {
 		schema := s.of(reflect.TypeOf(r.result))
 		forms := []object{schema}
-		if slices.ContainsFunc(r.params, func(p queryParam) bool { return p.name == "count" }) {
+		if r.takes("count") {
 			forms = append(forms, s.of(reflect.TypeFor[api.Count]()))
 		}
-		if slices.ContainsFunc(r.params, func(p queryParam) bool { return p.name == "stream-channels" }) { // null for nothing
+		if r.takes("stream-channels") { // null for nothing
 			forms = append(forms, object{"type": []string{"array", "null"}, "items": schema})
 		}
 		if r.picks {
