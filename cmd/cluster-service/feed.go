@@ -45,7 +45,7 @@ func (p *Daemon) openPublisher() {
 		p.log.Info("followers are not challenged by this peer: its node is a Kubo daemon")
 	}
 	p.challenger = newChallenger(p.audience, p.state, own, followers{p}.fromHolders, p.c.Followers.ChallengeInterval,
-		max(p.c.Cluster.Pinner.WithDefaults().Grace, 3*p.c.Followers.AskInterval))
+		p.c.Cluster.Pinner.WithDefaults().Grace)
 }
 
 func (p *Daemon) leads() bool {

@@ -62,7 +62,7 @@ func newAudience(f askable, admitted func(api.PeerID) bool, every time.Duration,
 
 // met is told of every follower that says hello. It does not block.
 func (a *audience) met(p feed.Peer) {
-	a.book.met(p, time.Now())
+	a.book.met(p)
 	if !a.connected()[p.ID] {
 		select {
 		case a.visitors <- p:

@@ -52,11 +52,23 @@ func (h *hall) Report(ctx context.Context, id api.PeerID) (feed.Report, error) {
 		h.now--
 		h.mu.Unlock()
 	}()
-	if h.mute[id] {
+	if h.silent(id) {
 		<-ctx.Done()
 		return feed.Report{}, ctx.Err()
 	}
 	return h.report, nil
+}
+
+func (h *hall) silent(id api.PeerID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mute[id]
+}
+
+func (h *hall) setMute(id api.PeerID, mute bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mute[id] = mute
 }
 
 func (h *hall) PinStatuses(context.Context, api.PeerID, []api.Cid) ([]api.PinInfo, error) {

@@ -42,9 +42,9 @@ type book struct {
 type followerNote struct {
 	peer    feed.Peer
 	report  feed.Report // the last, its texts cut short
-	heard   time.Time   // when it said hello or answered
-	tried   time.Time   // when it was asked last
-	asked   time.Time   // when it answered last
+	tried   time.Time   // when it was asked for a report last
+	asked   time.Time   // when it gave the last one
+	spoke   time.Time   // when it last answered any question
 	misses  int         // answers missed in a row
 	err     string      // of the last question
 	busy    bool        // it is being asked
@@ -80,12 +80,10 @@ func (b *book) note(id api.PeerID) *followerNote {
 }
 
 // met notes that a follower said hello.
-func (b *book) met(p feed.Peer, now time.Time) {
+func (b *book) met(p feed.Peer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := b.note(p.ID)
-	n.introduce(p)
-	n.heard = now
+	b.note(p.ID).introduce(p)
 	b.heard.MoveToBack(b.by[p.ID])
 }
 
@@ -104,7 +102,7 @@ func (b *book) due(of []feed.Peer, every time.Duration, now time.Time) (id api.P
 	var next *followerNote
 	for _, p := range of {
 		n := b.note(p.ID)
-		if n.heard.IsZero() {
+		if n.tried.IsZero() { // it may have been forgotten meanwhile
 			n.introduce(p)
 		}
 		wait := every
@@ -134,9 +132,14 @@ func (b *book) answered(id api.PeerID, r feed.Report, agrees *bool, now time.Tim
 	if len(r.Claim) != len(feed.Claim{}) {
 		r.Claim = nil
 	}
-	n.report, n.agrees, n.heard, n.asked = r, agrees, now, now
-	n.busy, n.misses, n.err = false, 0, ""
-	b.heard.MoveToBack(b.by[id])
+	n.report, n.agrees, n.asked, n.busy = r, agrees, now, false
+	b.hear(n, now)
+}
+
+// hear notes that a follower answered. Under mu.
+func (b *book) hear(n *followerNote, now time.Time) {
+	n.spoke, n.misses, n.err = now, 0, ""
+	b.heard.MoveToBack(b.by[n.peer.ID])
 }
 
 // missed notes that a follower did not answer.
@@ -148,7 +151,14 @@ func (b *book) missed(id api.PeerID, err error) {
 	n.misses++
 }
 
-// silent notes that a follower did not answer a question that was put beside the turns.
+// spoken notes that a follower answered a question that was put beside the turns.
+func (b *book) spoken(id api.PeerID, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hear(b.note(id), now)
+}
+
+// silent notes that a follower did not answer such a question.
 func (b *book) silent(id api.PeerID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

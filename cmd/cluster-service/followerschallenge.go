@@ -67,7 +67,7 @@ type challenger struct {
 	node   ownNode       // nil: this peer challenges nobody by itself
 	others elsewhere     // of pins that are not on the node
 	every  time.Duration // between challenges of one follower
-	absent time.Duration // after which one that is not heard of has no copies that count
+	absent time.Duration // after which one that answers nothing has no copies that count
 	proofs proofs
 
 	proven, failed, unanswered atomic.Uint64
@@ -177,6 +177,7 @@ func (c *challenger) held(ctx context.Context, id api.PeerID, cids []api.Cid) (m
 		c.log.Debug("a follower does not tell what it has", "peer", id, "err", err)
 		return nil, err
 	}
+	c.book.spoken(id, time.Now())
 	out := map[api.Cid]bool{}
 	for _, info := range infos {
 		if info.Status == api.StatusPinned {

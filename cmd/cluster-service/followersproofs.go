@@ -67,6 +67,11 @@ func (s *proofs) without(c api.Cid, by api.PeerID) []proof {
 	return slices.DeleteFunc(slices.Clone(s.all[c]), func(p proof) bool { return p.by == by })
 }
 
+// has tells whether a proof of a pin by a follower still stands.
+func (s *proofs) has(c api.Cid, by api.PeerID, now time.Time) bool {
+	return slices.ContainsFunc(s.of(c, now), func(p proof) bool { return p.by == by })
+}
+
 // of gives the proofs of a pin that still stand.
 func (s *proofs) of(c api.Cid, now time.Time) []proof {
 	s.mu.Lock()
@@ -74,22 +79,25 @@ func (s *proofs) of(c api.Cid, now time.Time) []proof {
 	return slices.DeleteFunc(slices.Clone(s.all[c]), func(p proof) bool { return now.Sub(p.at) > proofKept })
 }
 
-// fit tells whether copies of a follower may count: it follows, agrees with the cluster,
-// was heard lately, and neither lied nor left its last challenge unanswered.
-func (c *challenger) fit(n followerNote, now time.Time) bool {
+// fit tells whether copies of a follower may count, if it answers: it follows, agrees with
+// the cluster, and neither lied nor left its last challenge unanswered.
+func (c *challenger) fit(n followerNote) bool {
 	standing, _ := c.claims.Standing(n.peer.ID)
 	agrees := n.agrees
 	if agrees == nil { // it may have been ahead of this peer
 		agrees = c.agrees(n.report)
 	}
 	return standing != feed.Lied && n.results.lied == 0 && n.results.silent == 0 &&
-		n.report.Settled && n.report.Stopped == "" && agrees != nil && *agrees && now.Sub(n.heard) <= c.absent
+		n.report.Settled && n.report.Stopped == "" && agrees != nil && *agrees
 }
+
+// answers tells whether a follower has answered lately. To say hello is not enough.
+func (c *challenger) answers(n followerNote, now time.Time) bool { return now.Sub(n.spoke) <= c.absent }
 
 // proved gives the followers that proved a pin, and may count.
 func (c *challenger) proved(pin api.Pin, now time.Time) (ids []api.PeerID) {
 	for _, p := range c.proofs.of(pin.Cid, now) {
-		if n, ok := c.book.get(p.by); ok && c.fit(n, now) && n.shallHold(pin) && !n.results.failed.After(p.at) {
+		if n, ok := c.book.get(p.by); ok && c.fit(n) && c.answers(n, now) && n.shallHold(pin) && !n.results.failed.After(p.at) {
 			ids = append(ids, p.by)
 		}
 	}

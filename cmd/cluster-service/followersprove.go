@@ -19,8 +19,8 @@ const (
 	// leader's repair waits for it.
 	proveTime = 4 * time.Second
 	// sayTime of it they have to say what they have: who does not is silent, and not asked
-	// again before it has answered another question. They are asked all at once, or the
-	// silent would hold up the others.
+	// again before it has answered another question, but for copies that count still. They
+	// are asked all at once, or the silent would hold up the others.
 	sayTime   = 2 * time.Second
 	sayAtOnce = 64
 	// questionsAsked is how many questions one call is for at most.
@@ -199,12 +199,13 @@ func (c *challenger) sayThey(ctx context.Context, pins []api.Pin) map[api.Cid][]
 	g.SetLimit(sayAtOnce)
 	for _, p := range c.feed.Followers() {
 		n, ok := c.book.get(p.ID)
-		if !ok || n.misses > 0 || !c.fit(n, time.Now()) {
+		if !ok || !c.fit(n) {
 			continue
 		}
 		var ask []api.Cid
+		now := time.Now()
 		for _, pin := range pins {
-			if pin.Cid.Defined() && n.shallHold(pin) {
+			if pin.Cid.Defined() && n.shallHold(pin) && (n.misses == 0 || c.answers(n, now) && c.proofs.has(pin.Cid, p.ID, now)) {
 				ask = append(ask, pin.Cid)
 			}
 		}
@@ -280,6 +281,9 @@ func (c *challenger) put(ctx context.Context, id api.PeerID, pin api.Cid, q api.
 	answer, err := c.feed.Challenge(limit, id, feed.Challenge{Nonce: q.Nonce, Cids: q.Cids})
 	if ctx.Err() != nil && time.Since(start) < fairTime {
 		return false
+	}
+	if err == nil {
+		c.book.spoken(id, time.Now())
 	}
 	proven := err == nil && feed.Answer{Hashes: q.Hashes}.Proves(answer)
 	c.judge(ctx, id, pin, err == nil, proven)

@@ -1,12 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/feed"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
+	"github.com/pinfold-cluster/pinfold/state"
 )
 
 // strangers are followers of a cluster of three whose pins all have two holders, one of
@@ -97,4 +103,102 @@ func TestFollowers_CopiesDoNotCountByDefault(t *testing.T) {
 	a := s.add(s.honest.id)
 	s.dead.stop()
 	s.on("the setting is off", a, s.leader, s.third)
+}
+
+// oneBlock is a pinset of one pin, and a node and a follower's blocks that have it.
+type oneBlock struct {
+	pin  api.Pin
+	data []byte
+}
+
+func (o oneBlock) Get(context.Context, api.Cid) (api.Pin, error) { return o.pin, nil }
+func (o oneBlock) List(context.Context, state.Query) iter.Seq2[api.Pin, error] {
+	return func(yield func(api.Pin, error) bool) { yield(o.pin, nil) }
+}
+func (o oneBlock) Block(context.Context, api.Cid) ([]byte, error) { return o.data, nil }
+func (o oneBlock) PinStatus(context.Context, api.Cid) (api.PinMode, bool, error) {
+	return 0, true, nil
+}
+
+// holder is a hall of which each follower has a block, and says and proves so, but for
+// those in mute.
+type holder struct {
+	*hall
+	has oneBlock
+}
+
+func (h holder) PinStatuses(ctx context.Context, id api.PeerID, cids []api.Cid) (out []api.PinInfo, _ error) {
+	if h.silent(id) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	for _, c := range cids {
+		out = append(out, api.PinInfo{Cid: c, PinInfoShort: api.PinInfoShort{Status: api.StatusPinned}})
+	}
+	return out, nil
+}
+
+func (h holder) Challenge(ctx context.Context, id api.PeerID, c feed.Challenge) (feed.Answer, error) {
+	if h.silent(id) {
+		<-ctx.Done()
+		return feed.Answer{}, ctx.Err()
+	}
+	return c.Answer(ctx, h.has)
+}
+
+// A copy that was proven counts for as long as its follower answers, however seldom it is
+// asked for a report, and no longer than absent after it fell silent or left.
+func TestChallenger_CountsWhoAnswers(t *testing.T) {
+	const absent, reports = 10 * time.Second, 2 * time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		claim := feed.ClaimAll()
+		h := holder{newHall(1), oneBlock{data: []byte("content")}}
+		h.report = feed.Report{Index: 7, Digest: make([]byte, 32), Settled: true, Hold: "all", Claim: claim[:]}
+		h.has.pin = api.NewPin(randomCid(), copies(1), time.Now())
+		f := h.guests[0]
+		a := newAudience(h, func(api.PeerID) bool { return false }, reports, quiet)
+		c := newChallenger(a, h.has, h.has, func(context.Context, []api.Cid, []api.Question) {}, time.Hour, absent)
+		counted := func() bool { return len(c.prove(t.Context(), []api.CopyQuery{{Cid: h.has.pin.Cid, Need: 1}})[0]) == 1 }
+		look := func(what string, for_ time.Duration, want bool) { // as repair does
+			t.Helper()
+			for end := time.Now().Add(for_); time.Now().Before(end); time.Sleep(3 * time.Second) {
+				a.met(f) // which costs nothing
+				if counted() != want {
+					t.Fatalf("%s: it counts: %t", what, !want)
+				}
+			}
+		}
+		a.met(f)
+		a.ask(t.Context(), f.ID)
+		look("it answers", 3*reports, true)
+		time.Sleep(reports) // while nobody looks
+		look("it is asked again", time.Minute, true)
+
+		h.setMute(f.ID, true)
+		time.Sleep(absent / 2)
+		if !counted() { // which takes it sayTime
+			t.Error("one answer missed, and it does not count")
+		}
+		h.setMute(f.ID, false)
+		look("it answers again", time.Minute, true)
+
+		h.setMute(f.ID, true)
+		time.Sleep(absent)
+		look("it only says hello", 3*reports, false)
+		h.setMute(f.ID, false)
+		a.ask(t.Context(), f.ID)
+		look("it is back", time.Minute, true)
+
+		h.mu.Lock()
+		h.guests = nil
+		h.mu.Unlock()
+		time.Sleep(absent / 2)
+		if !counted() {
+			t.Error("it may be back, and does not count")
+		}
+		time.Sleep(absent)
+		if counted() {
+			t.Error("it counts for longer than was told after it left")
+		}
+	})
 }
