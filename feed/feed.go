@@ -43,6 +43,7 @@ type Network interface {
 
 	// Listen takes streams of Protocol; their RemoteAddr is the peer ID.
 	Listen() (net.Listener, error)
+	// Dial opens one to a connected peer.
 	Dial(ctx context.Context, id api.PeerID) (net.Conn, error)
 	Connect(ctx context.Context, info peer.AddrInfo) error
 	Connected() []api.PeerID
@@ -78,7 +79,7 @@ func (o overHost) Listen() (net.Listener, error) { return o.ListenFeed(Protocol)
 func (o overHost) Check(ctx context.Context, id api.PeerID) error { return o.CheckSpoken(ctx, id) }
 
 func (o overHost) Dial(ctx context.Context, id api.PeerID) (net.Conn, error) {
-	return o.Host.Dial(ctx, id, Protocol)
+	return o.Open(ctx, id, Protocol)
 }
 
 // A Peer is what a peer tells of itself when it says hello. Nothing of it but the ID, and

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -118,6 +119,9 @@ func feedScore() (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
 			PublishThreshold:            -50,
 			GraylistThreshold:           -80,
 			OpportunisticGraftThreshold: 1,
+			// To turn peer exchange off is about telling. Nobody's score is so high that
+			// whom it names is called: any address may be behind a name.
+			AcceptPXThreshold: math.MaxFloat64,
 		}
 }
 

@@ -170,14 +170,14 @@ func (g *guests) wait(ctx context.Context, id peer.ID) error {
 
 // Welcome lets a connected peer that is no member stay, and take part in the feed, until
 // it is not connected any more. False: all places are taken, or it has misbehaved. A
-// peer that this one called takes no place. Where there is no room, one of the address
+// peer that a follower called takes no place. Where there is no room, one of the address
 // that has most places may have to go.
 func (h *Host) Welcome(id peer.ID) bool {
 	conns := h.h.Network().ConnsToPeer(id)
 	if len(conns) == 0 {
 		return false
 	}
-	called := slices.ContainsFunc(conns, func(c network.Conn) bool { return c.Stat().Direction == network.DirOutbound })
+	called := h.follows && slices.ContainsFunc(conns, func(c network.Conn) bool { return c.Stat().Direction == network.DirOutbound })
 	ok, lost := h.guests.welcome(id, guest{called: called, address: addressKey(conns[0].RemoteMultiaddr()), since: time.Now()})
 	if !ok {
 		return false

@@ -263,14 +263,19 @@ func (h *Host) admitAny(ctx context.Context, s network.Stream) (network.Stream, 
 }
 
 // Dial opens a stream of the protocol to the peer, connecting first where that is
-// needed, though not from a follower's host. The connection has deadlines, which ctx does not set. The error wraps
+// needed. The connection has deadlines, which ctx does not set. The error wraps
 // errors.ErrUnsupported where the peer speaks another version of the protocol only.
 func (h *Host) Dial(ctx context.Context, id peer.ID, proto string) (net.Conn, error) {
-	if h.follows {
-		ctx = network.WithNoDial(ctx, "a follower calls whom it chose")
-	} else if err := h.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {
+	if err := h.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {
 		return nil, err
 	}
+	return h.Open(ctx, id, proto)
+}
+
+// Open is Dial for a peer that is connected. It calls nobody: those that are no members
+// tell any addresses.
+func (h *Host) Open(ctx context.Context, id peer.ID, proto string) (net.Conn, error) {
+	ctx = network.WithNoDial(ctx, "only who is connected is asked")
 	c, err := gostream.Dial(ctx, h.h, id, protocol.ID(proto))
 	if notSpoken(err) {
 		other := h.versions(id, proto)
