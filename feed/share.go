@@ -2,7 +2,6 @@ package feed
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -14,9 +13,17 @@ import (
 // unknownSize is what a pin counts for where nobody knows the size of any.
 const unknownSize = 1 << 20
 
+const (
+	// roomForMore is how many ordinary ranges there is room for at least where one that does
+	// not fit is passed over, for others to be taken whole.
+	roomForMore = 2
+	// singlesLooked is about how many pins are looked at to fill the last room singly.
+	singlesLooked = 4096
+)
+
 // A Share is the part of the pinset that a follower holds which gives a number of bytes:
-// whole ranges, and of the last one what still fits. What was taken stays while it is
-// pinned and fits, whatever other followers do. It is safe for concurrent use.
+// whole ranges, and in the room that is left single pins of others. What was taken stays
+// while it is pinned and fits, whatever other followers do. It is safe for concurrent use.
 type Share struct {
 	file  string
 	self  api.PeerID
@@ -40,21 +47,18 @@ type taken struct {
 	Version  int      `cbor:"1,keyasint"`
 	Capacity uint64   `cbor:"2,keyasint"`           // bytes
 	Whole    []int    `cbor:"3,keyasint"`           // ranges, the first taken first
-	Part     int      `cbor:"4,keyasint"`           // a range of which it has a part, -1 none
-	Cids     [][]byte `cbor:"5,keyasint,omitempty"` // of that, sorted
+	Part     int      `cbor:"4,keyasint"`           // the range whose turn is next and that did not fit, -1 none
+	Cids     [][]byte `cbor:"5,keyasint,omitempty"` // pins of ranges not taken whole, sorted
 
 	whole Claim
 }
 
 // has tells whether the pin of c is among what was taken.
 func (t *taken) has(c api.Cid) bool {
-	r := rangeOf(c)
-	if t.whole.has(r) {
-		return true
-	}
-	if r != t.Part {
-		return false
-	}
+	return t.whole.has(rangeOf(c)) || t.single(c)
+}
+
+func (t *taken) single(c api.Cid) bool {
 	_, ok := slices.BinarySearchFunc(t.Cids, c.Bytes(), bytes.Compare)
 	return ok
 }
@@ -98,14 +102,16 @@ func (s *Share) Stats() ShareStats {
 func (s *Share) Update(ctx context.Context, pins iter.Seq2[api.Pin, error], capacity uint64, t *Coverage) (changed bool, err error) {
 	s.updating.Lock()
 	defer s.updating.Unlock()
-	sizes, err := measure(ctx, pins, capacity)
+	sizes, err := s.now.measure(ctx, pins, capacity) // only Update writes now
 	if err != nil {
 		return false, err
 	}
 	w := weights(t)
-	next, room := s.now.fit(sizes, preference(s.waits, &w)) // only Update writes now
+	wanted := preference(s.waits, &w)
+	next, room := s.now.fit(sizes, wanted)
 	if next.Part >= 0 && room > 0 {
-		if room, err = s.takePart(ctx, &next, pins, sizes, room); err != nil {
+		turns := next.turns(sizes, slices.Concat(s.now.Whole, wanted), room)
+		if room, err = s.takeSingles(ctx, &next, pins, sizes, turns, room); err != nil {
 			return false, err
 		}
 	}
@@ -124,124 +130,4 @@ func (s *Share) Update(ctx context.Context, pins iter.Seq2[api.Pin, error], capa
 	defer s.mu.Unlock()
 	s.now, s.stats = next, stats
 	return !same, nil
-}
-
-// sizes are what the ranges of a pinset weigh.
-type sizes struct {
-	capacity uint64
-	mean     uint64 // of a pin whose size is known
-	pins     [shareRanges]int
-	bytes    [shareRanges]uint64
-}
-
-// of is what p counts for; false where it is too large, or no content.
-func (z *sizes) of(p api.Pin) (uint64, bool) {
-	size := p.Size
-	if size == 0 {
-		size = z.mean
-	}
-	return size, p.Type != api.PinMeta && p.Size <= z.capacity
-}
-
-func measure(ctx context.Context, pins iter.Seq2[api.Pin, error], capacity uint64) (*sizes, error) {
-	z := &sizes{capacity: capacity}
-	var unknown [shareRanges]uint64
-	var known, sum uint64
-	for p, err := range pins {
-		if err := cmp.Or(err, ctx.Err()); err != nil {
-			return nil, err
-		}
-		size, ok := z.of(p)
-		if !ok {
-			continue
-		}
-		r := rangeOf(p.Cid)
-		z.pins[r]++
-		z.bytes[r] += size
-		if size == 0 {
-			unknown[r]++
-			continue
-		}
-		known++
-		sum += size
-	}
-	z.mean = min(unknownSize, capacity)
-	if known > 0 {
-		z.mean = sum / known
-	}
-	for r, n := range unknown {
-		z.bytes[r] += n * z.mean
-	}
-	return z, nil
-}
-
-// fit gives what to take after t: whole ranges, one in part perhaps, and the bytes that
-// are left for that.
-func (t *taken) fit(z *sizes, wanted []int) (next taken, room uint64) {
-	next, room = taken{Capacity: z.capacity, Part: -1}, z.capacity
-	if room == 0 {
-		return next, room
-	}
-	had := uint64(0)
-	for _, r := range t.Whole {
-		had += z.bytes[r]
-	}
-	candidates := t.Whole
-	if had <= z.capacity {
-		if t.Part >= 0 {
-			candidates = append(slices.Clone(candidates), t.Part)
-		}
-		candidates = append(slices.Clone(candidates), wanted...)
-	} else { // what is wanted most stays
-		candidates = slices.DeleteFunc(slices.Clone(wanted), func(r int) bool { return !t.whole.has(r) })
-	}
-	for _, r := range candidates {
-		switch {
-		case next.whole.has(r):
-		case z.bytes[r] > room:
-			next.Part = r
-			return next, room
-		default:
-			next.take(r)
-			room -= z.bytes[r]
-		}
-	}
-	return next, room
-}
-
-// takePart fills the room with pins of the range next.Part: with those there already
-// before others, and these by the hash of peer and CID. It gives the room that is left.
-func (s *Share) takePart(ctx context.Context, next *taken, pins iter.Seq2[api.Pin, error], z *sizes, room uint64) (left uint64, err error) {
-	type candidate struct {
-		cid  []byte
-		size uint64
-		new  bool
-		luck float64
-	}
-	var list []candidate
-	for p, err := range pins {
-		if err := cmp.Or(err, ctx.Err()); err != nil {
-			return 0, err
-		}
-		if size, ok := z.of(p); ok && rangeOf(p.Cid) == next.Part {
-			list = append(list, candidate{p.Cid.Bytes(), size, !s.now.has(p.Cid), luck(s.self, p.Cid.Bytes())[0]})
-		}
-	}
-	slices.SortFunc(list, func(a, b candidate) int {
-		if a.new != b.new {
-			if b.new {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a.luck, b.luck)
-	})
-	for _, c := range list {
-		if c.size <= room {
-			room -= c.size
-			next.Cids = append(next.Cids, c.cid)
-		}
-	}
-	slices.SortFunc(next.Cids, bytes.Compare)
-	return room, nil
 }

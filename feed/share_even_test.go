@@ -52,7 +52,7 @@ func newCrowd(t *testing.T, pins, parts int) *crowd {
 
 func (c *crowd) measure(t *testing.T, capacity uint64) {
 	var err error
-	c.z, err = measure(t.Context(), func(yield func(api.Pin, error) bool) {
+	c.z, err = (&taken{}).measure(t.Context(), func(yield func(api.Pin, error) bool) {
 		for _, p := range c.pins {
 			if !yield(p, nil) {
 				return

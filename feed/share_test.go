@@ -93,6 +93,61 @@ func TestShare_FillsItsCapacity(t *testing.T) {
 	}
 }
 
+// Where few pins are left and large ones among them, those that fit are held all the same,
+// and stay.
+func TestShare_LeavesNoRoomForAPin(t *testing.T) {
+	for n := range 60 {
+		r := rand.New(rand.NewPCG(2, uint64(n)))
+		var pins []api.Pin
+		sum := uint64(0)
+		for i := range 5 + r.IntN(40) {
+			p := pagePin(1000*n+i, "")
+			p.Size = uint64(1 + r.IntN(1<<r.IntN(24)))
+			pins = append(pins, p)
+			sum += p.Size
+		}
+		capacity := sum / uint64(2+r.IntN(4))
+		s := openShare(t, filepath.Join(t.TempDir(), "share"))
+		update(t, s, pins, capacity, nil)
+		in := heldBy(t, s, pins)
+		room := capacity - s.Stats().Bytes
+		for _, p := range pins {
+			if !in[p.Cid] && p.Size <= room {
+				t.Errorf("pinset %d: a pin of %d bytes is left out while %d are free", n, p.Size, room)
+			}
+		}
+		if update(t, s, pins, capacity, nil) {
+			t.Errorf("pinset %d: an update of the same changed it", n)
+		}
+		if update(t, s, pins, capacity+1<<24, nil); missing(in, heldBy(t, s, pins)) > 0 {
+			t.Errorf("pinset %d: with more room something went", n)
+		}
+	}
+}
+
+// A pin nearly as large as the share keeps nothing else out of it, wherever its turn is.
+func TestShare_PassesOverWhatIsTooHeavy(t *testing.T) {
+	pins, sum := sharedPins(5000)
+	capacity := sum / 10
+	heavy := pagePin(5001, "")
+	heavy.Size = capacity * 9 / 10
+	for n := range 20 {
+		s, err := OpenShare(filepath.Join(t.TempDir(), "share"), followerID(n))
+		check(t, err)
+		all := append(pins, heavy)
+		update(t, s, all, capacity, nil)
+		claimed, claim := uint64(0), s.Claim()
+		for _, p := range all {
+			if claim.Has(p.Cid) {
+				claimed += p.Size
+			}
+		}
+		if heldBy(t, s, all); claimed < capacity*95/100 {
+			t.Errorf("follower %d claims %d of %d bytes, with the heavy pin: %t", n, claimed, capacity, s.Holds(heavy))
+		}
+	}
+}
+
 func TestShare_KeepsWhatItTook(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "share")
 	pins, sum := sharedPins(5000)
