@@ -82,6 +82,9 @@ type Follower struct {
 	Proven     uint64 `json:"proven" cbor:"33,keyasint,omitempty"`
 	Lied       uint64 `json:"lied" cbor:"34,keyasint,omitempty"`
 	Unanswered uint64 `json:"unanswered" cbor:"35,keyasint,omitempty"`
+	// Found is the percentage of the pins it claims which it was lately found to have; nil
+	// where nobody looked. Its claims count so much in the table of coverage.
+	Found *uint8 `json:"found_percent,omitempty" cbor:"39,keyasint,omitempty"`
 	// Admitted tells whether it may fetch content from full peers.
 	Admitted bool `json:"admitted" cbor:"36,keyasint,omitempty"`
 	// Asked is when it last answered.
@@ -111,6 +114,10 @@ type FollowerClaim struct {
 	Claim    []byte    `cbor:"2,keyasint,omitempty"`
 	At       time.Time `cbor:"3,keyasint"`
 	Standing int8      `cbor:"4,keyasint,omitempty"`
+	// Held is the percentage of the pins it claims which it was found to have at Looked, a
+	// zero time where nobody looked.
+	Held   uint8     `cbor:"5,keyasint,omitempty"`
+	Looked time.Time `cbor:"6,keyasint,omitzero"`
 }
 
 // ClaimsHeard is what the other answers to ClaimNews.

@@ -25,13 +25,19 @@ type Claimed struct {
 	Claim    Claim
 	At       time.Time // when it was made
 	Standing Standing
+	Held     uint8     // percent of the pins that it claims which it has
+	Looked   time.Time // when Held was found out; zero: it was not
 }
 
 // merge is what two words about one follower come to: the later one, but for a lie and for
-// a proof, which stand against the mere word. A lie keeps its time, so it can grow old.
+// a proof, which stand against the mere word, and with what was found out last. A lie keeps
+// its time, so it can grow old.
 func (c Claimed) merge(other Claimed) Claimed {
 	if c.At.After(other.At) {
 		c, other = other, c
+	}
+	if c.Looked.After(other.Looked) {
+		other.Held, other.Looked = c.Held, c.Looked
 	}
 	switch {
 	case c.Standing == Lied && other.Standing != Lied:
@@ -48,6 +54,8 @@ const (
 	// claimAgain is after how long a claim that has not changed is news again, so that it
 	// does not grow old elsewhere.
 	claimAgain = 6 * time.Hour
+	// heldAgain is by how much Held has changed, in percent, when a claim is news.
+	heldAgain = 10
 )
 
 // Claims are the latest ones of followers, as a member knows them: it notes what it hears
@@ -64,6 +72,7 @@ type noted struct {
 	Claimed
 	rev  uint64    // 0: it is for others to tell
 	told time.Time // the At that came with rev
+	held uint8     // the Held that was news last
 }
 
 // Note keeps a claim that this member heard itself. It is news where it differs from what
@@ -99,9 +108,13 @@ func (s *Claims) put(c Claimed) (e *noted, changed bool) {
 	if known {
 		had := e.Claimed
 		e.Claimed = had.merge(c)
-		return e, e.Claim != had.Claim || e.Standing != had.Standing
+		moved := max(e.Held, e.held)-min(e.Held, e.held) >= heldAgain
+		if moved {
+			e.held = e.Held
+		}
+		return e, moved || e.Claim != had.Claim || e.Standing != had.Standing
 	}
-	e = &noted{Claimed: c}
+	e = &noted{Claimed: c, held: c.Held}
 	s.all[c.Peer] = e
 	if len(s.all) > maxClaims {
 		oldest := e

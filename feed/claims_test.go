@@ -3,7 +3,17 @@ package feed
 import (
 	"testing"
 	"time"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
+
+// claimed is a claim; one that is proven is of what its follower has whole.
+func claimed(id api.PeerID, c Claim, at time.Time, s Standing) Claimed {
+	if s == Proven {
+		return Claimed{Peer: id, Claim: c, At: at, Standing: s, Held: 100, Looked: at}
+	}
+	return Claimed{Peer: id, Claim: c, At: at, Standing: s}
+}
 
 func TestClaims_LatestOfEachCounts(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
@@ -11,14 +21,14 @@ func TestClaims_LatestOfEachCounts(t *testing.T) {
 	one.add(7)
 	one.add(4095)
 	var s Claims
-	s.Set(Claimed{followerID(1), ClaimAll(), now, Proven})
-	s.Set(Claimed{followerID(1), one, now.Add(-time.Second), Proven}) // older than what is known
-	s.Note(Claimed{followerID(2), ClaimAll(), now, Proven})
-	s.Note(Claimed{followerID(2), one, now.Add(time.Second), Proven})
-	s.Set(Claimed{followerID(3), one, now, Proven})
-	s.Set(Claimed{followerID(4), one, now, Proven})
-	s.Set(Claimed{followerID(4), Claim{}, now, Withdrawn})
-	s.Set(Claimed{followerID(5), one, now, Said})
+	s.Set(claimed(followerID(1), ClaimAll(), now, Proven))
+	s.Set(claimed(followerID(1), one, now.Add(-time.Second), Proven)) // older than what is known
+	s.Note(claimed(followerID(2), ClaimAll(), now, Proven))
+	s.Note(claimed(followerID(2), one, now.Add(time.Second), Proven))
+	s.Set(claimed(followerID(3), one, now, Proven))
+	s.Set(claimed(followerID(4), one, now, Proven))
+	s.Set(claimed(followerID(4), Claim{}, now, Withdrawn))
+	s.Set(claimed(followerID(5), one, now, Said))
 	table := s.Coverage(now, Proven)
 	if table.Followers != 3 || table.count(7) != 3 || table.count(8) != 1 || table.count(4095) != 3 {
 		t.Errorf("%d followers, %d, %d and %d copies", table.Followers, table.count(7), table.count(8), table.count(4095))
@@ -46,7 +56,7 @@ func TestClaims_StandingsMerge(t *testing.T) {
 		{Lied, Said, Lied},
 		{Proven, Lied, Lied},
 	} {
-		a, b := Claimed{followerID(1), ClaimAll(), early, tt.early}, Claimed{followerID(1), ClaimAll(), late, tt.late}
+		a, b := claimed(followerID(1), ClaimAll(), early, tt.early), claimed(followerID(1), ClaimAll(), late, tt.late)
 		for _, order := range [][2]Claimed{{a, b}, {b, a}} {
 			var s Claims
 			s.Set(order[0])
@@ -57,8 +67,8 @@ func TestClaims_StandingsMerge(t *testing.T) {
 		}
 	}
 	var s Claims
-	s.Set(Claimed{followerID(1), ClaimAll(), early, Lied})
-	s.Set(Claimed{followerID(1), ClaimAll(), late, Proven})
+	s.Set(claimed(followerID(1), ClaimAll(), early, Lied))
+	s.Set(claimed(followerID(1), ClaimAll(), late, Proven))
 	s.Prune(late)
 	if _, ok := s.Standing(followerID(1)); ok {
 		t.Error("what it says keeps its lie from growing old")
@@ -84,10 +94,10 @@ func TestClaims_NewsEnd(t *testing.T) {
 			claim.add(7)
 		}
 		now = now.Add(time.Second)
-		a.Note(Claimed{followerID(1), claim, now, Proven})
+		a.Note(claimed(followerID(1), claim, now, Proven))
 		tell(&a, &b, &fromA)
 		now = now.Add(time.Second)
-		b.Note(Claimed{followerID(1), claim, now, Said})
+		b.Note(claimed(followerID(1), claim, now, Said))
 		tell(&b, &a, &fromB)
 	}
 	if told > 4 {
@@ -96,9 +106,53 @@ func TestClaims_NewsEnd(t *testing.T) {
 	if a.Coverage(now, Proven).count(7) != 1 || b.Coverage(now, Proven).count(7) != 1 {
 		t.Error("the members do not count the same")
 	}
-	a.Note(Claimed{followerID(1), claim, now.Add(claimAgain), Proven})
+	a.Note(claimed(followerID(1), claim, now.Add(claimAgain), Proven))
 	if list, _ := a.Since(fromA, 100); len(list) != 1 {
 		t.Error("what has not changed for long is not told again")
+	}
+}
+
+// A claim counts as far as its follower was found to hold it, by the last look.
+func TestClaims_CountByWhatIsHeld(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var s Claims
+	claim := func(id int, held uint8, looked int) {
+		now = now.Add(time.Second)
+		s.Set(Claimed{Peer: followerID(id), Claim: ClaimAll(), At: now, Standing: Proven, Held: held, Looked: time.Unix(int64(looked), 0)})
+	}
+	want := func(n int, of string) {
+		t.Helper()
+		if got := s.Coverage(now, Proven); got.count(7) != n || got.Followers == 0 {
+			t.Errorf("%s: %d copies, want %d", of, got.count(7), n)
+		}
+	}
+	for id := range 10 {
+		claim(id, 30, 1)
+	}
+	want(3, "ten that hold 30 %")
+	claim(0, 100, 2)
+	want(4, "one that has fetched the rest")
+	claim(0, 0, 1)
+	want(4, "who looked before that")
+	s.Set(Claimed{Peer: followerID(0), Claim: ClaimAll(), At: now.Add(time.Second), Standing: Said})
+	want(4, "and its word alone")
+	claim(20, 0, 0)
+	want(4, "one at which nobody looked")
+}
+
+// What is held changes all the time while it is fetched: members tell of it now and then.
+func TestClaims_NewsOfWhatIsHeld(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var s Claims
+	rev, news := uint64(0), 0
+	for held := range uint8(101) {
+		now = now.Add(time.Minute)
+		s.Note(Claimed{Peer: followerID(1), Claim: ClaimAll(), At: now, Standing: Proven, Held: held, Looked: now})
+		list, upTo := s.Since(rev, 10)
+		rev, news = upTo, news+len(list)
+	}
+	if news != 11 {
+		t.Errorf("in steps of one percent there was news %d times, want 11", news)
 	}
 }
 
@@ -109,9 +163,9 @@ func TestClaims_SinceGoesInPages(t *testing.T) {
 		t.Errorf("nobody claims anything, and the news goes up to %d", upTo)
 	}
 	for n := range 25 {
-		s.Note(Claimed{followerID(n), ClaimAll(), now, Proven})
+		s.Note(claimed(followerID(n), ClaimAll(), now, Proven))
 	}
-	s.Set(Claimed{followerID(100), ClaimAll(), now, Proven}) // another member's to tell
+	s.Set(claimed(followerID(100), ClaimAll(), now, Proven)) // another member's to tell
 	rev, pages := uint64(0), 0
 	for seen := map[string]bool{}; ; pages++ {
 		list, upTo := s.Since(rev, 10)

@@ -28,33 +28,38 @@ func (c Claim) Has(id api.Cid) bool { return c.has(rangeOf(id)) }
 
 func (c *Claim) has(r int) bool { return c[r/8]&(1<<(r%8)) != 0 }
 
-// Coverage counts the claims of followers that stand at least as high as that, which is
-// Said or Proven.
+// Coverage counts the copies in each range, by the claims of followers that stand at least
+// as high as that: with Proven each claim counts as far as its follower was found to hold
+// it, with Said all count in full.
 func (s *Claims) Coverage(now time.Time, least Standing) Coverage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var counts [shareRanges]uint32
+	var percent [shareRanges]uint32
 	followers := uint64(0)
 	for _, c := range s.all {
 		if c.Standing < least {
 			continue
 		}
 		followers++
+		weight := uint32(100)
+		if least == Proven {
+			weight = uint32(c.Held)
+		}
 		for i := 0; i < len(c.Claim); i += 8 {
 			for word := binary.LittleEndian.Uint64(c.Claim[i:]); word != 0; word &= word - 1 {
-				counts[8*i+bits.TrailingZeros64(word)]++
+				percent[8*i+bits.TrailingZeros64(word)] += weight
 			}
 		}
 	}
 	t := Coverage{Time: now.Unix(), Followers: followers, Counts: make([]byte, 0, 2*shareRanges)}
-	for _, n := range counts {
-		t.Counts = binary.BigEndian.AppendUint16(t.Counts, uint16(min(n, math.MaxUint16)))
+	for _, n := range percent {
+		t.Counts = binary.BigEndian.AppendUint16(t.Counts, uint16(min((n+50)/100, math.MaxUint16)))
 	}
 	return t
 }
 
-// Coverage tells how many followers claim each range. Members sign its CBOR, of some
-// 8 KiB.
+// Coverage tells how many copies followers have of each range. Members sign its CBOR, of
+// some 8 KiB.
 type Coverage struct {
 	Time      int64  `cbor:"1,keyasint"` // when they were counted, in Unix seconds
 	Followers uint64 `cbor:"2,keyasint"`
@@ -75,7 +80,7 @@ func ParseCoverage(b []byte) (t Coverage, err error) {
 	return t, nil
 }
 
-// Copies is how many followers claim the range in which the pin of that CID lies.
+// Copies is how many there are of the range in which the pin of that CID lies.
 func (t Coverage) Copies(c api.Cid) int { return t.count(rangeOf(c)) }
 
 func (t Coverage) count(r int) int { return int(binary.BigEndian.Uint16(t.Counts[2*r:])) }

@@ -9,7 +9,7 @@ import (
 
 func TestCoverage_OnTheWire(t *testing.T) {
 	var s Claims
-	s.Set(Claimed{followerID(1), ClaimAll(), time.Unix(1, 0), Proven})
+	s.Set(claimed(followerID(1), ClaimAll(), time.Unix(1, 0), Proven))
 	b, err := api.Encode(s.Coverage(time.Unix(1_800_000_000, 0), Said))
 	check(t, err)
 	if len(b) > 16<<10 {

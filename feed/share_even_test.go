@@ -67,7 +67,13 @@ func (c *crowd) update(i int, w *[shareRanges]float64) {
 	next, _ := c.followers[i].fit(c.z, preference(c.waits[c.ids[i]], w))
 	c.followers[i] = &next
 	c.clock = c.clock.Add(time.Second)
-	c.claims.Set(Claimed{c.ids[i], next.whole, c.clock, Proven})
+	c.claims.Set(claimed(c.ids[i], next.whole, c.clock, Proven))
+}
+
+// hold has members find that a follower holds so much of what it has taken.
+func (c *crowd) hold(i, percent int) {
+	c.clock = c.clock.Add(time.Second)
+	c.claims.Set(Claimed{Peer: c.ids[i], Claim: c.followers[i].whole, At: c.clock, Standing: Proven, Held: uint8(percent), Looked: c.clock})
 }
 
 // join adds n followers, who all read the table that is there.
@@ -91,7 +97,7 @@ func (c *crowd) leave(n int) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range n {
 		i := r.IntN(len(c.ids))
-		c.claims.Set(Claimed{c.ids[i], Claim{}, c.clock, Withdrawn})
+		c.claims.Set(claimed(c.ids[i], Claim{}, c.clock, Withdrawn))
 		c.ids = slices.Delete(c.ids, i, i+1)
 		c.followers = slices.Delete(c.followers, i, i+1)
 	}
@@ -138,6 +144,25 @@ func TestShares_OfAThousandCoverEvenly(t *testing.T) {
 	c.wantEven(t, "as many others come", 0.5)
 }
 
+// What one has taken counts for others once it is fetched: until then those who come take
+// it, too.
+func TestShares_AreEvenThoughFetchingTakesTime(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fetch int // while so many times 50 come
+		part  float64
+	}{{5, 0.5}, {20, 0.25}} {
+		c := newCrowd(t, 10_000, 100)
+		for range 20 {
+			c.join(50, true)
+			for i := range c.ids {
+				c.hold(i, min(100, 100*(len(c.ids)-i)/(50*tt.fetch)))
+			}
+		}
+		c.wantEven(t, fmt.Sprintf("fetching takes until %d have come", 50*tt.fetch), tt.part)
+	}
+}
+
 // What is lost without what makes it so.
 func TestShares_Otherwise(t *testing.T) {
 	t.Parallel()
@@ -156,7 +181,7 @@ func TestShares_Otherwise(t *testing.T) {
 	t.Run("some claim everything", func(t *testing.T) {
 		c := newCrowd(t, 2000, 10)
 		for n := range 50 {
-			c.claims.Set(Claimed{followerID(1000 + n), ClaimAll(), c.clock, Proven})
+			c.claims.Set(claimed(followerID(1000+n), ClaimAll(), c.clock, Proven))
 		}
 		for range 20 {
 			c.join(5, true)
@@ -170,12 +195,31 @@ func TestShares_Otherwise(t *testing.T) {
 			low.add(r)
 		}
 		for n := range 50 {
-			c.claims.Set(Claimed{followerID(1000 + n), low, c.clock, Said})
+			c.claims.Set(claimed(followerID(1000+n), low, c.clock, Said))
 		}
 		for range 20 {
 			c.join(5, true)
 		}
 		c.wantEven(t, "among 50 liars", 0.5)
+	})
+	t.Run("some claim what shall be thin, and hold a tenth", func(t *testing.T) {
+		for _, tt := range []struct {
+			liars int
+			part  float64
+		}{{10, 0.5}, {50, 0.25}} { // the copies that the liars have left out
+			c := newCrowd(t, 2000, 10)
+			var low Claim
+			for r := range shareRanges / 8 {
+				low.add(r)
+			}
+			for n := range tt.liars {
+				c.claims.Set(Claimed{Peer: followerID(1000 + n), Claim: low, At: c.clock, Standing: Proven, Held: 10, Looked: c.clock})
+			}
+			for range 20 {
+				c.join(5, true)
+			}
+			c.wantEven(t, fmt.Sprintf("among %d liars", tt.liars), tt.part)
+		}
 	})
 	t.Run("the pinset grows", func(t *testing.T) {
 		c := newCrowd(t, 2000, 1)

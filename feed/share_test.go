@@ -163,7 +163,7 @@ func TestShare_KeepsWhatItTook(t *testing.T) {
 		}
 	}
 	var claims Claims
-	claims.Set(Claimed{followerID(2), s.Claim(), pins[0].Timestamp, Proven})
+	claims.Set(claimed(followerID(2), s.Claim(), pins[0].Timestamp, Proven))
 	table := claims.Coverage(pins[0].Timestamp, Proven)
 	if update(t, s, pins, sum/20, &table) {
 		t.Error("what others hold moved it")

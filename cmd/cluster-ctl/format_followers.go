@@ -13,14 +13,22 @@ func (p *printer) follower(f api.Follower) error {
 	case encJSON:
 		return p.json(f)
 	case encTable:
-		return p.row("FOLLOWER\tNAME\tVERSION\tSTATE\tINDEX\tDIGEST\tHOLDS\tPINNED\tSIZE\tPROVEN\tFAILED\tSILENT\tHEARD", f.ID.String(), f.Name, f.Version, followerState(f),
+		return p.row("FOLLOWER\tNAME\tVERSION\tSTATE\tINDEX\tDIGEST\tHOLDS\tPINNED\tSIZE\tPROVEN\tFAILED\tSILENT\tFOUND\tHEARD", f.ID.String(), f.Name, f.Version, followerState(f),
 			fmt.Sprint(f.Index), agreement(f), holding(f), fmt.Sprintf("%d/%d", f.Pinned, f.Wanted), humanize.IBytes(f.Bytes),
-			fmt.Sprint(f.Proven), fmt.Sprint(f.Lied), fmt.Sprint(f.Unanswered), stamp(f.Asked, "never"))
+			fmt.Sprint(f.Proven), fmt.Sprint(f.Lied), fmt.Sprint(f.Unanswered), found(f), stamp(f.Asked, "never"))
 	}
-	_, err := fmt.Fprintf(p.w, "%s | %s | %s | %s | index %d, digest %s | holds %s: %d of %d pins, %s | challenges: %d proven, %d failed, %d unanswered | heard %s\n",
+	_, err := fmt.Fprintf(p.w, "%s | %s | %s | %s | index %d, digest %s | holds %s: %d of %d pins, %s | challenges: %d proven, %d failed, %d unanswered; found %s of what it claims | heard %s\n",
 		f.ID, printable(f.Name), printable(f.Version), printable(followerState(f)), f.Index, agreement(f), printable(holding(f)), f.Pinned, f.Wanted,
-		humanize.IBytes(f.Bytes), f.Proven, f.Lied, f.Unanswered, stamp(f.Asked, "never"))
+		humanize.IBytes(f.Bytes), f.Proven, f.Lied, f.Unanswered, found(f), stamp(f.Asked, "never"))
 	return err
+}
+
+// found is how much of what it claims a follower was found to have.
+func found(f api.Follower) string {
+	if f.Found == nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%d%%", *f.Found)
 }
 
 // agreement tells whether a follower has the cluster's pinset.

@@ -93,6 +93,9 @@ func mergeFollower(a, b api.Follower) api.Follower {
 	}
 	a.Connected, a.Admitted = a.Connected || b.Connected, a.Admitted || b.Admitted
 	a.Proven, a.Lied, a.Unanswered = a.Proven+b.Proven, a.Lied+b.Lied, a.Unanswered+b.Unanswered
+	if a.Found == nil {
+		a.Found = b.Found
+	}
 	if a.Agrees == nil && a.Index == b.Index && a.Digest == b.Digest {
 		a.Agrees = b.Agrees
 	}

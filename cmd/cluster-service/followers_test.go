@@ -26,10 +26,11 @@ type talker struct {
 	id     api.PeerID
 	poses  api.PeerID // whose copies it says they are
 	feed   *feed.Follower
-	blocks feed.Blocks // that it has
-	mute   bool        // it takes questions and answers none
-	hold   string      // all where it is ""
-	lost   atomic.Bool // it has no blocks any more, and does not say so
+	blocks feed.Blocks      // that it has
+	mute   bool             // it takes questions and answers none
+	hold   string           // all where it is ""
+	has    map[api.Cid]bool // what it says it has; nil: all
+	lost   atomic.Bool      // it has no blocks any more, and does not say so
 	stop   func()
 }
 
@@ -45,13 +46,16 @@ func (f *talker) Report(ctx context.Context) (feed.Report, error) {
 	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Hold: hold, Pins: 3, Wanted: 3, Claim: claim[:]}, nil
 }
 
-// PinStatuses says that everything is there.
+// PinStatuses says that everything is there, or what it has.
 func (f *talker) PinStatuses(ctx context.Context, cids []api.Cid) (out []api.PinInfo, _ error) {
 	if f.mute {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
 	for _, c := range cids {
+		if f.has != nil && !f.has[c] {
+			continue
+		}
 		out = append(out, api.PinInfo{Cid: c, Peer: f.poses, PinInfoShort: api.PinInfoShort{Status: api.StatusPinned,
 			Timestamp: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}})
 	}
@@ -273,6 +277,35 @@ func TestFollowers_WhoLosesSomeIsFoundOut(t *testing.T) {
 	if visits := after.Proven - before.Proven; after.Lied == 0 || visits > 10 {
 		t.Errorf("it was found out %d times, after %d visits in which it was not", after.Lied, visits)
 	}
+}
+
+// Who claims much and has little of it, and says so truly, makes little difference to what
+// others take.
+func TestFollowers_CountByWhatTheyHave(t *testing.T) {
+	p := startCluster(t, 1, "FOLLOWERS_ASKINTERVAL=200ms", "FOLLOWERS_CHALLENGEINTERVAL=200ms")[0]
+	few := map[api.Cid]bool{}
+	var one api.Cid
+	for n := range 20 {
+		if one = p.add(randomBytes(100), copies(1)); n%10 == 0 {
+			few[one] = true
+		}
+	}
+	blocks := ownBlocks{p.daemon.node.(*embedded.Node)}
+	p.talk("honest", &talker{blocks: blocks})
+	for range 3 {
+		p.talk("boaster", &talker{blocks: blocks, has: few})
+	}
+	eventually(t, patience, func() error {
+		b, ok := p.daemon.audience.coverage(time.Now())
+		if !ok {
+			return fmt.Errorf("there is no table")
+		}
+		table, err := feed.ParseCoverage(b)
+		if n := table.Copies(one); err == nil && (table.Followers != 4 || n != 1) {
+			err = fmt.Errorf("%d followers have %d copies, want 4 and 1", table.Followers, n)
+		}
+		return err
+	})
 }
 
 // A peer that hears of no leader does not tell followers that they are up to date.

@@ -112,20 +112,53 @@ func (c *challenger) turn(ctx context.Context, of []feed.Peer) {
 	}
 }
 
-// challenge has a follower prove one of its copies, if it has any about which there is a
-// question, and tells whether it did. The error is of this peer.
+// challenge asks a follower which of some pins that it claims it has, and has it prove one
+// of them about which there is a question. It tells whether there was one. The error is of
+// this peer.
 func (c *challenger) challenge(ctx context.Context, n followerNote) (asked bool, err error) {
-	cids, err := c.choose(ctx, n)
-	if err != nil || len(cids) == 0 {
+	id := n.peer.ID
+	some, err := c.choose(ctx, n)
+	if err != nil || len(some) == 0 {
 		return false, err
 	}
-	for i, q := range c.questions(ctx, cids) {
-		if len(q.Cids) > 0 {
-			c.put(ctx, n.peer.ID, cids[i], q)
-			return true, nil
+	held, err := c.held(ctx, id, some)
+	if err != nil {
+		if ctx.Err() == nil { // who does not say what it has leaves a challenge unanswered
+			c.judge(ctx, id, some[0], false, false)
+			c.sampled(id, len(some), 0)
 		}
+		return false, nil
+	}
+	claimed := len(some)
+	some = slices.DeleteFunc(some, func(id api.Cid) bool { return !held[id] })
+	if len(some) == 0 {
+		c.sampled(id, claimed, 0)
+		return false, nil
+	}
+	mathrand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	try := some[:min(len(some), challengeChoice)]
+	for i, q := range c.questions(ctx, try) {
+		if len(q.Cids) == 0 {
+			continue
+		}
+		shown := 0
+		if c.put(ctx, id, try[i], q) {
+			shown = len(some)
+		}
+		if ctx.Err() == nil {
+			c.sampled(id, claimed, shown)
+		}
+		return true, nil
 	}
 	return false, nil
+}
+
+// sampled notes how many of some pins that a follower claims it has shown to have, one of
+// them for all.
+func (c *challenger) sampled(id api.PeerID, claimed, shown int) {
+	now := time.Now()
+	c.book.challenged(id, func(r *challengeCounts) { r.sampled(claimed, shown, now) })
+	c.count(id, now)
 }
 
 // judge counts what became of a challenge.
@@ -187,10 +220,9 @@ func (c *challenger) held(ctx context.Context, id api.PeerID, cids []api.Cid) (m
 	return out, nil
 }
 
-// choose picks a few pins that the follower says it has, at random; none where few pins
-// looked at are such. Who does not say what it has leaves a challenge unanswered.
-func (c *challenger) choose(ctx context.Context, n followerNote) ([]api.Cid, error) {
-	var some []api.Cid
+// choose picks some pins that the follower claims, at random; none where few pins looked
+// at are such.
+func (c *challenger) choose(ctx context.Context, n followerNote) (some []api.Cid, err error) {
 	looked := 0
 	for _, q := range []state.Query{{After: somewhere()}, {}} { // past a random place, and round
 		for p, err := range c.pins.List(ctx, q) {
@@ -200,24 +232,12 @@ func (c *challenger) choose(ctx context.Context, n followerNote) ([]api.Cid, err
 			if looked++; looked > challengeLook || len(some) == challengeAsked {
 				break
 			}
-			if p.MaxDepth <= 0 && n.shallHold(p) {
+			if p.Type != api.PinMeta && p.MaxDepth <= 0 && n.shallHold(p) {
 				some = append(some, p.Cid)
 			}
 		}
 	}
-	if len(some) == 0 {
-		return nil, nil
-	}
-	held, err := c.held(ctx, n.peer.ID, some)
-	if err != nil {
-		if ctx.Err() == nil {
-			c.judge(ctx, n.peer.ID, some[0], false, false)
-		}
-		return nil, nil
-	}
-	some = slices.DeleteFunc(some, func(id api.Cid) bool { return !held[id] })
-	mathrand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-	return some[:min(len(some), challengeChoice)], nil
+	return some, nil
 }
 
 // somewhere is a random CID, which nothing has.

@@ -80,7 +80,7 @@ func (h *herald) tellOne(ctx context.Context, id api.PeerID, had told) told {
 
 func claimNews(list []feed.Claimed) (news api.ClaimNews) {
 	for _, c := range list {
-		news.Claims = append(news.Claims, api.FollowerClaim{Peer: c.Peer, Claim: c.Claim[:], At: c.At, Standing: int8(c.Standing)})
+		news.Claims = append(news.Claims, api.FollowerClaim{Peer: c.Peer, Claim: c.Claim[:], At: c.At, Standing: int8(c.Standing), Held: c.Held, Looked: c.Looked})
 	}
 	return news
 }
@@ -94,18 +94,23 @@ func (a *audience) hear(news api.ClaimNews, now time.Time) error {
 	list := make([]feed.Claimed, len(news.Claims))
 	for i, c := range news.Claims {
 		s := feed.Standing(c.Standing)
-		if c.Peer == "" || len(c.Claim) != len(feed.Claim{}) || s < feed.Lied || s > feed.Proven {
-			return api.Invalid.Errorf("claim %d of %d is none: peer %q, %d bytes, standing %d", i, len(news.Claims), c.Peer, len(c.Claim), c.Standing)
+		if c.Peer == "" || len(c.Claim) != len(feed.Claim{}) || s < feed.Lied || s > feed.Proven || c.Held > 100 {
+			return api.Invalid.Errorf("claim %d of %d is none: peer %q, %d bytes, standing %d, %d %% held", i, len(news.Claims), c.Peer, len(c.Claim), c.Standing, c.Held)
 		}
-		list[i] = feed.Claimed{Peer: c.Peer, Claim: feed.Claim(c.Claim), At: c.At, Standing: s}
-		if c.At.After(now) {
-			list[i].At = now
-		}
+		list[i] = feed.Claimed{Peer: c.Peer, Claim: feed.Claim(c.Claim), At: soonest(c.At, now), Standing: s, Held: c.Held, Looked: soonest(c.Looked, now)}
 	}
 	for _, c := range list {
 		a.claims.Set(c)
 	}
 	return nil
+}
+
+// soonest is t, or now where that comes first.
+func soonest(t, now time.Time) time.Time {
+	if t.After(now) {
+		return now
+	}
+	return t
 }
 
 // hearClaims answers another peer that tells what followers claim.

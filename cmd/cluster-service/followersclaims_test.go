@@ -136,6 +136,7 @@ func TestAudience_HearsNoNonsense(t *testing.T) {
 	for name, bad := range map[string]api.FollowerClaim{
 		"nobody": {Claim: claim, At: now}, "no claim": {Peer: "b", At: now}, "a long claim": {Peer: "b", Claim: append(claim, 1), At: now},
 		"a standing too high": {Peer: "b", Claim: claim, At: now, Standing: 2}, "too low": {Peer: "b", Claim: claim, At: now, Standing: -3},
+		"more than all": {Peer: "b", Claim: claim, At: now, Held: 101},
 	} {
 		a := &audience{}
 		if err := a.hear(api.ClaimNews{Claims: []api.FollowerClaim{good, bad}}, now); api.KindOf(err) != api.Invalid {
