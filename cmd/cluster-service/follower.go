@@ -186,7 +186,11 @@ func (f *Follower) openHosts() (err error) {
 }
 
 func (f *Follower) openNode() (err error) {
-	if f.node, err = embedded.New(f.data, f.d.ipfs(), f.c.Embedded.Node, f.reach, f.component("ipfs")); err != nil {
+	node := f.c.Embedded.Node
+	if node.StorageMax == f.c.Follow.Capacity {
+		node.StorageBy = "follow.capacity"
+	}
+	if f.node, err = embedded.New(f.data, f.d.ipfs(), node, f.reach, f.component("ipfs")); err != nil {
 		return err
 	}
 	f.closes(f.node.Close)

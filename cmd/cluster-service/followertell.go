@@ -142,7 +142,18 @@ func failures(s api.FollowerStatus) string {
 		text += fmt.Sprintf(" (%s)", s.Trouble)
 	}
 	if s.Trouble == api.CauseDiskFull {
-		return text + ": there is no room left; raise follow.capacity or free disk"
+		return text + ": " + noRoom(s)
 	}
 	return text + ", tried again by itself"
+}
+
+// noRoom tells what makes room where there is none.
+func noRoom(s api.FollowerStatus) string {
+	switch {
+	case s.Capacity == 0:
+		return "the disk is full; free space there, or lower embedded.disk_reserve"
+	case s.Bytes+s.Free < s.Capacity-s.Capacity/gcRoom: // the disk has not as much
+		return "the disk is full before follow.capacity is used; free space there, or lower follow.capacity"
+	}
+	return "there is no room left; raise follow.capacity"
 }

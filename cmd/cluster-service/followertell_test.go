@@ -42,6 +42,11 @@ func TestProgress_SaysWhatIsWrong(t *testing.T) {
 		change(&s)
 		return s
 	}
+	full := func(bytes, free uint64) func(*api.FollowerStatus) {
+		return func(s *api.FollowerStatus) {
+			s.Failed, s.Trouble, s.Capacity, s.Bytes, s.Free = 3, api.CauseDiskFull, 10<<20, bytes, free
+		}
+	}
 	for name, c := range map[string]struct {
 		s    api.FollowerStatus
 		up   time.Duration
@@ -59,6 +64,10 @@ func TestProgress_SaysWhatIsWrong(t *testing.T) {
 		"pages come":            {api.FollowerStatus{Neighbours: 1, Known: 40_000, Total: 100_000, KnownRate: 12_345}, time.Minute, "fetching the pinset: synced 40,000 of 100,000 pins, 12,345/s"},
 		"pages replace others":  {api.FollowerStatus{Neighbours: 1, Known: 120_000, Total: 100_000}, time.Minute, "fetching the pinset: synced 100,000 of 100,000 pins"},
 		"no share yet":          {with(func(s *api.FollowerStatus) { s.Known, s.Wanted, s.Choosing = 252, 0, true }), time.Hour, "choosing what to hold of the cluster's 252 pins"},
+		"no room for more":      {with(full(9<<20, 1<<20)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 9.0 MiB here; 3 cannot be had now (disk full): there is no room left; raise follow.capacity"},
+		"a smaller capacity":    {with(full(12<<20, 0)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 12 MiB here; 3 cannot be had now (disk full): there is no room left; raise follow.capacity"},
+		"a smaller disk":        {with(full(7<<20, 1<<20)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 7.0 MiB here; 3 cannot be had now (disk full): the disk is full before follow.capacity is used"},
+		"a disk alone":          {with(func(s *api.FollowerStatus) { full(1<<20, 0)(s); s.Capacity = 0 }), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 1.0 MiB here; 3 cannot be had now (disk full): the disk is full; free space there, or lower embedded.disk_reserve"},
 		"just started":          {with(func(s *api.FollowerStatus) { s.Heard = time.Time{} }), time.Second, "up to date"},
 	} {
 		if got := progress(c.s, "archive", c.up); !strings.HasPrefix(got, c.want) {

@@ -222,28 +222,51 @@ func (o ownBlocks) Block(ctx context.Context, c api.Cid) ([]byte, error) {
 	return b.RawData(), nil
 }
 
-// gcRoom is the part of the capacity, as a divisor, below which a collection does not
-// wait for its time; gcSoon is the wait between such.
 const (
+	// gcRoom is the part of the capacity, as a divisor, below which a collection does not
+	// wait for its time; gcSoon is the wait between such.
 	gcRoom = 10
 	gcSoon = 5 * time.Minute
-	gcLook = 30 * time.Second
+	// gcTight is that below which it begins at the next look, where what is to be held has
+	// changed: the capacity was lowered, or the pinset has outgrown it.
+	gcTight = 100
+	gcLook  = 30 * time.Second
+	// gcShare is the part of the time, as a divisor, that collections may take.
+	gcShare = 20
 )
+
+// A collection is the last one of what is no longer held.
+type collection struct {
+	ended time.Time
+	took  time.Duration
+	sign  censusSign // of what was to be held
+}
+
+// wait is how long after it the next one begins, usual where there is room.
+func (c collection) wait(room api.RepoStat, now censusSign, usual time.Duration) time.Duration {
+	switch {
+	case room.Free < room.StorageMax/gcTight && now != c.sign:
+		return min(usual, max(gcLook, gcShare*c.took))
+	case room.Free < room.StorageMax/gcRoom:
+		return min(usual, gcSoon)
+	}
+	return usual
+}
 
 // collect removes what is no longer held from the node, now and then.
 func (f *Follower) collect(ctx context.Context) error {
-	last := time.Now()
+	last := collection{ended: time.Now()}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(min(gcLook, f.c.Follow.GCInterval)):
 		}
-		due := f.c.Follow.GCInterval
-		if room, err := f.node.RepoStat(ctx); err == nil && room.StorageMax > 0 && room.Free < room.StorageMax/gcRoom {
-			due = min(due, gcSoon)
+		began, sign, wait := time.Now(), f.censusSign(), f.c.Follow.GCInterval
+		if room, err := f.node.RepoStat(ctx); err == nil {
+			wait = last.wait(room, sign, wait)
 		}
-		if time.Since(last) < due || f.current(ctx) != nil {
+		if time.Since(last.ended) < wait || f.current(ctx) != nil {
 			continue
 		}
 		n := 0
@@ -256,7 +279,7 @@ func (f *Follower) collect(ctx context.Context) error {
 			}
 			n++
 		}
-		last = time.Now()
+		last = collection{time.Now(), time.Since(began), sign}
 		f.log.Info("what is no longer held was removed", "blocks", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/feed"
 )
 
@@ -29,6 +30,31 @@ func TestCensus_IsTakenWhenThereMayBeNews(t *testing.T) {
 	} {
 		if got := tt.was.stale(tt.is, tt.all, tt.age); got != tt.stale {
 			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
+
+// What a lowered capacity, or a pinset that has outgrown it, gives up is removed soon: once.
+func TestCollection_WaitsWhileThereIsRoom(t *testing.T) {
+	const mib = 1 << 20
+	now, other := censusSign{chosen: true}, censusSign{chosen: true, news: 1}
+	for _, tt := range []struct {
+		name       string
+		used, free uint64 // of 100 MiB
+		was        censusSign
+		took       time.Duration
+		want       time.Duration
+	}{
+		{"there is room", 50 * mib, 50 * mib, other, time.Second, time.Hour},
+		{"there is little", 95 * mib, 5 * mib, other, time.Second, gcSoon},
+		{"the capacity was lowered", 300 * mib, 0, censusSign{}, 0, gcLook},
+		{"it is full of what is held", 300 * mib, 0, now, time.Second, gcSoon},
+		{"it is full, and the share has changed", 100 * mib, 0, other, time.Second, gcLook},
+		{"that takes long", 100 * mib, 0, other, 10 * time.Second, 200 * time.Second},
+	} {
+		c := collection{took: tt.took, sign: tt.was}
+		if got := c.wait(api.RepoStat{RepoSize: tt.used, StorageMax: 100 * mib, Free: tt.free}, now, time.Hour); got != tt.want {
+			t.Errorf("%s: it waits %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }

@@ -70,7 +70,7 @@ type Node struct {
 func New(h host.Host, dir string, o Options, peers Providers, log *slog.Logger) (*Node, error) {
 	o = o.WithDefaults()
 	n := &Node{host: h, o: o, peers: peers, log: log, searches: searches{boarding: boardTime, board: map[int]*search{}}}
-	store, err := blocks.Open(filepath.Join(dir, "blocks"), blocks.Options{StorageMax: o.StorageMax,
+	store, err := blocks.Open(filepath.Join(dir, "blocks"), blocks.Options{StorageMax: o.StorageMax, StorageBy: o.StorageBy,
 		DiskReserve: o.DiskReserve, CacheBytes: o.CacheBytes, MemTableBytes: o.MemTableBytes}, log)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import "time"
 type Options struct {
 	// StorageMax bounds the blocks kept, in bytes; by default only the disk does.
 	StorageMax uint64 `json:"storage_max"`
+	// StorageBy is the setting that StorageMax is of, for errors; embedded.storage_max.
+	StorageBy string `json:"-"`
 	// DiskReserve is how much of the disk is left free, in bytes; 512 MiB.
 	DiskReserve uint64 `json:"disk_reserve"`
 	// RetrievalTimeout is for how long a request of the gateway waits for the next

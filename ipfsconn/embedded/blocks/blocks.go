@@ -39,6 +39,7 @@ const (
 // Options tune a Store; the zero value of a field means its default.
 type Options struct {
 	StorageMax    uint64 // bytes of blocks at most; no limit but the disk
+	StorageBy     string // the setting that StorageMax is of, for errors; embedded.storage_max
 	DiskReserve   uint64 // bytes of the disk to leave free; 512 MiB
 	CacheBytes    int64  // of memory for reads; 16 MiB
 	MemTableBytes uint64 // of memory for one buffer of writes, of which there are at most 3; 16 MiB
@@ -47,6 +48,9 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.StorageBy == "" {
+		o.StorageBy = "embedded.storage_max"
+	}
 	if o.DiskReserve == 0 {
 		o.DiskReserve = 512 << 20
 	}

@@ -211,8 +211,17 @@ func TestStore_DiskReserve(t *testing.T) {
 		t.Fatalf("room %+v, %v", r, err)
 	}
 	l := lease(t, s, 0)
-	if err := l.Put(t.Context(), random(t, 1, 1, 10)); api.KindOf(err) != api.Full || !strings.Contains(err.Error(), "embedded.disk_reserve") {
+	if err := l.Put(t.Context(), random(t, 1, 1, 10)); api.KindOf(err) != api.Full || !strings.Contains(err.Error(), "embedded.disk_reserve") || strings.Contains(err.Error(), "storage_max") {
 		t.Fatalf("put on a full disk: %v, want a Full error that names the setting", err)
+	}
+}
+
+func TestStore_NamesTheLimit(t *testing.T) {
+	for by, want := range map[string]string{"": "raise embedded.storage_max", "follow.capacity": "raise follow.capacity"} {
+		l := lease(t, open(t, Options{StorageMax: 1000, StorageBy: by}), 0)
+		if err := l.Put(t.Context(), random(t, 1, 1, 1001)); api.KindOf(err) != api.Full || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "disk_reserve") {
+			t.Errorf("of %q: %v, want a Full error that says %q", by, err, want)
+		}
 	}
 }
 

@@ -212,36 +212,44 @@ type Room struct {
 func (s *Store) Room() (Room, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.room()
+	r, _, err := s.room()
+	return r, err
 }
 
-func (s *Store) room() (Room, error) {
+// room is Room, and tells whether it is StorageMax that bounds it rather than the disk.
+// s.mu is held.
+func (s *Store) room() (r Room, bounded bool, err error) {
 	disk, err := diskFree(s.dir)
 	if err != nil {
-		return Room{}, err
+		return Room{}, false, err
 	}
 	free := disk - min(disk, s.o.DiskReserve)
-	r := Room{Used: s.total, Max: s.total + free}
+	r = Room{Used: s.total, Max: s.total + free}
 	if s.o.StorageMax > 0 {
 		r.Max = s.o.StorageMax
-		free = min(free, r.Max-min(r.Max, s.total))
+		left := r.Max - min(r.Max, s.total)
+		bounded = left <= free
+		free = min(free, left)
 	}
 	r.Free = free - min(free, s.granted)
-	return r, nil
+	return r, bounded, nil
 }
 
 // fits tells whether size bytes fit, where grant of them are already set aside. s.mu
 // is held.
 func (s *Store) fits(size, grant uint64) error {
-	r, err := s.room()
+	r, bounded, err := s.room()
 	if err != nil {
 		return err
 	}
-	if r.Free+grant < size {
-		return api.CauseDiskFull.Wrap(api.Full.Errorf("no room for %d bytes: %d of %d used, %d set aside, %d free besides the disk_reserve of %d; free space, or change embedded.disk_reserve or embedded.storage_max",
-			size, r.Used, r.Max, s.granted, r.Free, s.o.DiskReserve))
+	if r.Free+grant >= size {
+		return nil
 	}
-	return nil
+	mend := fmt.Sprintf("the disk's last %d bytes are not used; free space there, or lower embedded.disk_reserve", s.o.DiskReserve)
+	if bounded {
+		mend = "raise " + s.o.StorageBy
+	}
+	return api.CauseDiskFull.Wrap(api.Full.Errorf("no room for %d bytes: %d of %d used, %d set aside, %d free; %s", size, r.Used, r.Max, s.granted, r.Free, mend))
 }
 
 func (s *Store) reserve(l *Lease, size uint64) error {
