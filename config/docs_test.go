@@ -51,7 +51,7 @@ init writes with what differs from the defaults only, and the environment, which
 cluster-service config show prints all that is in force, without secrets. A section of the
 file is an object: cluster.peername is ` + "`" + `{"cluster": {"peername": "..."}}` + "`" + `.
 
-- Times are such as 500ms, 30s, 5m, 1h30m. Sizes are in bytes. Addresses are multiaddresses.
+- Times are such as 500ms, 30s, 5m, 1h30m. Sizes are such as 50GiB or 200GB, or numbers of bytes. Addresses are multiaddresses.
 - A list of one may be written as that one. In a variable, commas separate the elements of a list, and
   the key:value pairs of a map. An empty variable says nothing.
 - 0, "" and null stand for the default. What is left out has its default too: true where that is true.

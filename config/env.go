@@ -90,7 +90,11 @@ func (r *reading) readEnviron(environ []string) {
 			r.addf([]string{k.String()}, "is not UTF-8")
 			continue
 		}
-		if err := setText(k.field, value); err != nil {
+		set := setText
+		if isSize(k) {
+			set = setSize
+		}
+		if err := set(k.field, value); err != nil {
 			r.addf([]string{k.String()}, "%v", err)
 		}
 	}

@@ -26,7 +26,7 @@ func TestLoad_Faults(t *testing.T) {
 		"no section":              {`{"cluster":3}`, nil, `cluster: must be an object of settings`},
 		"text for a number":       {`{"consensus":{"raft":{"voters":"five"}}}`, nil, `consensus.raft.voters: must be a whole number, not string`},
 		"fraction":                {`{"consensus":{"raft":{"voters":2.5}}}`, nil, `consensus.raft.voters: must be a whole number, not number 2.5`},
-		"negative size":           {`{"embedded":{"storage_max":-1}}`, nil, `embedded.storage_max: must be a whole number of 0 or more, not number -1`},
+		"negative size":           {`{"embedded":{"storage_max":-1}}`, nil, `embedded.storage_max: must be a size such as "50GiB" or "200GB", or a whole number of bytes, not number -1`},
 		"number for a duration":   {`{"cluster":{"repair_grace":30}}`, nil, `cluster.repair_grace: must be a duration such as "30s" or "5m"`},
 		"duration without a unit": {`{"cluster":{"repair_grace":"30"}}`, nil, `cluster.repair_grace: "30" is not a duration such as 30s or 5m`},
 		"text for a boolean":      {`{"embedded":{"public":"yes"}}`, nil, `embedded.public: must be true or false, not string`},

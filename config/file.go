@@ -103,7 +103,7 @@ func members(raw []byte) ([]member, error) {
 }
 
 // setJSON sets k from its JSON value; null says nothing. A list may be one plain value;
-// a duration is a Go duration string. An error does not repeat strings: they may be secret.
+// a duration is a Go duration string, a size a number or text. An error does not repeat strings: they may be secret.
 func setJSON(k key, raw json.RawMessage) error {
 	t := k.field.Type()
 	if string(raw) == "null" {
@@ -119,6 +119,13 @@ func setJSON(k key, raw json.RawMessage) error {
 		}
 		return setText(k.field, s)
 	}
+	if isSize(k) && raw[0] == '"' {
+		var s string
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return err
+		}
+		return setSize(k.field, s)
+	}
 	if isList(t) && raw[0] != '[' {
 		raw = slices.Concat([]byte{'['}, raw, []byte{']'})
 	}
@@ -131,7 +138,11 @@ func setJSON(k key, raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, fresh.Interface()); err != nil {
 		var mismatch *json.UnmarshalTypeError
 		if errors.As(err, &mismatch) {
-			return fmt.Errorf("must be %s, not %s", kindName(t), mismatch.Value)
+			want := kindName(t)
+			if isSize(k) {
+				want = sizeForm
+			}
+			return fmt.Errorf("must be %s, not %s", want, mismatch.Value)
 		}
 		return err
 	}
