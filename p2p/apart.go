@@ -52,6 +52,7 @@ func makeRoom(l *rcmgr.ScalingLimitConfig, most int) (memory int64) {
 	for _, of := range []*rcmgr.BaseLimit{&l.SystemBaseLimit, &l.TransientBaseLimit} {
 		of.Streams += streams
 		of.StreamsInbound += streams
+		of.StreamsOutbound += streams // for each of theirs they may be asked who they are
 		of.Memory += memory
 		of.Conns += strangerConns
 		of.ConnsInbound += strangerConns

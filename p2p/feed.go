@@ -83,8 +83,8 @@ func feedOptions(log *slog.Logger) []pubsub.Option {
 		pubsub.WithMaxControlMessageSize(feedOverhead),
 		pubsub.WithPeerOutboundQueueSize(feedQueue),
 		pubsub.WithSeenMessagesTTL(feedSeen),
-		pubsub.WithLogger(log),
-		pubsub.WithRPCLogger(log),
+		pubsub.WithLogger(demoted(log)),
+		pubsub.WithRPCLogger(demoted(log)),
 	}
 }
 

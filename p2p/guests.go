@@ -3,17 +3,13 @@ package p2p
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/connmgr"
-	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/multiformats/go-multiaddr"
 	"golang.org/x/time/rate"
 )
 
@@ -343,50 +339,6 @@ func (h *Host) CheckSpoken(ctx context.Context, id peer.ID) error {
 		return fmt.Errorf("peer %s has no certificate: %w", id, ErrDenied)
 	}
 	return h.Check(ctx, id)
-}
-
-// A doorkeeper bounds how many visitors connect at once: libp2p's own bounds count
-// members too, which strangers could then keep out. And it chooses how a connection is kept.
-type doorkeeper struct{ h *Host }
-
-var _ connmgr.ConnectionGater = (*doorkeeper)(nil)
-var _ network.Multiplexer = (*doorkeeper)(nil)
-
-// NewConn implements network.Multiplexer.
-func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
-	// Where there are no bounds on resources, there is no ID either.
-	if id := scope.Peer(); d.h.follows || isServer && id != "" && !d.h.isMember(id) && !d.h.isAdmitted(id) {
-		return strangersMuxer(strangersAlive).NewConn(c, isServer, scope)
-	}
-	return muxer().NewConn(c, isServer, scope)
-}
-
-func (*doorkeeper) InterceptPeerDial(peer.ID) bool                      { return true }
-func (*doorkeeper) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
-func (*doorkeeper) InterceptAccept(network.ConnMultiaddrs) bool         { return true }
-func (*doorkeeper) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
-	return true, 0
-}
-
-// InterceptSecured implements connmgr.ConnectionGater.
-func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
-	h := d.h
-	if dir != network.DirInbound || h.isMember(id) || h.guests.has(id) || h.isAdmitted(id) {
-		return true
-	}
-	if h.guests.exiled(id, time.Now()) {
-		return false
-	}
-	all, near, key := 0, 0, addressKey(addrs.RemoteMultiaddr())
-	for _, c := range h.h.Network().Conns() {
-		if h.isVisitor(c) {
-			all++
-			if addressKey(c.RemoteMultiaddr()) == key {
-				near++
-			}
-		}
-	}
-	return all < maxVisitors && near < visitorsEach
 }
 
 // isAdmitted tells whether the log has the peer as a member, though it has not shown its

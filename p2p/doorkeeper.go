@@ -1,0 +1,83 @@
+package p2p
+
+import (
+	"net"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+)
+
+// A doorkeeper bounds how many visitors connect at once: libp2p's own bounds count
+// members too, which strangers could then keep out. And it chooses how a connection is kept,
+// and how fast it is read.
+type doorkeeper struct {
+	h     *Host
+	paces *paces
+}
+
+var _ connmgr.ConnectionGater = (*doorkeeper)(nil)
+var _ network.Multiplexer = (*doorkeeper)(nil)
+
+// NewConn implements network.Multiplexer.
+func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
+	// Where there are no bounds on resources, there is no ID either.
+	id := scope.Peer()
+	switch {
+	case d.h.follows:
+		return strangersMuxer(strangersAlive).NewConn(c, isServer, scope)
+	case id == "" || !isServer || d.h.isMember(id) || d.h.isAdmitted(id):
+		return muxer().NewConn(c, isServer, scope)
+	}
+	paced := d.paces.conn(c, func() bool { return d.h.isMember(id) || d.h.isAdmitted(id) || d.h.isClient(id) })
+	m, err := strangersMuxer(strangersAlive).NewConn(paced, isServer, scope)
+	return pacedMux{m, paced}, err
+}
+
+func (*doorkeeper) InterceptPeerDial(peer.ID) bool                      { return true }
+func (*doorkeeper) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
+func (*doorkeeper) InterceptAccept(network.ConnMultiaddrs) bool         { return true }
+func (*doorkeeper) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
+	return true, 0
+}
+
+// InterceptSecured implements connmgr.ConnectionGater.
+func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
+	h := d.h
+	if dir != network.DirInbound || h.isMember(id) || h.guests.has(id) || h.isAdmitted(id) {
+		return true
+	}
+	if h.guests.exiled(id, time.Now()) {
+		return false
+	}
+	all, near, key := 0, 0, addressKey(addrs.RemoteMultiaddr())
+	for _, c := range h.h.Network().Conns() {
+		if h.isVisitor(c) {
+			all++
+			if addressKey(c.RemoteMultiaddr()) == key {
+				near++
+			}
+		}
+	}
+	return all < maxVisitors && near < visitorsEach
+}
+
+// isClient tells whether the peer came as a client and for nothing else: an upload may be
+// as fast as the line. Its streams are bounded elsewhere.
+func (h *Host) isClient(id peer.ID) (is bool) {
+	for _, c := range h.h.Network().ConnsToPeer(id) {
+		for _, s := range c.GetStreams() {
+			if s.Stat().Direction != network.DirInbound {
+				continue
+			}
+			if s.Protocol() != HTTPProtocol {
+				return false
+			}
+			is = true
+		}
+	}
+	return is
+}

@@ -1,0 +1,233 @@
+package p2p
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/multiformats/go-multiaddr"
+)
+
+func TestPacedConn_IsReadAtItsPace(t *testing.T) {
+	const all = 3 * paceBurst
+	for name, free := range map[string]bool{"of a stranger": false, "of one that is free": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				c := newPaces().conn(ours, func() bool { return free })
+				go func() {
+					theirs.Write(make([]byte, all))
+					theirs.Close()
+				}()
+				start := time.Now()
+				n, err := io.Copy(io.Discard, c)
+				if err != nil || n != all {
+					t.Fatalf("%d bytes, %v", n, err)
+				}
+				took, want := time.Since(start), time.Duration(0)
+				if !free {
+					want = (all - paceBurst) * time.Second / paceRate
+				}
+				if took < want || took > want*5/4 { // reads count more than they bring
+					t.Errorf("%d bytes took %v, want %v and a little more", n, took, want)
+				}
+			})
+		})
+	}
+}
+
+// What strangers of one address send leaves those of another their pace, and a connection
+// that is closed waits no more.
+func TestPacedConn_IsSlowByAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := newPaces()
+		busy := all.of("busy", time.Now())
+		other := all.of("other", time.Now())
+		busy.bytes.ReserveN(time.Now(), paceBurst)
+		ours, theirs := net.Pipe()
+		c := &pacedConn{Conn: ours, pace: busy, all: all.all, free: func() bool { return false }, closed: make(chan struct{})}
+		c.close = sync.OnceFunc(func() { close(c.closed) })
+		for range 100 {
+			busy.bytes.ReserveN(time.Now(), paceBurst) // minutes' worth
+		}
+		go theirs.Write([]byte("x"))
+		start := time.Now()
+		done := make(chan struct{})
+		go func() { c.Read(make([]byte, 1)); close(done) }()
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Error("it does not wait")
+		default:
+		}
+		c.Close()
+		<-done
+		theirs.Close()
+		if took := time.Since(start); took > 0 {
+			t.Errorf("a closed connection waited for %v", took)
+		}
+		if !other.bytes.AllowN(time.Now(), paceBurst) {
+			t.Error("another address has less for it")
+		}
+	})
+}
+
+func TestPaces_RememberFewAddresses(t *testing.T) {
+	p, now := newPaces(), time.Now()
+	for i := range paceAddresses {
+		p.of(string(rune('a'+i)), now)
+	}
+	if p.of("one more", now) != p.rest {
+		t.Error("one more has its own")
+	}
+	if p.of("one more", now.Add(paceMemory+1)) == p.rest || len(p.by) != 1 {
+		t.Errorf("%d addresses are remembered after their time", len(p.by))
+	}
+}
+
+// A guest that sends without end is read at its pace; a member, as it comes.
+func TestHost_ReadsStrangersAtTheirPace(t *testing.T) {
+	c := newTestCluster(t)
+	id := newIdentity(t)
+	server := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: 1})
+	guest, member := c.stranger(), c.member()
+	sink := func(s network.Stream) { io.Copy(io.Discard, s); s.Write([]byte{1}); s.Close() }
+	server.h.SetStreamHandler("/test/sink/1", sink)
+	server.h.SetStreamHandler(HTTPProtocol, sink)
+	send := func(from *Host, p protocol.ID, n int) time.Duration {
+		t.Helper()
+		start := time.Now()
+		s, err := from.h.NewStream(t.Context(), server.ID(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Reset()
+		for ; n > 0; n -= 1 << 16 {
+			if _, err := s.Write(make([]byte, 1<<16)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.CloseWrite()
+		if _, err := s.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(start)
+	}
+	for _, h := range []*Host{guest, member} {
+		connect(t, h, server)
+	}
+	if !server.Welcome(guest.ID()) {
+		t.Fatal("no place")
+	}
+	eventually(t, "the member is known", func() bool { return server.Check(t.Context(), member.ID()) == nil })
+	if took := send(guest, "/test/sink/1", paceBurst+paceRate); took < time.Second {
+		t.Errorf("a guest sent %d bytes in %v", paceBurst+paceRate, took)
+	}
+	// It has used up what it may send at once: others of its address take turns with it.
+	const much = 16 * paceRate
+	if took := send(member, "/test/sink/1", much); took >= much/paceRate*time.Second {
+		t.Errorf("a member waits, too: %v", took)
+	}
+	client := c.stranger()
+	connect(t, client, server)
+	if took := send(client, HTTPProtocol, much); took >= much/paceRate*time.Second {
+		t.Errorf("a client's upload waits: %v", took)
+	}
+}
+
+// Streams that are opened without end are refused, not served.
+func TestHost_RefusesStreamsWithoutEnd(t *testing.T) {
+	const many = newStreamBurst + 4*newStreamRate
+	c := newTestCluster(t)
+	server, stranger := c.member(), c.stranger()
+	connect(t, stranger, server)
+	conn := stranger.h.Network().ConnsToPeer(server.ID())[0]
+	start := time.Now()
+	refused := 0
+	for range many {
+		s, err := conn.NewStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SetDeadline(time.Now().Add(60 * time.Second))
+		if _, err = s.Write([]byte("\x13/multistream/1.0.0\n")); err == nil {
+			_, err = s.Read(make([]byte, 1))
+		}
+		if err != nil {
+			refused++
+		}
+		s.Reset()
+	}
+	if most := newStreamBurst + int(time.Since(start).Seconds()*newStreamRate) + 1; many-refused > most {
+		t.Errorf("%d of %d streams are served, at most %d in that time", many-refused, many, most)
+	}
+}
+
+// Each stream of a stranger may have it asked who it is: members' own do not have to wait
+// for that.
+func TestMakeRoom_OutboundToo(t *testing.T) {
+	had := rcmgr.DefaultLimits
+	l := had
+	makeRoom(&l, 32)
+	in := l.TransientBaseLimit.StreamsInbound - had.TransientBaseLimit.StreamsInbound
+	if out := l.TransientBaseLimit.StreamsOutbound - had.TransientBaseLimit.StreamsOutbound; out < in || in == 0 {
+		t.Errorf("room for %d streams from strangers, and for %d to them", in, out)
+	}
+}
+
+// Rubbish costs no line of the log.
+func TestFeed_IsNotMadeToWriteALog(t *testing.T) {
+	c := newTestCluster(t)
+	id := newIdentity(t)
+	var lines lockedBuffer
+	server, err := NewHost(id, c.certified(id.ID, id.ID), c.roster(), Options{Secret: c.secret, Listen: []multiaddr.Multiaddr{loopback}, Guests: 1},
+		slog.New(slog.NewTextHandler(&lines, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	guest := c.stranger()
+	connect(t, guest, server)
+	if !server.Welcome(guest.ID()) {
+		t.Fatal("no place")
+	}
+	for range 3 { // the next is looked at once the one before is done with
+		s, err := guest.h.NewStream(t.Context(), server.ID(), feedGossip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SetDeadline(time.Now().Add(60 * time.Second))
+		if _, err := s.Write([]byte{4, 0xff, 0xff, 0xff, 0xff}); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, s)
+	}
+	if text := lines.String(); text != "" {
+		t.Errorf("it says: %s", text)
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
