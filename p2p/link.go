@@ -19,6 +19,8 @@ const MaxLink = 16 << 10
 const (
 	linkPrefix  = "pinfold-follow1_"
 	linkVersion = 1
+
+	byteOrderMark = "\ufeff" // as some editors put it before a text
 )
 
 // Link is all that a follower needs to find a cluster and to tell its members from
@@ -90,6 +92,9 @@ func (l *Link) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &d); err != nil {
 		return fmt.Errorf("follow link: %w", err)
 	}
+	if d.Version == 0 {
+		return errors.New(`follow link: the document has no "pinfold_follow": it is none that 'cluster-ctl follow-link' made`)
+	}
 	if d.Version != linkVersion {
 		return fmt.Errorf(`follow link: the document has "pinfold_follow": %d; this program reads version %d`, d.Version, linkVersion)
 	}
@@ -102,12 +107,19 @@ func (l *Link) UnmarshalJSON(text []byte) error {
 }
 
 // ParseLink reads either form. White space, as terminals and mails add it to the text
-// form, is left out.
+// form, and a byte order mark are left out.
 func ParseLink(text string) (Link, error) {
-	if len(text) > MaxLink {
+	text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), byteOrderMark))
+	switch {
+	case text == "":
+		return Link{}, errors.New("follow link: it is empty")
+	case strings.HasPrefix(text, "<"):
+		return Link{}, errors.New("follow link: this is a web page (HTML), not a link")
+	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"):
+		return Link{}, errors.New("follow link: the text is UTF-16; save it as UTF-8")
+	case len(text) > MaxLink:
 		return Link{}, fmt.Errorf("follow link: %d bytes are too many", len(text))
-	}
-	if text = strings.TrimSpace(text); strings.HasPrefix(text, "{") {
+	case strings.HasPrefix(text, "{"):
 		var l Link
 		if !json.Valid([]byte(text)) {
 			return Link{}, errors.New("follow link: the document is not JSON: it is damaged or incomplete")

@@ -29,6 +29,7 @@ func TestLink_RoundTrip(t *testing.T) {
 	for name, form := range map[string]string{
 		"the text": text, "wrapped": "  " + text[:80] + "\r\n " + text[80:] + "\n",
 		"the document": string(document), "with white space": "\n" + string(document) + "\n", "of a later program": later,
+		"with a byte order mark": "\ufeff" + string(document), "the text with one": "\ufeff" + text + "\n",
 	} {
 		if got, err := ParseLink(form); err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%s: got %+v %v, want %+v", name, got, err, want)
@@ -46,12 +47,15 @@ func TestParseLink_SaysWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ name, text, want string }{
-		{"nothing", "", "must begin with"},
+		{"nothing", " \n", "is empty"},
+		{"some text", "hello", "must begin with"},
 		{"half of it", text[:len(text)/2], "copy it whole"},
 		{"a letter changed", text[:40] + flip(text[40:41]) + text[41:], "copy it whole"},
 		{"a join token", encode(t, newToken(t)), "token to join"},
-		{"a web page", "<html>", "must begin with"},
-		{"another document", `{"name":"x"}`, "pinfold_follow"},
+		{"a web page", "<html>", "web page"},
+		{"a long web page", "\ufeff\n<!DOCTYPE html>" + strings.Repeat("x", MaxLink), "web page"},
+		{"UTF-16", "\xff\xfep\x00i\x00n\x00", "UTF-16"},
+		{"another document", `{"name":"x"}`, `has no "pinfold_follow"`},
 		{"a later version", strings.Replace(string(document), `"pinfold_follow":1`, `"pinfold_follow":2`, 1), "reads version 1"},
 		{"half a document", string(document[:len(document)/2]), "follow link"},
 		{"no addresses", strings.Replace(string(document), `"addresses":[`, `"addresses":[],"old":[`, 1), "no address"},

@@ -90,7 +90,7 @@ func follow(cmd *cobra.Command, g *globals, base string, args []string, f follow
 	}
 	command := "info"
 	if len(args) > 1 {
-		command = args[1]
+		command = plain(args[1])
 	}
 	switch command {
 	case "info", "list", "leave", "run", "resume":
@@ -111,10 +111,10 @@ func follow(cmd *cobra.Command, g *globals, base string, args []string, f follow
 		if len(args) < 3 {
 			return errors.New("reading the command: init takes the link or URL to follow")
 		}
-		return f.begin(cmd, g, d, args[2])
+		return f.begin(cmd, g, d, plain(args[2]))
 	case "run":
 		if f.init != "" {
-			if err := f.beginOnce(cmd, g, d, f.init); err != nil {
+			if err := f.beginOnce(cmd, g, d, plain(f.init)); err != nil {
 				return err
 			}
 		}
@@ -138,6 +138,11 @@ func looksLikeLink(s string) bool {
 	return s == "-" || strings.HasPrefix(s, "pinfold") || strings.HasPrefix(s, "{") || isURL(s)
 }
 
+// plain is a text without white space around it and a byte order mark before it.
+func plain(text string) string {
+	return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\ufeff"))
+}
+
 func isURL(s string) bool {
 	return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
 }
@@ -153,7 +158,7 @@ func (f followFlags) begin(cmd *cobra.Command, g *globals, d followed, source st
 		if err != nil {
 			return fmt.Errorf("reading the link: %w", err)
 		}
-		source = strings.TrimSpace(string(text))
+		source = plain(string(text))
 	}
 	c, warnings, err := config.FollowerFromEnv(os.Environ())
 	for _, w := range warnings {

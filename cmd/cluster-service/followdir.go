@@ -101,7 +101,7 @@ func readLink(ctx context.Context, source string) (p2p.Link, error) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return p2p.Link{}, fmt.Errorf("get %s: %s", source, res.Status)
+		return p2p.Link{}, fmt.Errorf("get %s", answered(source, res))
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, p2p.MaxLink+1))
 	if err != nil {
@@ -109,10 +109,27 @@ func readLink(ctx context.Context, source string) (p2p.Link, error) {
 	}
 	link, err := p2p.ParseLink(string(text))
 	if err != nil {
-		return link, fmt.Errorf("get %s: %w", source, err)
+		return link, fmt.Errorf("get %s: %w", answered(source, res), err)
 	}
 	return link, nil
 }
+
+// answered tells what came from a URL: where a login or an error page came in place of a
+// link, one can see it by that.
+func answered(source string, res *http.Response) string {
+	text := source
+	if at := res.Request.URL.String(); at != source {
+		text += ", which led to " + at
+	}
+	kind := res.Header.Get("Content-Type")
+	if kind == "" {
+		kind = "of no type"
+	}
+	return fmt.Sprintf("%s: %s, %s", short(printable(text), maxAnswered), short(printable(res.Status), maxAnswered), short(printable(kind), maxAnswered))
+}
+
+// maxAnswered bounds each part of that, in bytes: a server may say anything.
+const maxAnswered = 256
 
 // init makes d the directory of a follower, with settings c, of the cluster of source.
 func (d followed) init(ctx context.Context, source string, c config.Follower, out io.Writer) error {

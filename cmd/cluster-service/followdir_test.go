@@ -205,6 +205,41 @@ func TestFollowed_GoesByTheLinkGivenLast(t *testing.T) {
 	}
 }
 
+// Where something else than a link comes from a URL, the error tells what.
+func TestReadLink_SaysWhatCame(t *testing.T) {
+	link := newLink(t)
+	text := "\ufeff" + encodeLink(t, link)
+	mux := http.NewServeMux()
+	page := func(status int, kind, text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, text)
+		}
+	}
+	mux.Handle("/marked", page(200, "text/plain", text))
+	mux.Handle("/login", page(200, "text/html; charset=utf-8", "<!DOCTYPE html>"+strings.Repeat("x", p2p.MaxLink)))
+	mux.Handle("/private", http.RedirectHandler("/login", http.StatusFound))
+	mux.Handle("/forbidden", page(403, "text/html", "<html>"))
+	mux.Handle("/strange", page(200, strings.Repeat("k", 5000), "hello"))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	if got, err := readLink(t.Context(), server.URL+"/marked"); err != nil || !got.Key.Equal(link.Key) {
+		t.Errorf("with a byte order mark: %v", err)
+	}
+	for path, want := range map[string]string{
+		"/login":     "/login: 200 OK, text/html; charset=utf-8: follow link: this is a web page (HTML)",
+		"/private":   "/private, which led to " + server.URL + "/login: 200 OK, text/html; charset=utf-8: follow link: this is a web page (HTML)",
+		"/forbidden": "/forbidden: 403 Forbidden, text/html",
+		"/strange":   "k: follow link: it must begin with",
+	} {
+		_, err := readLink(t.Context(), server.URL+path)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "get "+server.URL) || len(err.Error()) > 1000 {
+			t.Errorf("%s: %v, want %q", path, err, want)
+		}
+	}
+}
+
 func TestFollowed_SeveralHavePortsOfTheirOwn(t *testing.T) {
 	base, link := t.TempDir(), encodeLink(t, newLink(t))
 	seen := map[string]string{}
