@@ -246,15 +246,26 @@ var (
 	errOlder = errors.New("it is older than the one that is kept: the cluster's key was renewed since")
 )
 
+// compareLinks returns nil where link may take the place of old, else errAnother or errOlder.
+func compareLinks(old, link p2p.Link) error {
+	switch {
+	case p2p.LeadTo(link.Renewals, old.Key, link.Key):
+		return nil
+	case p2p.LeadTo(old.Renewals, link.Key, old.Key):
+		return errOlder
+	}
+	return errAnother
+}
+
 // adopt puts a newer link in the place of the old one. It fails where it is of another
 // cluster: whoever serves the link could lead the follower anywhere. The caller has the
 // lock.
 func (d followed) adopt(old, link p2p.Link) (p2p.Link, error) {
-	if !p2p.LeadTo(link.Renewals, old.Key, link.Key) {
-		if p2p.LeadTo(old.Renewals, link.Key, old.Key) {
-			return old, errOlder
-		}
-		return old, fmt.Errorf("reading the link: %w, %q, than the one that %s follows; if that is meant: 'cluster-service follow %s leave', and follow anew", errAnother, link.Name, d.name, d.name)
+	switch err := compareLinks(old, link); {
+	case errors.Is(err, errAnother):
+		return old, fmt.Errorf("reading the link: %w, %q, than the one that %s follows; if that is meant: 'cluster-service follow %s leave', and follow anew", err, link.Name, d.name, d.name)
+	case err != nil:
+		return old, err
 	}
 	if old.Incarnation != link.Incarnation {
 		// The index of the one means nothing in the other. Content stays.

@@ -138,10 +138,23 @@ func TestFollowed_RenewsItsLink(t *testing.T) {
 			t.Errorf("%d %.10s: got %v, %v, %d warnings", broken.status, broken.text, got.Addresses, err, warned-before)
 		}
 	}
-	serve(newLink(t))
+	served := func(want string) {
+		t.Helper()
+		var out strings.Builder
+		if err := d.info(t.Context(), &out); err != nil || !strings.Contains(out.String(), server.URL+" ("+want) {
+			t.Errorf("info says %v\n%s\nwant it to say: %s", err, out.String(), want)
+		}
+	}
+	served("cannot be read now: get " + server.URL)
+	serve(moved)
+	served("readable)")
+	another := newLink(t)
+	another.Name = "orchard"
+	serve(another)
 	if _, err := renew(); err == nil || !strings.Contains(err.Error(), "another cluster") {
 		t.Errorf("another cluster: %v", err)
 	}
+	served(`it leads to another cluster now, "orchard": archive cannot start by it`)
 	if kept, err := d.loadLink(); err != nil || !kept.Key.Equal(link.Key) {
 		t.Errorf("the link kept is of %x, %v", kept.Key, err)
 	}
@@ -155,6 +168,7 @@ func TestFollowed_RenewsItsLink(t *testing.T) {
 	anew := moved
 	anew.Incarnation++
 	serve(anew)
+	served("readable: the cluster was started anew")
 	if got, err := renew(); err != nil || got.Incarnation != anew.Incarnation {
 		t.Errorf("a new incarnation: %x, %v", got.Incarnation, err)
 	}

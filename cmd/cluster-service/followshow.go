@@ -54,7 +54,7 @@ func (d followed) info(ctx context.Context, out io.Writer) error {
 	line("Cluster", "%q", link.Name)
 	line("Directory", "%s", d.directory)
 	if c.Follow.Source != "" {
-		line("Link from", "%s (%s)", c.Follow.Source, reachableText(ctx, c.Follow.Source))
+		line("Link from", "%s (%s)", c.Follow.Source, d.served(ctx, c.Follow.Source, link))
 	}
 	cl, err := d.client()
 	if err != nil {
@@ -111,9 +111,19 @@ func ago(t time.Time) string {
 	return humanize.Time(t)
 }
 
-func reachableText(ctx context.Context, source string) string {
-	if _, err := readLink(ctx, source); err != nil {
+// served tells what is to be had where the link comes from.
+func (d followed) served(ctx context.Context, source string, kept p2p.Link) string {
+	link, err := readLink(ctx, source)
+	if err != nil {
 		return "cannot be read now: " + err.Error()
+	}
+	switch err := compareLinks(kept, link); {
+	case errors.Is(err, errAnother):
+		return fmt.Sprintf("it leads to another cluster now, %q: %s cannot start by it; ask the people of %q for a new link and say 'cluster-service follow %s LINK'", link.Name, d.name, kept.Name, d.name)
+	case err != nil:
+		return fmt.Sprintf("readable, but %v", err)
+	case link.Incarnation != kept.Incarnation:
+		return "readable: the cluster was started anew, which counts from the next start"
 	}
 	return "readable"
 }
