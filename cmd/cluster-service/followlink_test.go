@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pinfold-cluster/pinfold/api/client"
 	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
@@ -59,6 +60,14 @@ func TestFollowLink_AndJoiningBySecretExcludeEachOther(t *testing.T) {
 		}
 		return nil
 	})
+	overLibp2p, err := client.New(first.settings["LISTENMULTIADDRESS"]+"/p2p/"+first.id.String(), client.Options{Secret: link.Secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer overLibp2p.Close()
+	if _, err := overLibp2p.Invite(t.Context(), 0); code(err) != http.StatusForbidden {
+		t.Errorf("the secret of a follow link invites: %v", err)
+	}
 	if _, err := second.http.FollowLink(t.Context()); code(err) != http.StatusConflict || !strings.Contains(err.Error(), "join_policy") {
 		t.Errorf("a link where the secret makes members: %v", err)
 	}

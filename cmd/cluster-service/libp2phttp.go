@@ -8,7 +8,6 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/web"
-	"github.com/pinfold-cluster/pinfold/config"
 	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
@@ -47,15 +46,15 @@ func (p *Daemon) listenLibp2p(door *web.Server, o web.Options, cluster bool) err
 }
 
 // readOnlyForStrangers lets who comes over libp2p and knows nothing but the swarm's
-// secret, as followers do, only read. The secret is enough for more where it is to join,
-// and no credentials are where the door asks for some.
+// secret, as followers do, only read. It is enough for more where it is to join; where the
+// door asks for credentials, they decide.
 func (p *Daemon) readOnlyForStrangers(next http.Handler) http.Handler {
-	if p.c.API.REST.BasicAuthCredentials != nil || p.c.Cluster.JoinPolicy == config.JoinBySecret || len(p.c.API.REST.Libp2pListenMultiaddress) > 0 {
+	if p.c.API.REST.BasicAuthCredentials != nil || len(p.c.API.REST.Libp2pListenMultiaddress) > 0 {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from, err := api.ParsePeerID(r.RemoteAddr)
-		if err == nil && r.Method != http.MethodGet && p.host.Check(r.Context(), from) != nil {
+		if err == nil && r.Method != http.MethodGet && p.members.secretIsEnough() != nil && p.host.Check(r.Context(), from) != nil {
 			web.WriteError(w, api.Denied.Errorf("over libp2p, the swarm's secret alone is enough to read and not to change: "+
 				"set api.restapi.basic_auth_credentials and come with a password or token"))
 			return

@@ -185,16 +185,22 @@ func (m *membership) mayComeWithout(id api.PeerID) error {
 	if slices.ContainsFunc(members, func(o api.Member) bool { return o.ID == id }) {
 		return nil
 	}
-	if m.c.Cluster.JoinPolicy == config.JoinBySecret {
-		if k := m.pins.Key(); k.Owed || k.Number > 0 {
-			return api.Denied.Errorf("a peer was removed from this cluster with --revoke, and it knows the swarm's secret: joining takes a token, whatever cluster.join_policy says; make one with 'cluster-ctl peers invite'")
-		}
-		if m.linkMade() {
-			return api.Denied.Errorf("a follow link of this cluster was made, and the swarm's secret is in it: joining takes a token, whatever cluster.join_policy says; make one with 'cluster-ctl peers invite'")
-		}
-		return nil
+	return m.secretIsEnough()
+}
+
+// secretIsEnough returns nil where who knows the swarm's secret may be a member: the
+// operator chose so, and it was not told to others. Else the error is Denied.
+func (m *membership) secretIsEnough() error {
+	if m.c.Cluster.JoinPolicy != config.JoinBySecret {
+		return api.Denied.Errorf("joining takes a token: make one with 'cluster-ctl peers invite' (or set cluster.join_policy to %q)", config.JoinBySecret)
 	}
-	return api.Denied.Errorf("joining takes a token: make one with 'cluster-ctl peers invite' (or set cluster.join_policy to %q)", config.JoinBySecret)
+	if k := m.pins.Key(); k.Owed || k.Number > 0 {
+		return api.Denied.Errorf("a peer was removed from this cluster with --revoke, and it knows the swarm's secret: joining takes a token, whatever cluster.join_policy says; make one with 'cluster-ctl peers invite'")
+	}
+	if m.linkMade() {
+		return api.Denied.Errorf("a follow link of this cluster was made, and the swarm's secret is in it: joining takes a token, whatever cluster.join_policy says; make one with 'cluster-ctl peers invite'")
+	}
+	return nil
 }
 
 // keepRecord keeps this peer's own record in the state true: its name and addresses
