@@ -41,23 +41,28 @@ func (f *Follower) openDoor() (err error) {
 // errFollower is the answer to all that would change the cluster.
 var errFollower = api.Denied.Errorf("this is a follower: it can be read and changes nothing; ask a peer of the cluster")
 
-// ownWork are the paths whose POST does something on the follower alone.
-var ownWork = []string{"/pins/recover", "/pins/*/recover", "/ipfs/gc"}
+// isOwnWork tells whether a POST to a path does something on the follower alone.
+func isOwnWork(to string) bool {
+	switch to {
+	case "/pins/recover", "/ipfs/gc":
+		return true
+	case "/pins/ipfs/recover", "/pins/ipns/recover", "/pins/ipld/recover": // they pin what a path leads to
+		return false
+	}
+	match, err := path.Match("/pins/*/recover", to)
+	return err == nil && match
+}
 
 // readOnly refuses what would change the cluster.
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		own := r.Method == http.MethodPost && slices.ContainsFunc(ownWork, func(pattern string) bool {
-			match, err := path.Match(pattern, r.URL.Path)
-			return err == nil && match
-		})
 		switch r.Method {
 		case http.MethodGet, http.MethodHead, http.MethodOptions:
-			own = true
-		}
-		if !own {
-			web.WriteError(w, errFollower)
-			return
+		default:
+			if r.Method != http.MethodPost || !isOwnWork(r.URL.Path) {
+				web.WriteError(w, errFollower)
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
