@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -131,14 +132,11 @@ func answered(source string, res *http.Response) string {
 // maxAnswered bounds each part of that, in bytes: a server may say anything.
 const maxAnswered = 256
 
-// init makes d the directory of a follower, with settings c, of the cluster of source.
+// init makes d the directory of a follower, with settings c, of the cluster of source. Of
+// several at once one does.
 func (d followed) init(ctx context.Context, source string, c config.Follower, out io.Writer) error {
-	there, err := d.initialised()
-	if err != nil {
-		return fmt.Errorf("looking at the directory: %w", err)
-	}
-	if there {
-		return fmt.Errorf("initialising: %s is followed already; 'cluster-service follow %s run' goes on, '... leave' gives it up", d.name, d.name)
+	if err := d.checkNew(); err != nil {
+		return err
 	}
 	if n := len(d.socket()); n > maxSocketPath {
 		return fmt.Errorf("initialising: %s has %d characters and a socket's name at most %d: choose a shorter name or directory (-c)", d.socket(), n, maxSocketPath)
@@ -149,6 +147,17 @@ func (d followed) init(ctx context.Context, source string, c config.Follower, ou
 	}
 	if isURL(source) {
 		c.Follow.Source = source
+	}
+	if err := os.MkdirAll(string(d.directory), 0o700); err != nil {
+		return fmt.Errorf("making the directory: %w", err)
+	}
+	release, err := d.lockSoon(ctx)
+	if err != nil { // it may run by now
+		return cmp.Or(d.checkNew(), fmt.Errorf("initialising: %w", err))
+	}
+	defer release()
+	if err := d.checkNew(); err != nil {
+		return err
 	}
 	if err := d.choosePorts(&c); err != nil {
 		return err
@@ -163,6 +172,18 @@ func (d followed) init(ctx context.Context, source string, c config.Follower, ou
 		return fmt.Errorf("writing the settings: %w", err)
 	}
 	fmt.Fprintf(out, "%q is followed as %s from now on; the limits are in %s\n", link.Name, d.name, d.path(config.FollowerFile))
+	return nil
+}
+
+// checkNew fails where d is a follower's directory already.
+func (d followed) checkNew() error {
+	there, err := d.initialised()
+	if err != nil {
+		return fmt.Errorf("looking at the directory: %w", err)
+	}
+	if there {
+		return fmt.Errorf("initialising: %s is followed already; 'cluster-service follow %s run' goes on, '... leave' gives it up", d.name, d.name)
+	}
 	return nil
 }
 

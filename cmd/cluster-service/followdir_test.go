@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -216,6 +217,53 @@ func TestFollowed_GoesByTheLinkGivenLast(t *testing.T) {
 	}
 	if link, source := atStart(); !link.Addresses[0].Equal(old.Addresses[0]) || source != server.URL+"/second" {
 		t.Errorf("a new URL: %v, source %q", link.Addresses, source)
+	}
+}
+
+// Of several command lines that begin to follow under one name at once, one does: its
+// link, ports and identities are what is there, and the others say so.
+func TestFollowed_BeginsOnce(t *testing.T) {
+	const lines = 8
+	for round := range 10 {
+		d, err := followedIn(t.TempDir(), "archive")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var links [lines]p2p.Link
+		var errs [lines]error
+		var told [lines]strings.Builder
+		var wg sync.WaitGroup
+		for i := range lines {
+			links[i] = newLink(t)
+			text := encodeLink(t, links[i])
+			c, _, err := config.FollowerFromEnv(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wg.Go(func() { errs[i] = d.init(t.Context(), text, c, &told[i]) })
+		}
+		wg.Wait()
+		won, made := -1, 0
+		for i, err := range errs {
+			switch {
+			case err == nil && won < 0:
+				won = i
+			case err == nil:
+				t.Errorf("round %d: two began", round)
+			case !strings.Contains(err.Error(), "followed already") && !strings.Contains(err.Error(), "in use by another process"):
+				t.Errorf("round %d: %v", round, err)
+			}
+			made += strings.Count(told[i].String(), "new identity")
+		}
+		if won < 0 {
+			t.Fatalf("round %d: nobody began: %v", round, errs)
+		}
+		if kept, err := d.loadLink(); err != nil || !kept.Key.Equal(links[won].Key) {
+			t.Errorf("round %d: another's link is kept: %v", round, err)
+		}
+		if _, err := d.loadIdentities(); err != nil || made != 1 {
+			t.Errorf("round %d: %d made an identity, %v", round, made, err)
+		}
 	}
 }
 
