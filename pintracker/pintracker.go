@@ -142,6 +142,14 @@ func (o Options) paced() Options {
 	return o
 }
 
+// FetchRate is the part of Rate that is there for each fetch; 0 is no bound.
+func (o Options) FetchRate() uint64 {
+	if o.Rate == 0 {
+		return 0
+	}
+	return max(1, o.Rate/uint64(o.WithDefaults().paced().Workers))
+}
+
 // lasts is how long that many bytes take; 0 without a bound.
 func (o Options) lasts(bytes int) time.Duration {
 	if o.Rate == 0 {

@@ -186,7 +186,7 @@ func (f *Follower) openHosts() (err error) {
 }
 
 func (f *Follower) openNode() (err error) {
-	node := f.c.Embedded.Node
+	node := nodeOptions(f.c.Embedded, f.c.PinTracker)
 	if node.StorageMax == f.c.Follow.Capacity {
 		node.StorageBy = "follow.capacity"
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/gateway"
+	"github.com/pinfold-cluster/pinfold/config"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
 )
@@ -23,13 +24,21 @@ func (p *Daemon) openNode(d directory) error {
 		p.log.Info("this peer serves no gateway: its node is a Kubo daemon, which has its own")
 		return nil
 	}
-	node, err := embedded.New(p.data, d.ipfs(), p.c.Embedded.Node, p.links, p.component("ipfs"))
+	node, err := embedded.New(p.data, d.ipfs(), nodeOptions(p.c.Embedded, p.c.PinTracker), p.links, p.component("ipfs"))
 	if err != nil {
 		return err
 	}
 	p.node = node
 	p.closes(node.Close)
 	return p.openGateway(node)
+}
+
+// nodeOptions are the embedded node's, fit to what the tracker has it do at once.
+func nodeOptions(e config.Embedded, t config.PinTracker) embedded.Options {
+	o := e.Node
+	t.Stateless.Rate = e.Data.MaxBandwidth
+	o.FetchRate = t.Stateless.FetchRate()
+	return o
 }
 
 // counted is the node, whose pins and adds count.

@@ -21,6 +21,10 @@ type Options struct {
 	CacheBytes int64 `json:"cache_bytes"`
 	// MemTableBytes is memory for one of at most three buffers of writes; 16 MiB.
 	MemTableBytes uint64 `json:"mem_table_bytes"`
+	// FetchRate is how many bytes a second can come in for one pin while others are fetched
+	// beside it; 0 is no bound. With few, a peer that was asked is waited for longer: what two
+	// were asked for comes twice.
+	FetchRate uint64 `json:"-"`
 }
 
 // WithDefaults returns o with the defaults for what it leaves out.

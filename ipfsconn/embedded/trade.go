@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/ipfs/boxo/bitswap/client"
 	"github.com/ipfs/boxo/bitswap/message"
@@ -25,6 +26,8 @@ const (
 	guestOutstanding = 1 << 20
 	guestSenders     = (guestOutstanding/guestMessage + 1) * maxGuests
 	maxGuests        = 128 // that p2p lets be connected with a data host
+
+	usualBlock = 256 << 10 // bytes; what files are cut into unless told otherwise
 )
 
 // A trader is bitswap: it asks others for blocks and gives them. It is boxo's but for its
@@ -59,9 +62,23 @@ func newTrader(n *Node) *trader {
 		client.RebroadcastDelay(rebroadcast),
 		client.WithoutDuplicatedBlockStats(),
 		client.WithBlockReceivedNotifier(t),
+		client.WithDontHaveTimeoutConfig(n.o.answerTimes()),
 	)
 	t.net.Start(t)
 	return t
+}
+
+// answerTimes say after how long without an answer another peer is asked for a block. At a
+// bounded rate an answer comes behind all else that was asked for.
+func (o Options) answerTimes() *client.DontHaveTimeoutConfig {
+	c := client.DefaultDontHaveTimeoutConfig()
+	if o.FetchRate > 0 {
+		behind := time.Duration(float64(o.FetchConcurrency*usualBlock) / float64(o.FetchRate) * float64(time.Second))
+		c.MinTimeout += behind
+		c.DontHaveTimeout += behind
+		c.MaxTimeout += behind
+	}
+	return c
 }
 
 // serverOf is the one that a peer is given blocks by.
