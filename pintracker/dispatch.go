@@ -331,10 +331,10 @@ func (t *Tracker) find(ctx context.Context, o *op) verdict {
 	t.mu.Lock()
 	patience := backoff(t.o.Patience, t.o.MaxPatience, o.rank)
 	t.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	search, cancel := t.patient(ctx, patience)
 	defer cancel()
-	if err := t.node.Find(ctx, p); err != nil {
-		if ctx.Err() == context.DeadlineExceeded && api.CauseOf(err) == api.CauseOther {
+	if err := t.node.Find(search, p); err != nil {
+		if search.Err() != nil && ctx.Err() == nil && api.CauseOf(err) == api.CauseOther {
 			err = api.CauseNoProvider.Wrap(api.Unavailable.Errorf("no peer offered the first block in %s", patience))
 		}
 		return failing(err)

@@ -86,10 +86,10 @@ type Options struct {
 	// Window is how many operations are in memory, some 250 bytes each; 10,000. The others
 	// are found again by comparing node and state.
 	Window int `json:"-"`
-	// Rate is how many bytes a second all fetches together can get; 0 is no bound. With few,
-	// less is done at a time, and waited for longer: what comes late has been given up,
-	// and would be fetched again and again.
+	// Rate is how many bytes a second all fetches together can get; 0 is no bound. See paced.
 	Rate uint64 `json:"-"`
+	// CameIn tells how many bytes have come in so far, where there is a Rate. It must not block.
+	CameIn func() uint64 `json:"-"`
 	// Exclusive tells that all pins of the node are the cluster's (the embedded node).
 	// On a node shared with others, only what this peer was once allotted is unpinned.
 	Exclusive bool `json:"-"`
@@ -121,51 +121,6 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-const (
-	// firstBytes is what a first block takes of a bounded rate, and fetchBytes what the
-	// blocks do that are under way for one fetch.
-	firstBytes = 256 << 10
-	fetchBytes = 4 << 20
-	// turn is how long the first blocks of all searches may take one another.
-	turn = 15 * time.Second
-)
-
-// paced returns o for its rate.
-func (o Options) paced() Options {
-	if o.Rate == 0 {
-		return o
-	}
-	o.Workers = min(o.Workers, max(1, int(o.Rate>>20)))
-	o.Finders = min(o.Finders, max(8, int(turn.Seconds()*float64(o.Rate)/firstBytes)))
-	o.Patience += o.lasts(o.Finders * firstBytes)
-	o.MaxPatience = max(o.MaxPatience, o.Patience)
-	return o
-}
-
-// FetchRate is the part of Rate that is there for each fetch; 0 is no bound.
-func (o Options) FetchRate() uint64 {
-	if o.Rate == 0 {
-		return 0
-	}
-	return max(1, o.Rate/uint64(o.WithDefaults().paced().Workers))
-}
-
-// lasts is how long that many bytes take; 0 without a bound.
-func (o Options) lasts(bytes int) time.Duration {
-	if o.Rate == 0 {
-		return 0
-	}
-	return time.Duration(float64(bytes) / float64(o.Rate) * float64(time.Second))
-}
-
-// quiet is how long a fetch keeps its slot without new bytes.
-func (o Options) quiet() time.Duration { return quiet + o.lasts(o.Workers*fetchBytes) }
-
-// stall is how long a fetch may stand still at its try of that rank.
-func (o Options) stall(rank int16) time.Duration {
-	return backoff(o.Stall/firstStall, o.Stall, rank) + o.lasts(2*o.Workers*fetchBytes)
-}
-
 // A Tracker moves the node's pins to what the state says. Its methods are safe for
 // concurrent use.
 type Tracker struct {
@@ -194,6 +149,7 @@ type Tracker struct {
 	downs   int       // steps in a row that found the node down
 	hold    time.Time // start nothing before: it is down
 	unhold  time.Time // start no unpin before: this peer was not current
+	line    line
 }
 
 // New returns a Tracker that keeps what must survive a restart in dir, which is made

@@ -10,7 +10,7 @@ import (
 const (
 	// beat is how often fetches are looked at.
 	beat = 500 * time.Millisecond
-	// quiet is how long a fetch keeps its slot without new bytes, where bytes have no bound.
+	// quiet is how long a fetch keeps its slot without new bytes.
 	quiet = time.Second
 	// firstStall is what part of Options.Stall a fetch may stand still at its first try,
 	// as a divisor; it doubles with each.
@@ -35,6 +35,7 @@ func (t *Tracker) watch(ctx context.Context) error {
 func (t *Tracker) measure(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.look(now)
 	s := &t.ops
 	followed := t.news.followed()
 	for o := range s.fetching {
@@ -49,8 +50,8 @@ func (t *Tracker) measure(now time.Time) {
 				t.tellOf(o)
 			}
 		}
-		still := now.Sub(r.moved)
-		switch idle := still >= t.o.quiet(); {
+		still := t.waited(r.moved, now)
+		switch idle := still >= quiet; {
 		case idle && !r.idle:
 			r.idle = true
 			s.busy--
