@@ -149,9 +149,6 @@ func (f Follower) checkTogether(r *reading) {
 // Save writes f to dir as Config.Save does.
 func (f Follower) Save(dir string) error { return save(f, filepath.Join(dir, FollowerFile)) }
 
-// Text gives f as Save writes it.
-func (f Follower) Text() ([]byte, error) { return brief(f) }
-
 // Show gives all settings in force as JSON, without passwords.
 func (f Follower) Show() ([]byte, error) { return show(&f) }
 

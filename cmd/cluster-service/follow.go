@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -113,8 +114,10 @@ func follow(cmd *cobra.Command, g *globals, base string, args []string, f follow
 		}
 		return f.begin(cmd, g, d, plain(args[2]))
 	case "run":
-		if f.init != "" {
-			if err := f.beginOnce(cmd, g, d, plain(f.init)); err != nil {
+		if there, err := f.known(d); err != nil {
+			return err
+		} else if !there && f.init != "" {
+			if err := f.begin(cmd, g, d, plain(f.init)); err != nil {
 				return err
 			}
 		}
@@ -122,7 +125,7 @@ func follow(cmd *cobra.Command, g *globals, base string, args []string, f follow
 		if !looksLikeLink(command) {
 			return unknownFollow(command)
 		}
-		if err := f.beginOnce(cmd, g, d, command); err != nil {
+		if err := f.beginOrRenew(cmd, g, d, command); err != nil {
 			return err
 		}
 	}
@@ -153,12 +156,8 @@ func (f followFlags) begin(cmd *cobra.Command, g *globals, d followed, source st
 	if err != nil {
 		return err
 	}
-	if source == "-" {
-		text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxTokenInput))
-		if err != nil {
-			return fmt.Errorf("reading the link: %w", err)
-		}
-		source = plain(string(text))
+	if source, err = given(cmd, source); err != nil {
+		return err
 	}
 	c, warnings, err := config.FollowerFromEnv(os.Environ())
 	for _, w := range warnings {
@@ -173,19 +172,56 @@ func (f followFlags) begin(cmd *cobra.Command, g *globals, d followed, source st
 	return d.init(cmd.Context(), source, c, cmd.OutOrStdout())
 }
 
-// beginOnce is begin where d is not followed yet.
-func (f followFlags) beginOnce(cmd *cobra.Command, g *globals, d followed, source string) error {
-	there, err := d.initialised()
+// given is the source that a command line says, where it is - what standard input does.
+func given(cmd *cobra.Command, source string) (string, error) {
+	if source != "-" {
+		return source, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxTokenInput))
 	if err != nil {
-		return fmt.Errorf("looking at the directory: %w", err)
+		return "", fmt.Errorf("reading the link: %w", err)
+	}
+	return plain(string(text)), nil
+}
+
+// beginOrRenew is begin where d is not followed yet; else source is where to find the
+// cluster from now on.
+func (f followFlags) beginOrRenew(cmd *cobra.Command, g *globals, d followed, source string) error {
+	there, err := f.known(d)
+	if err != nil {
+		return err
 	}
 	if !there {
 		return f.begin(cmd, g, d, source)
 	}
-	if f != (followFlags{init: f.init}) {
-		return fmt.Errorf("following %s: it is followed already, so flags change nothing; edit %s", d.name, d.path(config.FollowerFile))
+	if source, err = given(cmd, source); err != nil {
+		return err
 	}
 	return d.sameCluster(cmd.Context(), source, cmd.OutOrStdout())
+}
+
+// known tells whether d is followed already. It fails where it is, and the flags say other
+// than its settings: they would change nothing.
+func (f followFlags) known(d followed) (bool, error) {
+	there, err := d.initialised()
+	if err != nil {
+		return false, fmt.Errorf("looking at the directory: %w", err)
+	}
+	if !there || f == (followFlags{init: f.init}) {
+		return there, nil
+	}
+	c, _, err := config.LoadFollower(string(d.directory), os.Environ())
+	if err != nil {
+		return true, fmt.Errorf("reading the settings: %w", err)
+	}
+	said := c
+	if err := f.apply(&said); err != nil {
+		return true, err
+	}
+	if !reflect.DeepEqual(said, c) {
+		return true, fmt.Errorf("following %s: it is followed already, so flags change nothing; edit %s", d.name, d.path(config.FollowerFile))
+	}
+	return true, nil
 }
 
 // apply puts the flags over the settings.

@@ -251,7 +251,7 @@ func TestFollow_FromLinkToLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := first.add(randomBytes(100<<10), copies(2))
-	v.start("archive", "run")
+	v.start("archive", "run", "--init", "http://127.0.0.1:1/gone.json") // as a container says each time
 	holds(d, e)
 
 	eventually(t, patience, func() error { // it counts now and then

@@ -207,8 +207,20 @@ func (d followed) loadLink() (p2p.Link, error) {
 // now on: what another URL served would else take its place at once. It fails where that
 // is another cluster.
 func (d followed) sameCluster(ctx context.Context, source string, out io.Writer) error {
-	if source == "-" {
-		return fmt.Errorf("following %s: it is followed already; 'cluster-service follow %s run' goes on", d.name, d.name)
+	text, err := os.ReadFile(d.path(config.FollowerFile))
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	url := ""
+	if isURL(source) {
+		url = source
+	}
+	text, had, err := config.WithSource(text, url)
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	if url != "" && url == had {
+		return nil // each start reads it, and does without where it cannot be read
 	}
 	link, err := readLink(ctx, source)
 	if err != nil {
@@ -224,35 +236,18 @@ func (d followed) sameCluster(ctx context.Context, source string, out io.Writer)
 		return fmt.Errorf("reading the link: %w", err)
 	}
 	if _, err := d.adopt(old, link); errors.Is(err, errOlder) {
+		fmt.Fprintf(out, "%s goes on by the link that it has: the one given is of a key that the cluster had before\n", d.name)
 		return nil
 	} else if err != nil {
 		return err
 	}
-	return d.goBy(source, out)
-}
-
-// goBy notes where the link came from: the URL to read it anew from, or none.
-func (d followed) goBy(source string, out io.Writer) error {
-	c, _, err := config.LoadFollower(string(d.directory), nil) // what the file says alone
-	if err != nil {
-		return fmt.Errorf("reading the settings: %w", err)
-	}
-	had := c.Follow.Source
-	c.Follow.Source = ""
-	if isURL(source) {
-		c.Follow.Source = source
-	}
-	if c.Follow.Source == had {
+	if url == had {
 		return nil
 	}
-	text, err := c.Text()
-	if err == nil {
-		err = writeWhole(d.path(config.FollowerFile), func(w io.Writer) error {
-			_, err := w.Write(text)
-			return err
-		})
-	}
-	if err != nil {
+	if err := writeWhole(d.path(config.FollowerFile), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	}); err != nil {
 		return fmt.Errorf("writing the settings: %w", err)
 	}
 	if had != "" {

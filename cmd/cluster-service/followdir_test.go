@@ -203,6 +203,10 @@ func TestFollowed_GoesByTheLinkGivenLast(t *testing.T) {
 		}
 		return link, c.Follow.Source
 	}
+	settings := d.path(config.FollowerFile) // what their owner wrote stays, a default too
+	if err := os.WriteFile(settings, []byte(`{"follow":{"hold":"all","neighbours":8,"source":"`+server.URL+`/first"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	moved := old
 	moved.Addresses = []api.Multiaddr{multiaddr.StringCast("/ip4/127.0.0.1/tcp/10/p2p/" + randomPeer(t).String())}
 	var told strings.Builder
@@ -217,6 +221,36 @@ func TestFollowed_GoesByTheLinkGivenLast(t *testing.T) {
 	}
 	if link, source := atStart(); !link.Addresses[0].Equal(old.Addresses[0]) || source != server.URL+"/second" {
 		t.Errorf("a new URL: %v, source %q", link.Addresses, source)
+	}
+	if text, err := os.ReadFile(settings); err != nil || !strings.Contains(string(text), `"neighbours": 8`) {
+		t.Errorf("settings: %s, %v", text, err)
+	}
+	server.Close()
+	if err := d.sameCluster(t.Context(), server.URL+"/second", &told); err != nil {
+		t.Errorf("the same URL while nobody serves it: %v", err)
+	}
+}
+
+// The command line that began may be said again, by a service at each start. Flags that say
+// something new are refused: they would change nothing.
+func TestFollowed_FlagsSaidAgain(t *testing.T) {
+	d := initFollowed(t, t.TempDir(), "archive", encodeLink(t, newLink(t)))
+	if err := os.WriteFile(d.path(config.FollowerFile), []byte(`{"follow":{"capacity":1073741824}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		flags followFlags
+		fine  bool
+	}{
+		{followFlags{}, true},
+		{followFlags{init: "anything"}, true},
+		{followFlags{capacity: "1GiB", init: "anything"}, true},
+		{followFlags{capacity: "2GiB"}, false},
+		{followFlags{capacity: "1GiB", bandwidth: "1MiB"}, false},
+	} {
+		if there, err := tt.flags.known(d); !there || (err == nil) != tt.fine {
+			t.Errorf("%+v: %v, %v", tt.flags, there, err)
+		}
 	}
 }
 
