@@ -15,6 +15,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/pinfold-cluster/pinfold/api/gateway"
+	"github.com/pinfold-cluster/pinfold/api/web"
 )
 
 // rule tells what is wrong with the value of a setting, which is not the zero value:
@@ -218,6 +219,9 @@ func (r *reading) checkTogether(c Config) {
 	r.checkDoor("api.restapi", c.API.REST)
 	r.checkDoor("api.pinsvcapi", c.API.PinSvc)
 	r.checkDoor("api.ipfsproxy", c.API.Proxy)
+	const write = "change the cluster"
+	r.checkOpen("api.restapi", c.API.REST, write)
+	r.checkOpen("api.pinsvcapi", c.API.PinSvc, write)
 	if c.Cluster.Pinner.NoRepair {
 		r.warnf("cluster.disable_repinning is true: the pins of a dead peer are not placed anew. IPFS Cluster writes it into every file; take it out unless you mean it")
 	}
@@ -236,6 +240,23 @@ func (r *reading) checkDoor(section string, o interface{ Validate() error }) {
 		name, text, _ := strings.Cut(line, ": ")
 		if path := section + "." + name; !r.faulty(path) {
 			r.addf([]string{path}, "%s", text)
+		}
+	}
+}
+
+// checkOpen warns of a door that other machines can reach, and that asks for no password.
+func (r *reading) checkOpen(section string, o web.Options, may string) {
+	if o.BasicAuthCredentials != nil || r.faulty(section) {
+		return
+	}
+	for _, text := range o.HTTPListenMultiaddress {
+		a, err := multiaddr.NewMultiaddr(text)
+		if err != nil {
+			continue // a fault, told elsewhere
+		}
+		if ip, err := manet.ToIP(a); err == nil && !ip.IsLoopback() {
+			r.warnf("%s.http_listen_multiaddress: other machines may reach %s, and no password is asked for: whoever does can %s. Set %[1]s.basic_auth_credentials, or listen on 127.0.0.1",
+				section, text, may)
 		}
 	}
 }

@@ -144,6 +144,7 @@ func (f Follower) checkTogether(r *reading) {
 	inOrder(r, "pin_tracker.stateless.find_patience", tracker.Patience, "pin_tracker.stateless.find_patience_max", tracker.MaxPatience)
 	inOrder(r, "pin_tracker.stateless.retry_backoff", tracker.Backoff, "pin_tracker.stateless.retry_backoff_max", tracker.MaxBackoff)
 	r.checkDoor("api.restapi", f.API.REST)
+	r.checkOpen("api.restapi", f.API.REST, "read what this follower has, and have it collect garbage")
 }
 
 // Save writes f to dir as Config.Save does.

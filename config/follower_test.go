@@ -58,3 +58,32 @@ func TestFollower_Faults(t *testing.T) {
 		}
 	}
 }
+
+// A door that others reach, and that asks for nothing, is warned of: at a follower and at a
+// full peer.
+func TestDoors_OpenToAllAreWarnedOf(t *testing.T) {
+	for section, tree := range map[string]func(file []byte) ([]string, error){
+		"restapi":       func(file []byte) ([]string, error) { _, w, err := parseFollower(file, nil); return w, err },
+		"api.restapi":   func(file []byte) ([]string, error) { _, w, err := parse(file, nil); return w, err },
+		"api.pinsvcapi": func(file []byte) ([]string, error) { _, w, err := parse(file, nil); return w, err },
+	} {
+		for settings, want := range map[string]string{
+			`"http_listen_multiaddress":"/ip4/0.0.0.0/tcp/9994"`:                                       "/ip4/0.0.0.0/tcp/9994",
+			`"http_listen_multiaddress":["/ip4/127.0.0.1/tcp/9994","/ip6/::/tcp/9994"]`:                "/ip6/::/tcp/9994",
+			`"http_listen_multiaddress":"/ip4/0.0.0.0/tcp/9994","basic_auth_credentials":{"u":"p"}`:    "",
+			`"http_listen_multiaddress":["/ip4/127.0.0.2/tcp/9994","/ip6/::1/tcp/9994","/unix/tmp/x"]`: "",
+			`"read_timeout":"1s"`: "",
+		} {
+			name := section[strings.LastIndexByte(section, '.')+1:]
+			warnings, err := tree([]byte(`{"api":{"` + name + `":{` + settings + `}}}`))
+			switch {
+			case err != nil:
+				t.Errorf("%s %s: %v", section, settings, err)
+			case want == "" && len(warnings) > 0:
+				t.Errorf("%s %s: warned of %q", section, settings, warnings)
+			case want != "" && (len(warnings) != 1 || !strings.Contains(warnings[0], want) || !strings.Contains(warnings[0], "api."+name+".basic_auth_credentials")):
+				t.Errorf("%s %s: warned of %q, want of %s", section, settings, warnings, want)
+			}
+		}
+	}
+}

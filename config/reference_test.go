@@ -40,7 +40,7 @@ func TestLoad_VariablesOfIPFSCluster(t *testing.T) {
 		{"CLUSTER_RAFT_MAXAPPENDENTRIES", "64", "consensus.raft.max_append_entries", `64`},
 		{"CLUSTER_RAFT_TRAILINGLOGS", "100", "consensus.raft.trailing_logs", `100`},
 		{"CLUSTER_RAFT_SNAPSHOTTHRESHOLD", "8192", "consensus.raft.snapshot_threshold", `8192`},
-		{"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS", "/ip4/0.0.0.0/tcp/9094", "api.restapi.http_listen_multiaddress", `["/ip4/0.0.0.0/tcp/9094"]`},
+		{"CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS", "/ip4/127.0.0.2/tcp/9094", "api.restapi.http_listen_multiaddress", `["/ip4/127.0.0.2/tcp/9094"]`},
 		{"CLUSTER_RESTAPI_READTIMEOUT", "1m", "api.restapi.read_timeout", `"1m0s"`},
 		{"CLUSTER_RESTAPI_READHEADERTIMEOUT", "6s", "api.restapi.read_header_timeout", `"6s"`},
 		{"CLUSTER_RESTAPI_WRITETIMEOUT", "1m", "api.restapi.write_timeout", `"1m0s"`},
