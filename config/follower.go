@@ -93,7 +93,9 @@ func (f Follower) withDefaults() (Follower, error) {
 	f.API.REST = f.API.REST.WithDefaults()
 	f.API.REST.HTTPListenMultiaddress = listen
 	f.Embedded.Data = f.Embedded.Data.WithDefaults()
-	f.Embedded.Node.StorageMax = cmp.Or(f.Embedded.Node.StorageMax, f.Follow.Capacity)
+	if c := f.Follow.Capacity; c > 0 { // the smaller of the two limits
+		f.Embedded.Node.StorageMax = min(cmp.Or(f.Embedded.Node.StorageMax, c), c)
+	}
 	f.Embedded.Node = f.Embedded.Node.WithDefaults()
 	f.Embedded.Gateway = f.Embedded.Gateway.WithDefaults()
 	f.PinTracker.Stateless = f.PinTracker.Stateless.WithDefaults()

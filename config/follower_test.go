@@ -33,8 +33,17 @@ func TestFollower_SavesDifferencesAndReadsThem(t *testing.T) {
 	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(back, f) {
 		t.Errorf("read back:\n%+v %v %v\nwant\n%+v", back, warnings, err, f)
 	}
-	if back.Embedded.Node.StorageMax != 1<<30 {
-		t.Errorf("the node may take %d bytes, not the capacity", back.Embedded.Node.StorageMax)
+	for limits, want := range map[string]uint64{
+		`{"follow":{"capacity":"1GiB"}}`:                                     1 << 30,
+		`{"follow":{"capacity":"1GiB"},"embedded":{"storage_max":"2GiB"}}`:   1 << 30,
+		`{"follow":{"capacity":"1GiB"},"embedded":{"storage_max":"512MiB"}}`: 1 << 29,
+		`{"embedded":{"storage_max":"2GiB"}}`:                                2 << 30,
+		`{}`:                                                                 0,
+	} {
+		f, _, err := parseFollower([]byte(limits), nil)
+		if got := f.Embedded.Node.StorageMax; err != nil || got != want {
+			t.Errorf("%s: the node may take %d bytes, %v; want %d", limits, got, err, want)
+		}
 	}
 	if there, err := FollowerExists(dir); !there || err != nil {
 		t.Errorf("exists: %v, %v", there, err)

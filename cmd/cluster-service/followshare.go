@@ -44,7 +44,7 @@ func (f *Follower) keepShare(ctx context.Context) error {
 
 // chooseShare fits the share to the pinset.
 func (f *Follower) chooseShare(ctx context.Context) error {
-	capacity := f.c.Follow.Capacity
+	capacity := f.c.Embedded.Node.StorageMax // which is follow.capacity at most
 	changed, err := f.share.Update(ctx, f.sized(ctx), capacity-capacity/shareSpare, f.coverage(ctx))
 	if api.KindOf(err) == api.Unavailable { // the pinset is being fetched: later
 		return nil
