@@ -107,6 +107,7 @@ func (s *Share) Update(ctx context.Context, pins iter.Seq2[api.Pin, error], capa
 		return false, err
 	}
 	w := weights(t)
+	sizes.raise(&w)
 	wanted := preference(s.waits, &w)
 	next, room := s.now.fit(sizes, wanted)
 	if next.Part >= 0 && room > 0 {

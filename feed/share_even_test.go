@@ -36,13 +36,16 @@ type crowd struct {
 
 // newCrowd has pins of sizes spread as those of files are (log-normal), each follower one
 // part in parts of their bytes.
-func newCrowd(t *testing.T, pins, parts int) *crowd {
+func newCrowd(t *testing.T, pins, parts int) *crowd { return newCrowdOf(t, pins, parts, 1) }
+
+// newCrowdOf is newCrowd with so wide a spread of sizes, 1 being that of files.
+func newCrowdOf(t *testing.T, pins, parts int, spread float64) *crowd {
 	c := &crowd{waits: map[api.PeerID]*[shareRanges]float64{}, clock: time.Unix(1_800_000_000, 0)}
 	r := rand.New(rand.NewPCG(5, 6))
 	sum := uint64(0)
 	for n := range pins {
 		p := pagePin(n, "")
-		p.Size = uint64(1 + 1e6*math.Exp(r.NormFloat64()))
+		p.Size = uint64(1 + 1e6*math.Exp(spread*r.NormFloat64()))
 		sum += p.Size
 		c.pins = append(c.pins, p)
 	}
@@ -83,6 +86,7 @@ func (c *crowd) join(n int, table bool) {
 		t := c.claims.Coverage(c.clock, Proven)
 		w = weights(&t)
 	}
+	c.z.raise(&w)
 	for range n {
 		id := followerID(c.born)
 		c.born++
@@ -142,6 +146,18 @@ func TestShares_OfAThousandCoverEvenly(t *testing.T) {
 		c.join(50, true)
 	}
 	c.wantEven(t, "as many others come", 0.5)
+}
+
+// Nor do pins lose that are nearly as large as a share: there are some of 0.98 of one here.
+func TestShares_OfPinsAsLargeAsThey(t *testing.T) {
+	t.Parallel()
+	c := newCrowdOf(t, 10_000, 100, 2)
+	c.pins = slices.DeleteFunc(c.pins, func(p api.Pin) bool { return c.z.bytes[rangeOf(p.Cid)] > c.z.capacity }) // which are in no share whole
+	c.measure(t, c.z.capacity)
+	for range 20 {
+		c.join(50, true)
+	}
+	c.wantEven(t, "1,000 followers of one percent", 0.6)
 }
 
 // What one has taken counts for others once it is fetched: until then those who come take
@@ -232,6 +248,7 @@ func TestShares_Otherwise(t *testing.T) {
 				if i%10 == 0 { // tables come out all the while
 					t := c.claims.Coverage(c.clock, Proven)
 					w = weights(&t)
+					c.z.raise(&w)
 				}
 				c.update(i, &w)
 			}

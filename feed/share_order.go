@@ -110,3 +110,16 @@ func weights(t *Coverage) (w [shareRanges]float64) {
 	}
 	return w
 }
+
+// raised is how many times a range may weigh what it would by the table.
+const raised = 20
+
+// raise has heavy ranges weigh more: they find room only in the first part of a share, the
+// smaller the heavier they are, and shall be in as many shares as others.
+func (z *sizes) raise(w *[shareRanges]float64) {
+	for r, n := range z.bytes {
+		if n <= z.capacity {
+			w[r] /= max(1-float64(n)/float64(z.capacity), 1./raised)
+		}
+	}
+}
