@@ -9,9 +9,9 @@ import (
 // and when it lost one. Where it was told that there is none, it asks again after a long
 // time, be it away in between; sooner only where its neighbours do not help.
 const (
-	// visitEvery and an eighth are less than the day for which members keep what a follower
-	// claims.
-	visitEvery = 20 * time.Hour
+	// VisitEvery is how often one without a place asks for one where it wants for nothing,
+	// give or take an eighth. Members keep what followers claim for longer.
+	VisitEvery = 40 * time.Hour
 	// For what it wants, it asks at growing intervals: first when it has wanted it for the
 	// shortest.
 	wantMin = 10 * time.Minute
@@ -43,7 +43,7 @@ type visits struct {
 func newVisits(now, refused time.Time, patience time.Duration) visits {
 	v := visits{patience: stuckAfter*patience + rand.N(stuckSpread*patience), well: now, sated: now}
 	if !refused.IsZero() && refused.Before(now) {
-		v.refused, v.next = refused, refused.Add(jitter(visitEvery))
+		v.refused, v.next = refused, refused.Add(jitter(VisitEvery))
 	}
 	return v
 }
@@ -76,7 +76,7 @@ func (v *visits) made(now time.Time, admitted bool) {
 		v.refused, v.next, v.again = time.Time{}, time.Time{}, backoff{}
 		return
 	}
-	v.refused, v.next = now, now.Add(jitter(visitEvery))
+	v.refused, v.next = now, now.Add(jitter(VisitEvery))
 	v.again.failed(wantMin, wantMax)
 }
 

@@ -16,8 +16,8 @@ func TestVisits_AreRareOnceThereIsNoPlace(t *testing.T) {
 		t.Error("one that starts calls no member")
 	}
 	v.made(now, false)
-	v.look(now.Add(visitEvery/2), true, false)
-	if v.due(now.Add(visitEvery / 2)) {
+	v.look(now.Add(VisitEvery/2), true, false)
+	if v.due(now.Add(VisitEvery / 2)) {
 		t.Error("one that was refused is back soon")
 	}
 	again := newVisits(now.Add(time.Hour), v.refused, patience)
@@ -25,11 +25,11 @@ func TestVisits_AreRareOnceThereIsNoPlace(t *testing.T) {
 	if again.due(now.Add(2 * time.Hour)) {
 		t.Error("one that was refused is back as it starts again")
 	}
-	if late := now.Add(visitEvery * 5 / 4); !v.due(late) || !again.due(late) {
+	if late := now.Add(VisitEvery * 5 / 4); !v.due(late) || !again.due(late) {
 		t.Error("one that was refused never comes back")
 	}
 	for range 1000 { // what it claims is kept for a day
-		if v.made(now, false); v.next.Sub(now) < 17*time.Hour || v.next.Sub(now) > 23*time.Hour {
+		if v.made(now, false); v.next.Sub(now) < 35*time.Hour || v.next.Sub(now) > 45*time.Hour {
 			t.Fatalf("the next visit is in %v", v.next.Sub(now))
 		}
 	}
@@ -54,12 +54,12 @@ func TestVisits_AreMadeForWhatIsWanted(t *testing.T) {
 		{"it lacks content", true, true, wantMin},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			begin := time.Now()
+			begin, watched := time.Now(), 10*time.Hour
 			v := newVisits(begin, time.Time{}, patience)
 			v.made(begin, false)
 			v.again = backoff{} // that was long ago
 			var made []time.Duration
-			for now := begin; now.Before(begin.Add(visitEvery / 2)); now = now.Add(time.Minute) {
+			for now := begin; now.Before(begin.Add(watched)); now = now.Add(time.Minute) {
 				v.look(now, c.getsOn, c.lacks)
 				if v.due(now) {
 					made = append(made, now.Sub(begin))
@@ -71,10 +71,10 @@ func TestVisits_AreMadeForWhatIsWanted(t *testing.T) {
 				t.Errorf("visits after %v, want the first within %v", made, c.within)
 			}
 			if len(made) > 8 {
-				t.Errorf("%d visits in %v", len(made), visitEvery/2)
+				t.Errorf("%d visits in %v", len(made), watched)
 			}
-			v.look(begin.Add(visitEvery/2), true, false)
-			if v.due(begin.Add(visitEvery / 2)) {
+			v.look(begin.Add(watched), true, false)
+			if v.due(begin.Add(watched)) {
 				t.Error("it goes on though it has what it wants")
 			}
 		})

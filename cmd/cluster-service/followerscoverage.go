@@ -7,8 +7,9 @@ import (
 	"github.com/pinfold-cluster/pinfold/feed"
 )
 
-// claimsKept is how long what a follower claims counts after it last said so.
-const claimsKept = 24 * time.Hour
+// claimsKept is how long what a follower claims, or that it lied, counts after it last said
+// so or was last found out.
+const claimsKept = feed.VisitEvery * 6 / 5
 
 // count keeps what a follower claims for the table of coverage, and how far it is to be
 // believed.

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/pinfold-cluster/pinfold/feed"
 )
 
 // catchUpTime is how long a follower may take to have what the voters have.
@@ -172,7 +174,7 @@ func Visit(dir string) (bytes float64, err error) {
 	time.Sleep(challengeEvery) // since they came by first: they are asked all again
 	before := c.dealings(out)
 	for _, f := range out {
-		if err := errors.Join(f.Leave(), f.refusedAt(time.Now().Add(-2*visitEvery)), f.Enter()); err != nil {
+		if err := errors.Join(f.Leave(), f.refusedAt(time.Now().Add(-2*feed.VisitEvery)), f.Enter()); err != nil {
 			return 0, err
 		}
 		time.Sleep(2 * visitorsEvery)

@@ -3,11 +3,9 @@ package sim
 import (
 	"math"
 	"time"
-)
 
-// visitEvery is how often a follower without a place at a voter asks for one, in the long
-// run, as in package feed.
-const visitEvery = 20 * time.Hour
+	"github.com/pinfold-cluster/pinfold/feed"
+)
 
 // visitorsAtOnce, as in package p2p, are at a voter at a time, and each stays visitLength.
 const (
@@ -65,7 +63,7 @@ func Fit(measured []Figures, full int) (m Model) {
 // time, and that leave and come back once in the time stay.
 func (m Model) Coming(followers int, visit float64, stay time.Duration) float64 {
 	n := float64(followers)
-	return max(0, n-m.Guests)*visit/visitEvery.Seconds() + n*m.Return(followers)/stay.Seconds()
+	return max(0, n-m.Guests)*visit/feed.VisitEvery.Seconds() + n*m.Return(followers)/stay.Seconds()
 }
 
 // Return is what it costs when a follower leaves and comes back. Who has a place leaves one

@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/pinfold-cluster/pinfold/feed"
 )
 
 func TestFit_FindsTheLawThatFiguresKeep(t *testing.T) {
@@ -20,7 +22,7 @@ func TestFit_FindsTheLawThatFiguresKeep(t *testing.T) {
 	if math.Abs(m.Idle-3000) > 1 || math.Abs(m.Pin-30_000) > 1 {
 		t.Errorf("%.0f bytes idle and %.0f a pin, want 3000 and 30000", m.Idle, m.Pin)
 	}
-	visit := visitEvery.Seconds() // a byte a second, of each
+	visit := feed.VisitEvery.Seconds() // a byte a second, of each
 	if got, want := m.Coming(10_000, visit, 10_000*time.Second), 10_000-60+1000+60.0; math.Abs(got-want) > 1 {
 		t.Errorf("%.0f bytes, want %.0f", got, want)
 	}
