@@ -32,7 +32,7 @@ func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope)
 	case id == "" || !isServer || d.h.isMember(id) || d.h.isAdmitted(id):
 		return muxer().NewConn(c, isServer, scope)
 	}
-	paced := d.paces.conn(c, func() bool { return d.h.isMember(id) || d.h.isAdmitted(id) || d.h.isClient(id) })
+	paced := d.paces.conn(c, func() bool { return d.h.isMember(id) || d.h.isAdmitted(id) || d.h.isVouched(id) })
 	m, err := strangersMuxer(strangersAlive).NewConn(paced, isServer, scope)
 	return pacedMux{m, paced}, err
 }
@@ -65,19 +65,19 @@ func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs n
 	return all < maxVisitors && near < visitorsEach
 }
 
-// isClient tells whether the peer came as a client and for nothing else: an upload may be
-// as fast as the line. Its streams are bounded elsewhere.
-func (h *Host) isClient(id peer.ID) (is bool) {
-	for _, c := range h.h.Network().ConnsToPeer(id) {
-		for _, s := range c.GetStreams() {
-			if s.Stat().Direction != network.DirInbound {
-				continue
-			}
-			if s.Protocol() != HTTPProtocol {
-				return false
-			}
-			is = true
-		}
+// Vouch has the connections with a client be read as fast as they come, for as long as
+// there are any: it has shown more than that it knows the swarm's secret.
+func (h *Host) Vouch(id peer.ID) {
+	if h.h.Network().Connectedness(id) != network.Connected {
+		return
 	}
-	return is
+	h.openMu.Lock()
+	defer h.openMu.Unlock()
+	h.vouched[id] = true
+}
+
+func (h *Host) isVouched(id peer.ID) bool {
+	h.openMu.Lock()
+	defer h.openMu.Unlock()
+	return h.vouched[id]
 }

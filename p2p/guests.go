@@ -229,6 +229,9 @@ func (h *Host) Room() int {
 func (h *Host) left(id peer.ID) {
 	h.guests.leave(id)
 	h.h.ConnManager().Unprotect(id, guestTag)
+	h.openMu.Lock()
+	defer h.openMu.Unlock()
+	delete(h.vouched, id)
 }
 
 // exile ends the connections with a peer that misbehaved, unless it is a member.

@@ -44,8 +44,9 @@ type Host struct {
 	stop      context.CancelFunc
 	log       *slog.Logger
 
-	openMu sync.Mutex
-	open   map[protocol.ID]bool // protocols whose streams strangers may open
+	openMu  sync.Mutex
+	open    map[protocol.ID]bool // protocols whose streams strangers may open
+	vouched map[peer.ID]bool     // see Vouch
 }
 
 // NewHost returns a host that listens, but seeks nobody until Run. Where the cluster
@@ -100,7 +101,7 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 
 	ctx, stop := context.WithCancel(context.Background())
 	h = &Host{Traffic: traffic, o: o, h: lh, roster: r, strangers: newStrangers(), askers: newStrangers(),
-		guests: newGuests(o.Guests), follows: follows, stop: stop, log: log, open: map[protocol.ID]bool{},
+		guests: newGuests(o.Guests), follows: follows, stop: stop, log: log, open: map[protocol.ID]bool{}, vouched: map[peer.ID]bool{},
 		Members: newMembers(lh, false, c, r, o.Learn, log)}
 	door.h = h
 	if h.book, err = openBook(o.PeerstoreFile); err != nil {

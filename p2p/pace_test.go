@@ -98,10 +98,10 @@ func TestHost_ReadsStrangersAtTheirPace(t *testing.T) {
 	c := newTestCluster(t)
 	id := newIdentity(t)
 	server := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: 1})
+	run(t, server.Run)
 	guest, member := c.stranger(), c.member()
 	sink := func(s network.Stream) { io.Copy(io.Discard, s); s.Write([]byte{1}); s.Close() }
 	server.h.SetStreamHandler("/test/sink/1", sink)
-	server.h.SetStreamHandler(HTTPProtocol, sink)
 	send := func(from *Host, p protocol.ID, n int) time.Duration {
 		t.Helper()
 		start := time.Now()
@@ -138,9 +138,14 @@ func TestHost_ReadsStrangersAtTheirPace(t *testing.T) {
 	}
 	client := c.stranger()
 	connect(t, client, server)
-	if took := send(client, HTTPProtocol, much); took >= much/paceRate*time.Second {
+	server.Vouch(client.ID())
+	if took := send(client, "/test/sink/1", much); took >= much/paceRate*time.Second {
 		t.Errorf("a client's upload waits: %v", took)
 	}
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "who has gone is not remembered", func() bool { return !server.isVouched(client.ID()) })
 }
 
 // Streams that are opened without end are refused, not served.

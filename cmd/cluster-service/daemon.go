@@ -270,7 +270,7 @@ func (p *Daemon) openDoors(d directory) (err error) {
 	h := rest.New(rest.Parts{Version: version, Pins: p.pinner, Pinset: pinset{p.state}, Tracker: p.global, Local: local{p.tracker},
 		Adder: p.adder, Peers: p.peers, Monitor: p.monitor, Resolver: p.node, GC: collector{p}, Repairs: repairs{p},
 		Tokens: p.tokens, Followers: followers{p}, Network: traffic{p}, Guarded: p.c.API.REST.BasicAuthCredentials != nil, Feed: p.feed, Log: reads{p}, Events: p.listen, Metrics: p.metrics()}, p.component("rest"))
-	if p.rest, err = web.New(p.c.API.REST, p.readOnlyForStrangers(h), p.component("rest")); err != nil {
+	if p.rest, err = web.New(p.c.API.REST, p.readOnlyForStrangers(p.boundStrangers(h)), p.component("rest")); err != nil {
 		return err
 	}
 	p.closes(p.rest.Close)
