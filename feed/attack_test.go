@@ -74,6 +74,9 @@ func TestFollower_StopsWhereMembersContradictEachOther(t *testing.T) {
 				t.Errorf("it does not say that %s signed: %s", rogue.id.ID, s)
 			}
 			stood := f.st.Digest()
+			if stood.Index != w.index || stood.Pins != w.digests[w.index] {
+				t.Errorf("it stopped at index %d with %x, where the log was at %d with %x", stood.Index, stood.Pins[:8], w.index, w.digests[w.index])
+			}
 			w.pin(22, 30)
 
 			f.stop()
