@@ -56,6 +56,7 @@ func runDaemon(ctx context.Context, g *globals, bootstrap []string) error {
 	if err != nil {
 		return err
 	}
+	libraryLogs(log)
 	d := directory(g.dir)
 	there, err := d.initialised()
 	if err != nil {

@@ -41,6 +41,7 @@ func runFollower(ctx context.Context, g *globals, d followed, out io.Writer) err
 	if err != nil {
 		return err
 	}
+	libraryLogs(log)
 	c, warnings, err := config.LoadFollower(string(d.directory), os.Environ())
 	for _, w := range warnings {
 		log.Warn(w)

@@ -36,6 +36,7 @@ func newJoin(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			libraryLogs(log)
 			token := args[0]
 			if token == "-" {
 				text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxTokenInput))
