@@ -237,7 +237,7 @@ func (f followFlags) apply(c *config.Follower) error {
 		if s.text == "" {
 			continue
 		}
-		n, err := humanize.ParseBytes(s.text)
+		n, err := config.ParseSize(s.text)
 		if err != nil || n < s.least {
 			return fmt.Errorf("reading %s: %q is not a size of %s or more, such as 50GiB", s.flag, s.text, humanize.IBytes(s.least))
 		}

@@ -381,3 +381,13 @@ func TestReadOnly_RefusesWhatWouldChangeTheCluster(t *testing.T) {
 		}
 	}
 }
+
+func TestFollowFlags_TakeSizesAsSettingsDo(t *testing.T) {
+	for text, want := range map[string]uint64{"50GiB": 50 << 30, "2000000": 2e6, "1.5 GiB": 3 << 29, "1,5GiB": 0, "2KiB": 0, "much": 0, "-1GiB": 0} {
+		var c config.Follower
+		err := followFlags{capacity: text}.apply(&c)
+		if got := c.Follow.Capacity; (err == nil) != (want > 0) || got != want {
+			t.Errorf("%s: %d, %v; want %d", text, got, err, want)
+		}
+	}
+}
