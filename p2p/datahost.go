@@ -46,7 +46,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	keep := &keeper{follows: len(c.Certificate) == 0}
+	keep := &keeper{follows: len(c.Certificate) == 0, paces: newPaces(dataPace)}
 	var d *DataHost // before anybody can connect
 	isMember := func(id peer.ID) bool { return d.isMember(id) }
 	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, dataStrangers, isMember, keep)
@@ -70,20 +70,26 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	return d, nil
 }
 
-// A keeper chooses how a connection is kept: those with followers for less.
+// A keeper chooses how a connection is kept: those with followers for less. And how fast
+// those of strangers are read: anybody can make one.
 type keeper struct {
 	d       *DataHost
 	follows bool // it is a follower's
+	paces   *paces
 }
 
 var _ network.Multiplexer = (*keeper)(nil)
 
 // NewConn implements network.Multiplexer.
 func (k *keeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
-	if k.follows || k.d.isGuest(scope.Peer()) {
-		return strangersMuxer(strangersDataAlive).NewConn(c, isServer, scope)
+	m, id := muxer(), scope.Peer()
+	if k.follows || k.d.isGuest(id) {
+		m = strangersMuxer(strangersDataAlive)
 	}
-	return muxer().NewConn(c, isServer, scope)
+	if k.follows || !isServer || id == "" || k.d.isMember(id) {
+		return m.NewConn(c, isServer, scope)
+	}
+	return k.paces.mux(m, c, scope, func() bool { return k.d.isMember(id) })
 }
 
 // Listen begins to take connections. All handlers must have been set: bitswap gives up

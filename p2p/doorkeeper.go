@@ -32,9 +32,8 @@ func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope)
 	case id == "" || !isServer || d.h.isMember(id) || d.h.isAdmitted(id):
 		return muxer().NewConn(c, isServer, scope)
 	}
-	paced := d.paces.conn(c, func() bool { return d.h.isMember(id) || d.h.isAdmitted(id) || d.h.isVouched(id) })
-	m, err := strangersMuxer(strangersAlive).NewConn(paced, isServer, scope)
-	return pacedMux{m, paced}, err
+	free := func() bool { return d.h.isMember(id) || d.h.isAdmitted(id) || d.h.isVouched(id) }
+	return d.paces.mux(strangersMuxer(strangersAlive), c, scope, free)
 }
 
 func (*doorkeeper) InterceptPeerDial(peer.ID) bool                      { return true }

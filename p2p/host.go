@@ -80,7 +80,7 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
-	door := &doorkeeper{paces: newPaces()}
+	door := &doorkeeper{paces: newPaces(clusterPace)}
 	var h *Host // before anybody can connect
 	isMember := func(id peer.ID) bool { return h.isMember(id) }
 	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial, o.Guests, isMember, door)

@@ -10,16 +10,25 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What is read of strangers on a cluster host, and how many streams they open. Each
-// protocol bounds what it does for them, but what comes before is work too: frames, names of
-// protocols, pings, and messages of twenty bytes. A read counts readCost bytes more than it
-// brings, and a write as much.
+// What is read of strangers, and how many streams they open. Each protocol bounds what it does
+// for them, but what comes before is work too: frames, names of protocols, pings, and messages
+// of twenty bytes. So a read counts more bytes than it brings, and a write as many more.
+type paceLimits struct {
+	rate, burst int // bytes a second, and at once, of one address
+	call        int // bytes that a read or a write counts,
+	part        int // beside one of so many that are read
+	most        int // bytes read at a time: those of an address take turns
+}
+
+var (
+	// On the cluster host they have little to say.
+	clusterPace = paceLimits{rate: 1 << 20, burst: 4 << 20, call: 128, part: 1, most: 1 << 10}
+	// On the data host they may send blocks, as fast as 1 Gbit/s in frames of 64 KiB.
+	dataPace = paceLimits{rate: 16 << 20, burst: 64 << 20, call: 1 << 10, part: 16, most: 64 << 10}
+)
+
 const (
-	paceRate  = 1 << 20 // bytes a second, of one address
-	paceBurst = 4 << 20 // bytes, of one address, at once
-	paceAll   = 4       // times as much, of all
-	readCost  = 128     // bytes
-	readMost  = 1 << 10 // bytes at a time: those of an address take turns
+	paceAll = 4 // times as much for all as for one address
 
 	newStreamRate  = 640 // a second, of one address: pages alone are 512, see feed
 	newStreamBurst = 2048
@@ -33,6 +42,7 @@ const (
 
 // paces are those of the strangers of a host, by address.
 type paces struct {
+	paceLimits
 	all *rate.Limiter
 
 	mu   sync.Mutex
@@ -46,12 +56,14 @@ type pace struct {
 	last           time.Time
 }
 
-func newPaces() *paces {
-	return &paces{all: rate.NewLimiter(paceAll*paceRate, paceAll*paceBurst), by: map[string]*pace{}, rest: newPace()}
+func newPaces(l paceLimits) *paces {
+	p := &paces{paceLimits: l, all: rate.NewLimiter(rate.Limit(paceAll*l.rate), paceAll*l.burst), by: map[string]*pace{}}
+	p.rest = p.one()
+	return p
 }
 
-func newPace() *pace {
-	return &pace{bytes: rate.NewLimiter(paceRate, paceBurst), streams: rate.NewLimiter(newStreamRate, newStreamBurst)}
+func (p *paces) one() *pace {
+	return &pace{bytes: rate.NewLimiter(rate.Limit(p.rate), p.burst), streams: rate.NewLimiter(newStreamRate, newStreamBurst)}
 }
 
 func (p *paces) of(address string, now time.Time) *pace {
@@ -69,7 +81,7 @@ func (p *paces) of(address string, now time.Time) *pace {
 		if len(p.by) >= paceAddresses {
 			return p.rest
 		}
-		one = newPace()
+		one = p.one()
 		p.by[address] = one
 	}
 	one.last = now
@@ -81,7 +93,7 @@ func (p *paces) of(address string, now time.Time) *pace {
 type pacedConn struct {
 	net.Conn
 	*pace
-	all    *rate.Limiter
+	of     *paces
 	free   func() bool
 	isFree bool // when it was looked at last
 	looked time.Time
@@ -95,7 +107,7 @@ func (p *paces) conn(c net.Conn, free func() bool) *pacedConn {
 	if a, err := manet.FromNetAddr(c.RemoteAddr()); err == nil {
 		address = addressKey(a)
 	}
-	paced := &pacedConn{Conn: c, pace: p.of(address, time.Now()), all: p.all, free: free, closed: make(chan struct{})}
+	paced := &pacedConn{Conn: c, pace: p.of(address, time.Now()), of: p, free: free, closed: make(chan struct{})}
 	paced.close = sync.OnceFunc(func() { close(paced.closed) })
 	return paced
 }
@@ -103,12 +115,12 @@ func (p *paces) conn(c net.Conn, free func() bool) *pacedConn {
 // Read implements net.Conn. It waits after what it read: the other end is slowed by what
 // the line holds.
 func (c *pacedConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b[:min(len(b), readMost)])
+	n, err := c.Conn.Read(b[:min(len(b), c.of.most)])
 	now := time.Now()
 	if err != nil || c.isFree && now.Sub(c.looked) < lookAgain {
 		return n, err
 	}
-	wait := c.spend(n+readCost, now)
+	wait := c.spend(c.of.call+n/c.of.part, now)
 	if wait <= 0 {
 		return n, nil
 	}
@@ -127,21 +139,28 @@ func (c *pacedConn) Read(b []byte) (int, error) {
 // Write implements net.Conn. It does not wait, but what is read next does: for four bytes a
 // stranger gets an answer.
 func (c *pacedConn) Write(b []byte) (int, error) {
-	if now := time.Now(); c.bytes.TokensAt(now) > -paceRate && c.all.TokensAt(now) > -paceAll*paceRate {
-		c.spend(readCost, now)
+	if now := time.Now(); c.bytes.TokensAt(now) > -float64(c.of.rate) && c.of.all.TokensAt(now) > -paceAll*float64(c.of.rate) {
+		c.spend(c.of.call, now)
 	}
 	return c.Conn.Write(b)
 }
 
 // spend takes n bytes from what there is, and tells for how long that is too much.
 func (c *pacedConn) spend(n int, now time.Time) (wait time.Duration) {
-	return max(c.bytes.ReserveN(now, n).DelayFrom(now), c.all.ReserveN(now, n).DelayFrom(now))
+	return max(c.bytes.ReserveN(now, n).DelayFrom(now), c.of.all.ReserveN(now, n).DelayFrom(now))
 }
 
 // Close implements net.Conn.
 func (c *pacedConn) Close() error {
 	c.close()
 	return c.Conn.Close()
+}
+
+// mux makes c, of a stranger, a connection of m at its pace.
+func (p *paces) mux(m network.Multiplexer, c net.Conn, scope network.PeerScope, free func() bool) (network.MuxedConn, error) {
+	paced := p.conn(c, free)
+	conn, err := m.NewConn(paced, true, scope)
+	return pacedMux{conn, paced}, err
 }
 
 // A pacedMux refuses streams that are opened faster than the pace of its connection.

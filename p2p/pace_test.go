@@ -11,18 +11,20 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-multiaddr"
 )
 
 func TestPacedConn_IsReadAtItsPace(t *testing.T) {
-	const all = 3 * paceBurst
+	all := int64(3 * clusterPace.burst)
 	for name, free := range map[string]bool{"of a stranger": false, "of one that is free": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := net.Pipe()
-				c := newPaces().conn(ours, func() bool { return free })
+				c := newPaces(clusterPace).conn(ours, func() bool { return free })
 				go func() {
 					theirs.Write(make([]byte, all))
 					theirs.Close()
@@ -34,7 +36,7 @@ func TestPacedConn_IsReadAtItsPace(t *testing.T) {
 				}
 				took, want := time.Since(start), time.Duration(0)
 				if !free {
-					want = (all - paceBurst) * time.Second / paceRate
+					want = time.Duration(all-int64(clusterPace.burst)) * time.Second / time.Duration(clusterPace.rate)
 				}
 				if took < want || took > want*5/4 { // reads count more than they bring
 					t.Errorf("%d bytes took %v, want %v and a little more", n, took, want)
@@ -48,15 +50,15 @@ func TestPacedConn_IsReadAtItsPace(t *testing.T) {
 // that is closed waits no more.
 func TestPacedConn_IsSlowByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all := newPaces()
+		all := newPaces(clusterPace)
 		busy := all.of("busy", time.Now())
 		other := all.of("other", time.Now())
-		busy.bytes.ReserveN(time.Now(), paceBurst)
+		busy.bytes.ReserveN(time.Now(), clusterPace.burst)
 		ours, theirs := net.Pipe()
-		c := &pacedConn{Conn: ours, pace: busy, all: all.all, free: func() bool { return false }, closed: make(chan struct{})}
+		c := &pacedConn{Conn: ours, pace: busy, of: all, free: func() bool { return false }, closed: make(chan struct{})}
 		c.close = sync.OnceFunc(func() { close(c.closed) })
 		for range 100 {
-			busy.bytes.ReserveN(time.Now(), paceBurst) // minutes' worth
+			busy.bytes.ReserveN(time.Now(), clusterPace.burst) // minutes' worth
 		}
 		go theirs.Write([]byte("x"))
 		start := time.Now()
@@ -74,14 +76,14 @@ func TestPacedConn_IsSlowByAddress(t *testing.T) {
 		if took := time.Since(start); took > 0 {
 			t.Errorf("a closed connection waited for %v", took)
 		}
-		if !other.bytes.AllowN(time.Now(), paceBurst) {
+		if !other.bytes.AllowN(time.Now(), clusterPace.burst) {
 			t.Error("another address has less for it")
 		}
 	})
 }
 
 func TestPaces_RememberFewAddresses(t *testing.T) {
-	p, now := newPaces(), time.Now()
+	p, now := newPaces(clusterPace), time.Now()
 	for i := range paceAddresses {
 		p.of(string(rune('a'+i)), now)
 	}
@@ -128,18 +130,18 @@ func TestHost_ReadsStrangersAtTheirPace(t *testing.T) {
 		t.Fatal("no place")
 	}
 	eventually(t, "the member is known", func() bool { return server.Check(t.Context(), member.ID()) == nil })
-	if took := send(guest, "/test/sink/1", paceBurst+paceRate); took < time.Second {
-		t.Errorf("a guest sent %d bytes in %v", paceBurst+paceRate, took)
+	if took := send(guest, "/test/sink/1", clusterPace.burst+clusterPace.rate); took < time.Second {
+		t.Errorf("a guest sent %d bytes in %v", clusterPace.burst+clusterPace.rate, took)
 	}
 	// It has used up what it may send at once: others of its address take turns with it.
-	const much = 16 * paceRate
-	if took := send(member, "/test/sink/1", much); took >= much/paceRate*time.Second {
+	much := 16 * clusterPace.rate
+	if took := send(member, "/test/sink/1", much); took >= 16*time.Second {
 		t.Errorf("a member waits, too: %v", took)
 	}
 	client := c.stranger()
 	connect(t, client, server)
 	server.Vouch(client.ID())
-	if took := send(client, "/test/sink/1", much); took >= much/paceRate*time.Second {
+	if took := send(client, "/test/sink/1", much); took >= 16*time.Second {
 		t.Errorf("a client's upload waits: %v", took)
 	}
 	if err := client.Close(); err != nil {
@@ -235,4 +237,48 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// A data host has no secret: anybody may connect, and is read at a pace. Blocks of a
+// follower come at the line's.
+func TestDataHost_ReadsStrangersAtTheirPace(t *testing.T) {
+	had := dataPace
+	t.Cleanup(func() { dataPace = had })
+	dataPace.rate, dataPace.burst = 1<<20, 1<<20
+	c := newTestCluster(t)
+	id := newIdentity(t)
+	server, err := NewDataHost(id, c.certified(newIdentity(t).ID, id.ID), c.roster(), DataOptions{Listen: []multiaddr.Multiaddr{loopback}}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	if err := server.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	other := newIdentity(t)
+	stranger, err := NewDataHost(other, &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, c.roster(), DataOptions{Listen: []multiaddr.Multiaddr{loopback}}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stranger.Close() })
+	if err := stranger.Connect(t.Context(), peer.AddrInfo{ID: server.ID(), Addrs: server.base.Network().ListenAddresses()}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := stranger.NewStream(t.Context(), server.ID(), ping.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rounds, pings = 64, 32 // each is answered: twice as much as is given at once
+	start := time.Now()
+	for range rounds {
+		if _, err := s.Write(make([]byte, pings*ping.PingSize)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(s, make([]byte, pings*ping.PingSize)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(start); took < 500*time.Millisecond {
+		t.Errorf("a stranger had %d pings answered in %v", rounds*pings, took)
+	}
 }
