@@ -11,6 +11,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
+	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/rest"
 	"github.com/pinfold-cluster/pinfold/config"
 )
@@ -55,5 +56,24 @@ func TestFollowed_ServesItsOwnerAlone(t *testing.T) {
 	}
 	if at, err := multiaddr.NewMultiaddr(c.Embedded.Gateway.ListenMultiaddress); err != nil || !manet.IsIPLoopback(at) {
 		t.Errorf("the gateway is at %s: %v", at, err)
+	}
+}
+
+// Followers of several clusters on one machine are peers of their own: nobody can tell that
+// they are one owner's by their keys.
+func TestFollowed_SeveralShareNoIdentity(t *testing.T) {
+	base, seen := t.TempDir(), map[api.PeerID]string{}
+	for _, name := range []string{"one", "two", "three"} {
+		d := initFollowed(t, base, name, encodeLink(t, newLink(t)))
+		ids, err := d.loadIdentities()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []api.PeerID{ids.cluster.ID, ids.data.ID} {
+			if seen[id] != "" {
+				t.Errorf("%s and %s are the same peer", name, seen[id])
+			}
+			seen[id] = name
+		}
 	}
 }

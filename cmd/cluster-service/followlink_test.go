@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,6 +32,13 @@ func TestFollowLink_AndJoiningBySecretExcludeEachOther(t *testing.T) {
 	}
 	if same, err := p2p.ParseLink(string(document)); err != nil || same.Incarnation != link.Incarnation || !slices.Equal(same.Secret, link.Secret) {
 		t.Errorf("the document says %+v %v, the link %+v", same, err, link)
+	}
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(document, &keys); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := slices.Sorted(maps.Keys(keys)), []string{"addresses", "incarnation", "name", "pinfold_follow", "public_key", "secret", "settings"}; !slices.Equal(got, want) {
+		t.Errorf("the document tells %v, want %v: is what is new for anybody's eyes?", got, want)
 	}
 	members, err := link.Peers()
 	if err != nil || len(members) != 2 || link.Name != "test" || link.Hold != "all" {
