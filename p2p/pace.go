@@ -10,28 +10,27 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What is read of strangers, and how many streams they open. Each protocol bounds what it does
-// for them, but what comes before is work too: frames, names of protocols, pings, and messages
-// of twenty bytes. So a read counts more bytes than it brings, and a write as many more.
+// What is read of strangers, new streams among it. Each protocol bounds what it does for them,
+// but what comes before is work too: frames, names of protocols, pings, and messages of twenty
+// bytes. So a read counts more bytes than it brings, and a write as many more.
 type paceLimits struct {
 	rate, burst int // bytes a second, and at once, of one address
 	call        int // bytes that a read or a write counts,
 	part        int // beside one of so many that are read
 	most        int // bytes read at a time: those of an address take turns
+	stream      int // bytes that a new stream counts
 }
 
 var (
-	// On the cluster host they have little to say.
-	clusterPace = paceLimits{rate: 1 << 20, burst: 4 << 20, call: 128, part: 1, most: 1 << 10}
+	// On the cluster host they have little to say. Streams may be more than the 512 a second
+	// that there are pages for, see feed.
+	clusterPace = paceLimits{rate: 1 << 20, burst: 4 << 20, call: 128, part: 1, most: 1 << 10, stream: 1 << 10}
 	// On the data host they may send blocks, as fast as 1 Gbit/s in frames of 64 KiB.
-	dataPace = paceLimits{rate: 16 << 20, burst: 64 << 20, call: 1 << 10, part: 16, most: 64 << 10}
+	dataPace = paceLimits{rate: 16 << 20, burst: 64 << 20, call: 1 << 10, part: 16, most: 64 << 10, stream: 16 << 10}
 )
 
 const (
 	paceAll = 4 // times as much for all as for one address
-
-	newStreamRate  = 640 // a second, of one address: pages alone are 512, see feed
-	newStreamBurst = 2048
 
 	// lookAgain is for how long one that may be read as it comes is not looked at again.
 	lookAgain = 100 * time.Millisecond
@@ -52,8 +51,8 @@ type paces struct {
 
 // A pace is that of an address.
 type pace struct {
-	bytes, streams *rate.Limiter
-	last           time.Time
+	bytes *rate.Limiter
+	last  time.Time
 }
 
 func newPaces(l paceLimits) *paces {
@@ -63,7 +62,7 @@ func newPaces(l paceLimits) *paces {
 }
 
 func (p *paces) one() *pace {
-	return &pace{bytes: rate.NewLimiter(rate.Limit(p.rate), p.burst), streams: rate.NewLimiter(newStreamRate, newStreamBurst)}
+	return &pace{bytes: rate.NewLimiter(rate.Limit(p.rate), p.burst)}
 }
 
 func (p *paces) of(address string, now time.Time) *pace {
@@ -163,7 +162,8 @@ func (p *paces) mux(m network.Multiplexer, c net.Conn, scope network.PeerScope, 
 	return pacedMux{conn, paced}, err
 }
 
-// A pacedMux refuses streams that are opened faster than the pace of its connection.
+// A pacedMux has each new stream count as some bytes that were read. None is refused: it
+// may be an honest one's, who shares the address with others.
 type pacedMux struct {
 	network.MuxedConn
 	c *pacedConn
@@ -171,13 +171,9 @@ type pacedMux struct {
 
 // AcceptStream implements network.MuxedConn.
 func (m pacedMux) AcceptStream() (network.MuxedStream, error) {
-	for {
-		s, err := m.MuxedConn.AcceptStream()
-		if err != nil || m.c.streams.Allow() || m.c.free() {
-			return s, err
-		}
-		if err := s.Reset(); err != nil {
-			return nil, err
-		}
+	s, err := m.MuxedConn.AcceptStream()
+	if err == nil {
+		m.c.spend(m.c.of.stream, time.Now())
 	}
+	return s, err
 }
