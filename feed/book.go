@@ -32,10 +32,11 @@ const (
 
 // A book is the peers that a follower knows of. It belongs to one goroutine.
 type book struct {
-	file  string
-	log   *slog.Logger
-	by    map[api.PeerID]*contact
-	saved []byte
+	file   string
+	log    *slog.Logger
+	by     map[api.PeerID]*contact
+	saved  []byte
+	misses misses
 
 	refused time.Time // when a member had no place last; zero: the last one had
 	noted   time.Time // what of it is in its file
@@ -49,7 +50,7 @@ type contact struct {
 }
 
 func openBook(file string, members []peer.AddrInfo, log *slog.Logger) (b *book, err error) {
-	b = &book{file: file, log: log, by: map[api.PeerID]*contact{}}
+	b = &book{file: file, log: log, by: map[api.PeerID]*contact{}, misses: misses{}}
 	for _, m := range members {
 		b.learn(m).member = true
 	}
@@ -117,7 +118,7 @@ func (b *book) due(now time.Time, alone bool) (members, others []*contact) {
 		if alone && p.retry.wait > tryAlone {
 			next = next.Add(tryAlone - p.retry.wait)
 		}
-		if len(p.Addrs) == 0 || now.Before(next) {
+		if now.Before(next) || len(b.whereTo(p, now)) == 0 {
 			continue
 		}
 		if p.member {
@@ -130,6 +131,14 @@ func (b *book) due(now time.Time, alone bool) (members, others []*contact) {
 		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	}
 	return members, others
+}
+
+// whereTo gives the addresses to call p at now.
+func (b *book) whereTo(p *contact, now time.Time) []api.Multiaddr {
+	if p.member || p.met {
+		return slices.Clone(p.Addrs)
+	}
+	return b.misses.worth(p.Addrs, now)
 }
 
 // save writes what has changed.

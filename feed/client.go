@@ -88,5 +88,8 @@ func (h hello) peer(n Network, id api.PeerID, member bool) Peer {
 	if data, err := peer.IDFromBytes(h.DataID); err == nil {
 		p.Data = peer.AddrInfo{ID: data, Addrs: h.DataAddrs}
 	}
+	if !member {
+		p.Addrs, p.Data.Addrs = believable(p.From, p.Addrs), believable(p.From, p.Data.Addrs)
+	}
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/sec"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -35,8 +36,10 @@ type call struct {
 	member   bool
 	shown    bool // that it is a member
 	answered bool
-	busy     bool          // it has no time for hellos now
-	again    time.Duration // after which hello is said again at the soonest
+	busy     bool            // it has no time for hellos now
+	at       []api.Multiaddr // where it was called,
+	there    bool            // and somebody of the cluster was there
+	again    time.Duration   // after which hello is said again at the soonest
 	hello
 }
 
@@ -217,8 +220,8 @@ func (k *keeper) call(ctx context.Context, p *contact, n int) {
 	if n >= k.o.Neighbours {
 		c.again = greetEvery
 	}
-	info := p.AddrInfo
-	info.Addrs = slices.Clone(info.Addrs)
+	info := peer.AddrInfo{ID: p.ID, Addrs: k.book.whereTo(p, time.Now())}
+	c.at = info.Addrs
 	if k.calls.TryGo(func() error {
 		k.done <- k.introduce(ctx, info, c)
 		return nil
@@ -234,8 +237,10 @@ func (k *keeper) introduce(ctx context.Context, info peer.AddrInfo, c call) call
 	defer cancel()
 	if err := k.net.Connect(ctx, info); err != nil {
 		k.log.Debug("peer cannot be reached", "peer", info.ID, "err", err)
+		c.there = errors.As(err, new(sec.ErrPeerIDMismatch))
 		return c
 	}
+	c.there = true
 	own := introduction(k.net, k.o.Name, k.o.Version, k.o.Data)
 	own.Enough = c.again == greetEvery
 	h, err := k.client.hello(ctx, info.ID, own)
@@ -260,6 +265,9 @@ func (k *keeper) ended(c call) {
 		delete(k.greet, c.id)
 		k.part(c.id, false)
 		return
+	}
+	if !p.met && !p.member {
+		k.book.misses.add(c.at, c.there, time.Now())
 	}
 	if again := k.greet[c.id]; c.busy && again != nil { // a neighbour stays one
 		again.failed(c.again, greetEvery)

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -89,14 +90,17 @@ func (st *strangers) forget(now time.Time) {
 	}
 }
 
+// AddressKey is what Host.Address gives for a peer at this address.
+func AddressKey(a multiaddr.Multiaddr) string { return addressKey(a) }
+
 // addressKey is the IP address, or what of it one customer of a network has.
 func addressKey(a multiaddr.Multiaddr) string {
 	ip, err := manet.ToIP(a)
 	if err != nil {
 		return a.String()
 	}
-	if ip.To4() == nil && len(ip) == 16 {
-		return ip[:8].String() + "/64"
+	if six, ok := netip.AddrFromSlice(ip); ok && ip.To4() == nil {
+		return netip.PrefixFrom(six, 64).Masked().String()
 	}
 	return ip.String()
 }
