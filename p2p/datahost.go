@@ -30,6 +30,7 @@ type DataHost struct {
 	base    host.Host
 	listen  []multiaddr.Multiaddr
 	public  bool
+	most    int // connections, above which idle ones are closed
 	speed   *bandwidth
 	log     *slog.Logger
 
@@ -63,7 +64,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
 	keep.d = d
@@ -158,6 +159,14 @@ func (d *DataHost) MayFetch(id peer.ID) bool {
 // IsMember tells whether the peer is a member's data host, as far as is known. It does not
 // wait.
 func (d *DataHost) IsMember(id peer.ID) bool { return d.isMember(id) }
+
+// Guests is how many peers that are no members may be connected at once, about.
+func (d *DataHost) Guests() int {
+	if d.public {
+		return max(dataStrangers, d.most)
+	}
+	return dataStrangers
+}
 
 // isGuest tells whether the peer may stay without being a member.
 func (d *DataHost) isGuest(id peer.ID) bool {

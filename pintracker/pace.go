@@ -7,9 +7,10 @@ import (
 
 const (
 	// firstBytes is what a first block takes of a bounded rate, and fetchBytes what the
-	// blocks do that are under way for one fetch.
+	// blocks do that are under way for one fetch, for fetchTurn at most.
 	firstBytes = 256 << 10
 	fetchBytes = 8 << 20
+	fetchTurn  = 32 * time.Second
 	// turn is how long the first blocks of all searches may take one another.
 	turn = 15 * time.Second
 	// pacedPatience is the least for a first block: so long it takes until the line is seen to
@@ -41,12 +42,15 @@ func (o Options) FetchRate() uint64 {
 }
 
 // detour is how long what was asked for may take where all else that was comes first.
-func (o Options) detour() time.Duration { return o.lasts(o.Workers*fetchBytes + o.Finders*firstBytes) }
+func (o Options) detour() time.Duration { return o.fetches() + o.lasts(o.Finders*firstBytes) }
+
+// fetches is how long the blocks take that are under way for all fetches.
+func (o Options) fetches() time.Duration { return min(fetchTurn, o.lasts(o.Workers*fetchBytes)) }
 
 // stall is how long a fetch may stand still at its try of that rank. The node asks another
 // peer only after what it asked of one for all fetches could have come.
 func (o Options) stall(rank int16) time.Duration {
-	return backoff(o.Stall/firstStall, o.Stall, rank) + o.lasts(o.Workers*fetchBytes)
+	return backoff(o.Stall/firstStall, o.Stall, rank) + o.fetches()
 }
 
 // lasts is how long that many bytes take; 0 without a bound.

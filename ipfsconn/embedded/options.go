@@ -47,5 +47,8 @@ func (o Options) WithDefaults() Options {
 	if o.FetchConcurrency == 0 {
 		o.FetchConcurrency = 32
 	}
+	if o.FetchRate > 0 { // what is asked for at once comes within 15 s or so
+		o.FetchConcurrency = min(o.FetchConcurrency, max(4, int(min(o.FetchRate, 1<<30)*15/usualBlock)))
+	}
 	return o
 }

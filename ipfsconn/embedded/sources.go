@@ -21,6 +21,8 @@ type privateHost interface {
 	MayFetch(id peer.ID) bool
 	// IsMember tells whether it is one of the cluster's.
 	IsMember(id peer.ID) bool
+	// Guests is how many may be connected that are not, about.
+	Guests() int
 }
 
 // expect lets the origins of a pin in, which are strangers: their blocks come over
@@ -50,6 +52,14 @@ func (n *Node) forget(origins []peer.AddrInfo) {
 func (n *Node) isMember(id peer.ID) bool {
 	h, ok := n.host.(privateHost)
 	return !ok || h.IsMember(id)
+}
+
+// guests is how many peers may be connected that are no members.
+func (n *Node) guests() int {
+	if h, ok := n.host.(privateHost); ok {
+		return h.Guests()
+	}
+	return 1 // boxo wants a sender, though all are members
 }
 
 // mayFetch keeps what the node has from those that only give.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ipfs/boxo/bitswap/client"
@@ -13,19 +14,22 @@ import (
 	"github.com/ipfs/boxo/bitswap/server"
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
 
 // Messages with blocks, in bytes. Whoever reads slowly has a sender of its server wait with
-// each: members have theirs apart, so that guests hold up one another at most.
+// each: members have theirs apart, and each guest has its own, so that it holds up itself.
 const (
 	memberMessage     = 1 << 20
 	memberOutstanding = 16 << 20 // on the way to one peer: lines between members may be long
 	memberSenders     = 16
+	memberWants       = 16384
 
 	guestMessage     = 256 << 10
 	guestOutstanding = 1 << 20
-	guestSenders     = (guestOutstanding/guestMessage + 1) * maxGuests
-	maxGuests        = 128 // that p2p lets be connected with a data host
+	guestSenders     = 8 // of one guest: for four messages with blocks, and for such without
+	guestWants       = 4096
 
 	usualBlock = 256 << 10 // bytes; what files are cut into unless told otherwise
 )
@@ -37,6 +41,7 @@ type trader struct {
 	n               *Node
 	net             bsnetwork.BitSwapNetwork
 	members, guests *server.Server
+	toGuests        *guestsNetwork
 }
 
 // newTrader begins to exchange blocks over the data host.
@@ -44,19 +49,20 @@ func newTrader(n *Node) *trader {
 	n.asked = bsnetwork.NewConnectEventManager()
 	ctx := context.Background()
 	t := &trader{n: n, net: bsnet.NewFromIpfsHost(n.host, bsnet.WithConnectEventManager(n.asked))}
-	serve := func(message, outstanding, senders int) *server.Server {
-		return server.New(ctx, t.net, n.local,
+	t.toGuests = &guestsNetwork{BitSwapNetwork: t.net, sending: map[peer.ID]int{}}
+	serve := func(net bsnetwork.BitSwapNetwork, message, outstanding, senders int, wants uint) *server.Server {
+		return server.New(ctx, net, n.local,
 			server.WithPeerBlockRequestFilter(n.mayFetch),
 			server.WithTargetMessageSize(message),
 			server.MaxOutstandingBytesPerPeer(outstanding),
 			server.TaskWorkerCount(senders),
 			server.EngineTaskWorkerCount(16),
 			server.EngineBlockstoreWorkerCount(16),
-			server.MaxQueuedWantlistEntriesPerPeer(16384),
+			server.MaxQueuedWantlistEntriesPerPeer(wants),
 		)
 	}
-	t.members = serve(memberMessage, memberOutstanding, memberSenders)
-	t.guests = serve(guestMessage, guestOutstanding, guestSenders)
+	t.members = serve(t.net, memberMessage, memberOutstanding, memberSenders, memberWants)
+	t.guests = serve(t.toGuests, guestMessage, guestOutstanding, guestSenders*n.guests(), guestWants)
 	t.Client = client.New(ctx, t.net, discovery{n}, n.local,
 		client.ProviderSearchDelay(searchDelay),
 		client.RebroadcastDelay(rebroadcast),
@@ -69,11 +75,11 @@ func newTrader(n *Node) *trader {
 }
 
 // answerTimes say after how long without an answer another peer is asked for a block. At a
-// bounded rate an answer comes behind all else that was asked for.
+// bounded rate an answer comes beside all else that was asked for: it has twice that time.
 func (o Options) answerTimes() *client.DontHaveTimeoutConfig {
 	c := client.DefaultDontHaveTimeoutConfig()
 	if o.FetchRate > 0 {
-		behind := time.Duration(float64(o.FetchConcurrency*usualBlock) / float64(o.FetchRate) * float64(time.Second))
+		behind := 2 * time.Duration(float64(o.FetchConcurrency*usualBlock)/float64(o.FetchRate)*float64(time.Second))
 		c.MinTimeout += behind
 		c.DontHaveTimeout += behind
 		c.MaxTimeout += behind
@@ -144,4 +150,38 @@ func (t *trader) given() (sum server.Stat, _ error) {
 	slices.Sort(sum.Peers)
 	sum.Peers = slices.Compact(sum.Peers)
 	return sum, errors.Join(err, guestsErr)
+}
+
+// guestsNetwork sends no more messages to one guest at a time than it has senders. boxo
+// counts the bytes that are on the way, of which many messages can have few.
+type guestsNetwork struct {
+	bsnetwork.BitSwapNetwork
+	mu      sync.Mutex
+	sending map[peer.ID]int
+}
+
+// SendMessage implements network.BitSwapNetwork. What the guest takes too slowly is lost, and it may ask again.
+func (g *guestsNetwork) SendMessage(ctx context.Context, p peer.ID, m message.BitSwapMessage) error {
+	g.mu.Lock()
+	if g.sending[p] == guestSenders {
+		g.mu.Unlock()
+		return api.Unavailable.Errorf("%s has not taken %d messages yet", p, guestSenders)
+	}
+	g.sending[p]++
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.sending[p]--; g.sending[p] == 0 {
+			delete(g.sending, p)
+		}
+	}()
+	return g.BitSwapNetwork.SendMessage(ctx, p, m)
+}
+
+// underWay is how many messages are being sent to a guest.
+func (g *guestsNetwork) underWay(p peer.ID) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sending[p]
 }

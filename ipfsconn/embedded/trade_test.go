@@ -1,15 +1,25 @@
 package embedded
 
 import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/ipfs/boxo/bitswap/message"
 	pb "github.com/ipfs/boxo/bitswap/message/pb"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
+	block "github.com/ipfs/go-block-format"
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/multiformats/go-multiaddr"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/ipfsconn/ipfsconntest"
 )
@@ -23,7 +33,116 @@ type hostWithGuests struct {
 func (hostWithGuests) Expect(peer.ID)             {}
 func (hostWithGuests) Forget(peer.ID)             {}
 func (hostWithGuests) MayFetch(peer.ID) bool      { return true }
+func (h hostWithGuests) Guests() int              { return 3 }
 func (h hostWithGuests) IsMember(id peer.ID) bool { return !h.guests[id] }
+
+// muteHost is a host over whose connections nothing is read any more once mute is closed.
+func muteHost(t *testing.T, mute chan struct{}) host.Host {
+	t.Helper()
+	dial := tcp.WithDialerForAddr(func(multiaddr.Multiaddr) (tcp.ContextDialer, error) { return muteDialer(mute), nil })
+	h, err := libp2p.New(libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport, dial), libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.NoListenAddrs, libp2p.DisableRelay())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+type muteDialer chan struct{}
+
+// DialContext implements tcp.ContextDialer.
+func (m muteDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &muteConn{Conn: c, mute: m, closed: make(chan struct{})}, nil
+}
+
+type muteConn struct {
+	net.Conn
+	mute, closed chan struct{}
+	once         sync.Once
+}
+
+func (c *muteConn) Read(b []byte) (int, error) {
+	select {
+	case <-c.mute:
+		<-c.closed
+		return 0, net.ErrClosed
+	default:
+		return c.Conn.Read(b)
+	}
+}
+
+func (c *muteConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// A guest that asks again and again and takes no answer has senders of its own wait, and
+// no other guest.
+func TestTrader_AMuteHoldsUpNoGuest(t *testing.T) {
+	mute := make(chan struct{})
+	bad := muteHost(t, mute)
+	good, err := New(newHost(t), t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer good.Close()
+	own := hostWithGuests{newHost(t), map[peer.ID]bool{bad.ID(): true, good.host.ID(): true}}
+	holder, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close()
+	file := ipfsconntest.File(t, 1, 4, 64<<10)
+	ipfsconntest.Add(t, holder, file)
+	good.peers.(*holders).infos = []peer.AddrInfo{{ID: own.ID(), Addrs: own.Addrs()}}
+
+	if err := bad.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := bad.NewStream(t.Context(), own.ID(), bsnet.ProtocolBitswap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(i int) error {
+		b := block.NewBlock(fmt.Appendf(nil, "nobody has %d", i))
+		wants := message.New(false)
+		wants.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Have, true)
+		return wants.ToNetV1(s)
+	}
+	if err := ask(0); err != nil {
+		t.Fatal(err)
+	}
+	close(mute)
+	var asking errgroup.Group
+	defer func() { s.Reset(); _ = asking.Wait() }()
+	asking.Go(func() error {
+		for i := 1; ; i++ {
+			if err := ask(i); err != nil {
+				return err // at the end
+			}
+		}
+	})
+	deadline := within(t, 60*time.Second)
+	for holder.bitswap.toGuests.underWay(bad.ID()) < guestSenders {
+		select {
+		case <-deadline.Done():
+			t.Fatal("nobody waits for the mute")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if err := good.Pin(within(t, 20*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
+		t.Errorf("a guest waits for another: %v", err)
+	}
+	if n := holder.bitswap.toGuests.underWay(bad.ID()); n > guestSenders {
+		t.Errorf("%d senders wait for the mute", n)
+	}
+}
 
 // Guests that ask for much and read nothing take nothing from members, and are not waited
 // for at the end.
