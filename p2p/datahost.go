@@ -168,6 +168,9 @@ func (d *DataHost) Guests() int {
 	return dataStrangers
 }
 
+// CameIn is how many bytes were read of all streams so far, where MaxBandwidth bounds them.
+func (d *DataHost) CameIn() uint64 { return d.speed.came.Load() }
+
 // isGuest tells whether the peer may stay without being a member.
 func (d *DataHost) isGuest(id peer.ID) bool {
 	d.mu.Lock()

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"golang.org/x/time/rate"
@@ -16,6 +17,7 @@ type bandwidth struct {
 	ctx     context.Context // ends with the host
 	stop    context.CancelFunc
 	in, out *rate.Limiter
+	came    atomic.Uint64 // bytes read so far, where there is a bound
 }
 
 // newBandwidth returns a bound of bytes a second each way; 0 is none.
@@ -46,6 +48,7 @@ type limitedStream struct {
 // Read implements network.Stream.
 func (s *limitedStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p[:min(len(p), limitChunk)])
+	s.all.came.Add(uint64(n))
 	if e := s.all.in.WaitN(s.all.ctx, n); err == nil {
 		err = e
 	}

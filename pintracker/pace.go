@@ -13,8 +13,8 @@ const (
 	fetchTurn  = 32 * time.Second
 	// turn is how long the first blocks of all searches may take one another.
 	turn = 15 * time.Second
-	// pacedPatience is the least for a first block: so long it takes until the line is seen to
-	// be busy.
+	// pacedPatience is the least for a block: so long it takes until the line is seen to be
+	// busy.
 	pacedPatience = 3 * time.Second
 	// busyShare is what part of the rate comes in on a line that is busy, as a divisor.
 	busyShare = 4
@@ -46,6 +46,14 @@ func (o Options) detour() time.Duration { return o.fetches() + o.lasts(o.Finders
 
 // fetches is how long the blocks take that are under way for all fetches.
 func (o Options) fetches() time.Duration { return min(fetchTurn, o.lasts(o.Workers*fetchBytes)) }
+
+// quiet is how long a fetch keeps its slot without new bytes.
+func (o Options) quiet() time.Duration {
+	if o.Rate == 0 {
+		return quiet
+	}
+	return pacedPatience
+}
 
 // stall is how long a fetch may stand still at its try of that rank. The node asks another
 // peer only after what it asked of one for all fetches could have come.

@@ -10,7 +10,7 @@ import (
 const (
 	// beat is how often fetches are looked at.
 	beat = 500 * time.Millisecond
-	// quiet is how long a fetch keeps its slot without new bytes.
+	// quiet is how long a fetch keeps its slot without new bytes, where bytes have no bound.
 	quiet = time.Second
 	// firstStall is what part of Options.Stall a fetch may stand still at its first try,
 	// as a divisor; it doubles with each.
@@ -51,7 +51,7 @@ func (t *Tracker) measure(now time.Time) {
 			}
 		}
 		still := t.waited(r.moved, now)
-		switch idle := still >= quiet; {
+		switch idle := still >= t.o.quiet(); {
 		case idle && !r.idle:
 			r.idle = true
 			s.busy--

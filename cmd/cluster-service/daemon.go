@@ -231,7 +231,7 @@ func (p *Daemon) openConsensus(d directory) (err error) {
 	p.closes(p.cons.Close)
 	o := p.c.PinTracker.Stateless
 	if o.Exclusive = !p.external(); o.Exclusive {
-		o.Rate, o.CameIn = p.c.Embedded.Data.MaxBandwidth, cameIn(p.data)
+		o.Rate, o.CameIn = p.c.Embedded.Data.MaxBandwidth, p.data.CameIn
 	}
 	id := pintracker.Self{ID: self, Name: p.c.Cluster.PeerName, IPFS: p.ipfsID}
 	if p.tracker, err = pintracker.New(id, p.counted(), pinset{p.state}, p.current, d.tracker(), o, p.component("tracker")); err != nil {

@@ -218,7 +218,7 @@ func (f *Follower) openTracker() (err error) {
 	}
 	f.pins = holding{self: self, pins: f.state, holds: choice(f.hold, self, inShare)}
 	o := f.c.PinTracker.Stateless
-	o.Exclusive, o.Rate, o.CameIn = true, f.c.Embedded.Data.MaxBandwidth, cameIn(f.data)
+	o.Exclusive, o.Rate, o.CameIn = true, f.c.Embedded.Data.MaxBandwidth, f.data.CameIn
 	id := pintracker.Self{ID: self, Name: f.c.Cluster.PeerName, IPFS: f.ipfsID}
 	if f.tracker, err = pintracker.New(id, f.node, f.pins, f.current, f.d.tracker(), o, f.component("tracker")); err != nil {
 		return err

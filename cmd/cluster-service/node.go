@@ -9,7 +9,6 @@ import (
 	"github.com/pinfold-cluster/pinfold/config"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/kubo"
-	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
 // openNode opens the IPFS node: an external Kubo daemon where one is named, else the
@@ -40,11 +39,6 @@ func nodeOptions(e config.Embedded, t config.PinTracker) embedded.Options {
 	t.Stateless.Rate = e.Data.MaxBandwidth
 	o.FetchRate = t.Stateless.FetchRate()
 	return o
-}
-
-// cameIn tells how many bytes a data host has read.
-func cameIn(d *p2p.DataHost) func() uint64 {
-	return func() uint64 { return uint64(d.Traffic.GetBandwidthTotals().TotalIn) }
 }
 
 // counted is the node, whose pins and adds count.
