@@ -21,9 +21,10 @@ var (
 )
 
 // TestScale is `make sim`: it measures the numbers of followers asked for, fits the
-// model to them, and prints both.
+// model to them, and prints both. It fails where up to 10,000 followers cost more than twice
+// what the fewest do.
 func TestScale(t *testing.T) {
-	const places, full = 32, voters * 32
+	const places, full, promised = 32, voters * 32, 10_000
 	var all []Figures
 	for _, n := range numbers(t, *sizes) {
 		all = append(all, measure(t, Load{Followers: n, Places: places, Ramp: 30 * time.Second, Settle: 30 * time.Second,
@@ -43,13 +44,15 @@ func TestScale(t *testing.T) {
 	for _, n := range numbers(t, *told) {
 		fmt.Printf("%d followers: 99 %% have a pin in %v; %.0f B a return\n", n, m.Most(n).Round(time.Millisecond), m.Return(n))
 		fmt.Printf("if all came at one moment: %.0f MB for their visits, over %v\n", float64(n)*visit/1e6, Rush(n))
-		compare(m, n, visit, all[0])
+		if most := compare(m, n, visit, all[0]); n <= promised && most > 2 {
+			t.Errorf("%d followers cost %.2f times what %d do: 2 are promised", n, most, all[0].Followers)
+		}
 	}
 }
 
 // compare prints what the voters' seconds cost with n followers, by the model, beside
-// those with few, as measured.
-func compare(m Model, n int, visit float64, few Figures) {
+// those with few, as measured, and gives the most.
+func compare(m Model, n int, visit float64, few Figures) (most float64) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
 	fmt.Fprintf(w, "times %d, where each stays\tidle\ta pin a minute\ta pin a second\tten a second\t\n", few.Followers)
@@ -57,10 +60,15 @@ func compare(m Model, n int, visit float64, few Figures) {
 		coming := m.Coming(n, visit, stay)
 		base := float64(few.Followers) * few.Near.plus(few.Far).each() / stay.Seconds()
 		idle, none := m.Idle, few.IdleBytes
-		ratio := func(many, few float64) float64 { return (many + coming) / (few + base) }
+		ratio := func(many, few float64) float64 {
+			r := (many + coming) / (few + base)
+			most = max(most, r)
+			return r
+		}
 		fmt.Fprintf(w, "%v\t%.2f\t%.2f\t%.2f\t%.2f\t\n", stay, ratio(idle, none), ratio(idle+(m.Pin-idle)/60, none+(few.PinBytes-none)/60),
 			ratio(m.Pin, few.PinBytes), ratio(10*m.Busy, 10*few.BusyBytes))
 	}
+	return most
 }
 
 func print(all []Figures) {
