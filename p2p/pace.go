@@ -3,6 +3,7 @@ package p2p
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -32,7 +33,7 @@ var (
 const (
 	paceAll = 4 // times as much for all as for one address
 
-	// lookAgain is for how long one that may be read as it comes is not looked at again.
+	// lookAgain is for how long what was found of a connection counts.
 	lookAgain = 100 * time.Millisecond
 
 	paceAddresses = 1024 // remembered before idle ones are forgotten
@@ -87,14 +88,14 @@ func (p *paces) of(address string, now time.Time) *pace {
 	return one
 }
 
-// pacedConn is a connection that is read no faster than its pace, unless free says so. It
-// is read by one goroutine.
+// pacedConn is a connection that is read no faster than its pace, unless free says so: then
+// it takes nothing from others of its address either. It is read by one goroutine.
 type pacedConn struct {
 	net.Conn
 	*pace
 	of     *paces
 	free   func() bool
-	isFree bool // when it was looked at last
+	isFree atomic.Bool // when it was looked at last
 	looked time.Time
 	closed chan struct{}
 	close  func()
@@ -116,14 +117,11 @@ func (p *paces) conn(c net.Conn, free func() bool) *pacedConn {
 func (c *pacedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b[:min(len(b), c.of.most)])
 	now := time.Now()
-	if err != nil || c.isFree && now.Sub(c.looked) < lookAgain {
+	if err != nil || c.isFree.Load() && c.look(now) {
 		return n, err
 	}
 	wait := c.spend(c.of.call+n/c.of.part, now)
-	if wait <= 0 {
-		return n, nil
-	}
-	if c.isFree, c.looked = c.free(), now; c.isFree {
+	if wait <= 0 || c.look(now) {
 		return n, nil
 	}
 	turn := time.NewTimer(wait)
@@ -135,10 +133,19 @@ func (c *pacedConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// look tells whether the connection may be read as it comes.
+func (c *pacedConn) look(now time.Time) bool {
+	if now.Sub(c.looked) >= lookAgain {
+		c.isFree.Store(c.free())
+		c.looked = now
+	}
+	return c.isFree.Load()
+}
+
 // Write implements net.Conn. It does not wait, but what is read next does: for four bytes a
 // stranger gets an answer.
 func (c *pacedConn) Write(b []byte) (int, error) {
-	if now := time.Now(); c.bytes.TokensAt(now) > -float64(c.of.rate) && c.of.all.TokensAt(now) > -paceAll*float64(c.of.rate) {
+	if now := time.Now(); !c.isFree.Load() && c.bytes.TokensAt(now) > -float64(c.of.rate) && c.of.all.TokensAt(now) > -paceAll*float64(c.of.rate) {
 		c.spend(c.of.call, now)
 	}
 	return c.Conn.Write(b)
@@ -172,7 +179,7 @@ type pacedMux struct {
 // AcceptStream implements network.MuxedConn.
 func (m pacedMux) AcceptStream() (network.MuxedStream, error) {
 	s, err := m.MuxedConn.AcceptStream()
-	if err == nil {
+	if err == nil && !m.c.isFree.Load() {
 		m.c.spend(m.c.of.stream, time.Now())
 	}
 	return s, err

@@ -82,6 +82,44 @@ func TestPacedConn_IsSlowByAddress(t *testing.T) {
 	})
 }
 
+// acceptsAny is a connection of which streams come without end.
+type acceptsAny struct{ network.MuxedConn }
+
+func (acceptsAny) AcceptStream() (network.MuxedStream, error) { return nil, nil }
+
+// What one does that may be read as it comes is not at the cost of strangers of its address.
+func TestPacedConn_IsFreeForItsNeighbours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := newPaces(clusterPace)
+		ours, theirs := net.Pipe()
+		c := all.conn(ours, func() bool { return true })
+		defer c.Close()
+		defer theirs.Close()
+		go io.Copy(io.Discard, theirs)
+		for range 2 {
+			c.spend(clusterPace.burst, time.Now())
+		}
+		for range 100 {
+			go theirs.Write([]byte("x"))
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			for range 100 {
+				if _, err := c.Write([]byte("x")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := (pacedMux{acceptsAny{}, c}).AcceptStream(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(lookAgain)
+		}
+		if left, want := c.bytes.TokensAt(time.Now()), float64(clusterPace.burst-1<<10); left < want {
+			t.Errorf("of what strangers of its address may send %v bytes are left, want %v", left, want)
+		}
+	})
+}
+
 func TestPaces_RememberFewAddresses(t *testing.T) {
 	p, now := newPaces(clusterPace), time.Now()
 	for i := range paceAddresses {
