@@ -17,6 +17,8 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/client"
+	"github.com/pinfold-cluster/pinfold/feed"
+	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
 )
 
 // volunteer is a follower as its owner runs it: a process of command lines.
@@ -302,4 +304,60 @@ func TestFollow_SlowLineIsEnough(t *testing.T) {
 	if got > files*size*11/10 {
 		t.Errorf("%d bytes came in for %d", got, files*size)
 	}
+}
+
+// A volunteer with room for a part takes what others do not hold: half of the ranges have a
+// copy, and of 120 pins it takes some 40.
+func TestFollow_ShareIsOfWhatIsThin(t *testing.T) {
+	const pins, size = 120, 32 << 10
+	p := startCluster(t, 1, "FOLLOWERS_ASKINTERVAL=200ms", "FOLLOWERS_CHALLENGEINTERVAL=200ms")[0]
+	var held feed.Claim
+	for i := range len(held) / 2 {
+		held[i] = 0xff
+	}
+	has := map[api.Cid]bool{}
+	var thick, thin api.Cid
+	for range pins {
+		if c := p.add(randomBytes(size), copies(1)); held.Has(c) {
+			has[c], thick = true, c
+		} else {
+			thin = c
+		}
+	}
+	p.talk("other", &talker{blocks: ownBlocks{p.daemon.node.(*embedded.Node)}, hold: "share", claim: &held, has: has})
+	eventually(t, patience, func() error {
+		b, ok := p.daemon.audience.coverage(time.Now())
+		if !ok {
+			return errors.New("there is no table")
+		}
+		table, err := feed.ParseCoverage(b)
+		if err == nil && (table.Copies(thick) != 1 || table.Copies(thin) != 0) {
+			err = fmt.Errorf("%d and %d copies, want 1 and 0", table.Copies(thick), table.Copies(thin))
+		}
+		return err
+	})
+
+	v := newVolunteer(t)
+	v.start("archive", p.followLink(), "--capacity", fmt.Sprint(pins/3*size*20/19+size))
+	c := v.http("archive")
+	eventually(t, patience, func() error {
+		twice, once := 0, 0
+		for info, err := range c.Statuses(t.Context(), client.StatusList{Filter: api.StatusPinned}) {
+			if err != nil {
+				return err
+			}
+			if has[info.Cid] {
+				twice++
+			} else {
+				once++
+			}
+		}
+		if once+twice < pins/4 {
+			return fmt.Errorf("it holds %d", once+twice)
+		}
+		if twice > once/2 {
+			t.Errorf("of what another has it takes %d, and of the rest %d", twice, once)
+		}
+		return nil
+	})
 }

@@ -30,6 +30,7 @@ type talker struct {
 	mute   bool             // it takes questions and answers none
 	hold   string           // all where it is ""
 	has    map[api.Cid]bool // what it says it has; nil: all
+	claim  *feed.Claim      // of a share
 	lost   atomic.Bool      // it has no blocks any more, and does not say so
 	stop   func()
 }
@@ -42,6 +43,9 @@ func (f *talker) Report(ctx context.Context) (feed.Report, error) {
 	s, hold, claim := f.feed.Status(), "all", feed.ClaimAll()
 	if f.hold != "" {
 		hold, claim = f.hold, feed.Claim{}
+	}
+	if f.claim != nil {
+		claim = *f.claim
 	}
 	return feed.Report{Index: s.Index, Digest: s.Digest[:], Settled: s.Settled, Hold: hold, Pins: 3, Wanted: 3, Claim: claim[:]}, nil
 }
