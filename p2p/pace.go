@@ -37,7 +37,6 @@ const (
 	lookAgain = 100 * time.Millisecond
 
 	paceAddresses = 1024 // remembered before idle ones are forgotten
-	paceMemory    = time.Minute
 )
 
 // paces are those of the strangers of a host, by address.
@@ -51,10 +50,7 @@ type paces struct {
 }
 
 // A pace is that of an address.
-type pace struct {
-	bytes *rate.Limiter
-	last  time.Time
-}
+type pace struct{ bytes *rate.Limiter }
 
 func newPaces(l paceLimits) *paces {
 	p := &paces{paceLimits: l, all: rate.NewLimiter(rate.Limit(paceAll*l.rate), paceAll*l.burst), by: map[string]*pace{}}
@@ -73,7 +69,7 @@ func (p *paces) of(address string, now time.Time) *pace {
 	if one == nil {
 		if len(p.by) >= paceAddresses {
 			for address, old := range p.by {
-				if now.Sub(old.last) > paceMemory {
+				if old.bytes.TokensAt(now) >= float64(p.burst) { // a new one has as much
 					delete(p.by, address)
 				}
 			}
@@ -84,7 +80,6 @@ func (p *paces) of(address string, now time.Time) *pace {
 		one = p.one()
 		p.by[address] = one
 	}
-	one.last = now
 	return one
 }
 

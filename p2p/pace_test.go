@@ -122,13 +122,19 @@ func TestPacedConn_IsFreeForItsNeighbours(t *testing.T) {
 
 func TestPaces_RememberFewAddresses(t *testing.T) {
 	p, now := newPaces(clusterPace), time.Now()
+	for i := range 4 * paceAddresses { // who comes and goes leaves nothing behind
+		if p.of(string(rune('a'+i)), now) == p.rest {
+			t.Fatalf("address %d has no pace of its own", i)
+		}
+	}
+	clear(p.by)
 	for i := range paceAddresses {
-		p.of(string(rune('a'+i)), now)
+		p.of(string(rune('a'+i)), now).bytes.ReserveN(now, p.rate)
 	}
 	if p.of("one more", now) != p.rest {
 		t.Error("one more has its own")
 	}
-	if p.of("one more", now.Add(paceMemory+1)) == p.rest || len(p.by) != 1 {
+	if now = now.Add(time.Second); p.of("one more", now) == p.rest || len(p.by) != 1 {
 		t.Errorf("%d addresses are remembered after their time", len(p.by))
 	}
 }
