@@ -175,6 +175,7 @@ var rules = map[string]rule{
 	"follow.source":                                    webAddress,
 	"follow.hold":                                      oneOf(HoldAll, HoldAllocated, HoldShare),
 	"follow.capacity":                                  whole(mib, 1<<20*tib),
+	"follow.pinset_max":                                whole(64*mib, 1<<20*tib),
 	"follow.neighbours":                                whole(1, 64),
 	"follow.gc_interval":                               lasting(time.Second, year),
 }

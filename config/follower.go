@@ -43,6 +43,9 @@ type Follow struct {
 	// Capacity is how much to hold at most, in bytes; by default the disk alone bounds it,
 	// less embedded.disk_reserve.
 	Capacity uint64 `json:"capacity"`
+	// PinsetMax is what the pinset itself may take on disk, beside the content, in bytes: some
+	// 250 for a pin, more with much metadata. Beyond, the follower stops; 4 GiB.
+	PinsetMax uint64 `json:"pinset_max"`
 	// Neighbours is with how many others of the cluster this follower stays connected; 8.
 	Neighbours int `json:"neighbours"`
 	// GCInterval is between collections of what is no longer held; with little room left
@@ -88,7 +91,9 @@ func (f Follower) withDefaults() (Follower, error) {
 	f.Follow.Neighbours = cmp.Or(f.Follow.Neighbours, 8)
 	f.Follow.GCInterval = cmp.Or(f.Follow.GCInterval, time.Hour)
 	f.Cluster.DialPeerTimeout = cmp.Or(f.Cluster.DialPeerTimeout, 3*time.Second)
+	f.Follow.PinsetMax = cmp.Or(f.Follow.PinsetMax, 4<<30)
 	f.State = f.State.WithDefaults()
+	f.State.MaxBytes = f.Follow.PinsetMax
 	listen := f.API.REST.HTTPListenMultiaddress
 	f.API.REST = f.API.REST.WithDefaults()
 	f.API.REST.HTTPListenMultiaddress = listen

@@ -17,7 +17,7 @@ const sizeForm = `a size such as "50GiB" or "200GB", or a whole number of bytes`
 // isSize tells whether a setting is a number of bytes.
 func isSize(k key) bool {
 	name := k.path[len(k.path)-1]
-	return strings.HasSuffix(name, "_bytes") || slices.Contains([]string{"capacity", "disk_reserve", "max_bandwidth", "storage_max"}, name)
+	return strings.HasSuffix(name, "_bytes") || slices.Contains([]string{"capacity", "disk_reserve", "max_bandwidth", "pinset_max", "storage_max"}, name)
 }
 
 // ParseSize reads a number of bytes as people write it: 50GiB, 200 GB, 1048576.

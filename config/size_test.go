@@ -41,7 +41,7 @@ func TestSizes_AreReadAsPeopleWriteThem(t *testing.T) {
 
 // What is bounded by a number of bytes is a size.
 func TestSizes_AreAll(t *testing.T) {
-	rate := regexp.MustCompile(`bytes|capacity|bandwidth|storage|reserve`)
+	rate := regexp.MustCompile(`bytes|capacity|bandwidth|storage|reserve|pinset`)
 	for _, c := range []any{&Config{}, &Follower{}} {
 		for _, k := range keys(reflect.ValueOf(c).Elem(), nil) {
 			name := k.path[len(k.path)-1]

@@ -30,6 +30,9 @@ import (
 type Options struct {
 	CacheBytes    int64 `json:"cache_bytes"`    // of blocks read; 8 MiB
 	MemTableBytes int64 `json:"memtable_bytes"` // writes kept in memory before they become a file, at most three times this; 2 MiB
+	// MaxBytes is what the database may take on disk; 0 is no bound. The log does not wait for
+	// that: it is for followers.
+	MaxBytes uint64 `json:"-"`
 }
 
 // WithDefaults returns o with its defaults filled in.
