@@ -31,6 +31,7 @@ type talker struct {
 	hold   string           // all where it is ""
 	has    map[api.Cid]bool // what it says it has; nil: all
 	claim  *feed.Claim      // of a share
+	all    bool             // it knows all members, not one alone
 	lost   atomic.Bool      // it has no blocks any more, and does not say so
 	stop   func()
 }
@@ -80,7 +81,8 @@ func (noBlocks) Block(context.Context, api.Cid) ([]byte, error) {
 	return nil, api.NotFound.Errorf("no block")
 }
 
-// talk runs a follower of p, connected with it alone, until the test ends.
+// talk runs a follower of p, which knows it alone of all members unless it is to know them
+// all, until the test ends.
 func (p *testPeer) talk(name string, f *talker) *talker {
 	p.t.Helper()
 	return p.talkBy(p.followLink(), name, f)
@@ -100,7 +102,7 @@ func (p *testPeer) talkBy(text, name string, f *talker) *talker {
 	must(err)
 	members, err := link.Peers()
 	must(err)
-	members = slices.DeleteFunc(members, func(m peer.AddrInfo) bool { return m.ID != p.id })
+	members = slices.DeleteFunc(members, func(m peer.AddrInfo) bool { return m.ID != p.id && !f.all })
 	id, err := p2p.NewIdentity()
 	must(err)
 	st, err := state.Open(t.TempDir(), state.Options{CacheBytes: 1 << 20, MemTableBytes: 1 << 20}, quiet)
