@@ -54,7 +54,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	traffic := metrics.NewBandwidthCounter()
+	traffic := newTally(isMember)
 	// The order is that of preference: TLS costs half of what noise does.
 	opts = append(opts,
 		libp2p.BandwidthReporter(traffic),

@@ -87,7 +87,7 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}
-	traffic := metrics.NewBandwidthCounter()
+	traffic := newTally(isMember)
 	opts = append(opts,
 		libp2p.BandwidthReporter(traffic),
 		libp2p.ConnectionGater(door),
