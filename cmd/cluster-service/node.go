@@ -24,7 +24,9 @@ func (p *Daemon) openNode(d directory) error {
 		p.log.Info("this peer serves no gateway: its node is a Kubo daemon, which has its own")
 		return nil
 	}
-	node, err := embedded.New(p.data, d.ipfs(), nodeOptions(p.c.Embedded, p.c.PinTracker), p.links, p.component("ipfs"))
+	options := nodeOptions(p.c.Embedded, p.c.PinTracker)
+	options.Wary = true
+	node, err := embedded.New(p.data, d.ipfs(), options, p.links, p.component("ipfs"))
 	if err != nil {
 		return err
 	}

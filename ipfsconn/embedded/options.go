@@ -25,6 +25,9 @@ type Options struct {
 	// beside it; 0 is no bound. With few, a peer that was asked is waited for longer: what two
 	// were asked for comes twice.
 	FetchRate uint64 `json:"-"`
+	// Wary has what guests say they have heard late, when members have given what they have: a
+	// full peer fetches from members. A guest is who came by itself and is no member.
+	Wary bool `json:"-"`
 }
 
 // WithDefaults returns o with the defaults for what it leaves out.

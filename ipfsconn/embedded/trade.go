@@ -42,6 +42,7 @@ type trader struct {
 	net             bsnetwork.BitSwapNetwork
 	members, guests *server.Server
 	toGuests        *guestsNetwork
+	hearsay         *hearsay // nil: guests are heard at once
 }
 
 // newTrader begins to exchange blocks over the data host.
@@ -70,6 +71,9 @@ func newTrader(n *Node) *trader {
 		client.WithBlockReceivedNotifier(t),
 		client.WithDontHaveTimeoutConfig(n.o.answerTimes()),
 	)
+	if n.o.Wary {
+		t.hearsay = newHearsay(t)
+	}
 	t.net.Start(t)
 	return t
 }
@@ -98,6 +102,9 @@ func (t *trader) serverOf(p peer.ID) *server.Server {
 // Close ends the exchange. Guests are cut off: one that reads slowly would be waited for.
 func (t *trader) Close() error {
 	t.net.Stop()
+	if t.hearsay != nil {
+		t.hearsay.close()
+	}
 	var errs []error
 	for _, p := range t.n.host.Network().Peers() {
 		if !t.n.isMember(p) {
@@ -122,8 +129,11 @@ func (t *trader) ReceivedBlocks(from peer.ID, bs []blocks.Block) {
 
 // ReceiveMessage implements network.Receiver, as the next ones do.
 func (t *trader) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
-	t.Client.ReceiveMessage(ctx, from, m)
 	t.serverOf(from).ReceiveMessage(ctx, from, m)
+	if t.hearsay != nil && t.isGuest(from) {
+		m = t.hearsay.keep(from, m)
+	}
+	t.Client.ReceiveMessage(ctx, from, m)
 }
 
 func (t *trader) ReceiveError(err error) { t.n.log.Debug("bitswap", "err", err) }
