@@ -15,8 +15,10 @@ const (
 	// hearsayFor is for how long at least it is not heard that a guest has a block, and half of
 	// the most.
 	hearsayFor = 1500 * time.Millisecond
-	// hearsayMost bounds the blocks that one guest says it has meanwhile.
+	// hearsayMost bounds the blocks that one guest says it has meanwhile, and hearsayLong the
+	// bytes of a CID: a digest may be as large as a message.
 	hearsayMost = 1024
+	hearsayLong = 128
 )
 
 // hearsay is what guests say they have. It costs them nothing, and boxo asks who said so for
@@ -92,7 +94,11 @@ func (h *hearsay) keep(from peer.ID, m message.BitSwapMessage) message.BitSwapMe
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.young[from] = append(h.young[from], said[:min(len(said), hearsayMost-len(h.young[from]))]...)
+	for _, c := range said {
+		if c.ByteLen() <= hearsayLong && len(h.young[from]) < hearsayMost {
+			h.young[from] = append(h.young[from], c)
+		}
+	}
 	rest := message.New(false)
 	for _, b := range m.Blocks() {
 		rest.AddBlock(b)

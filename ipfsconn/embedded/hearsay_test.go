@@ -2,16 +2,21 @@ package embedded
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/ipfs/boxo/bitswap/message"
 	pb "github.com/ipfs/boxo/bitswap/message/pb"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
+	block "github.com/ipfs/go-block-format"
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-msgio"
+	"github.com/multiformats/go-multihash"
 
 	"github.com/pinfold-cluster/pinfold/ipfsconn/ipfsconntest"
 )
@@ -109,5 +114,34 @@ func TestTrader_HasFromGuestsWhatMembersLack(t *testing.T) {
 	ipfsconntest.Add(t, guest, file)
 	if err := n.Pin(within(t, 60*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What guests say is bounded, in blocks and in bytes.
+func TestHearsay_KeepsLittle(t *testing.T) {
+	h := &hearsay{young: map[peer.ID][]cid.Cid{}}
+	long, err := multihash.Encode(make([]byte, 1<<20), multihash.IDENTITY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := message.New(false)
+	m.AddHave(cid.NewCidV1(cid.Raw, long))
+	for n := range 2 * hearsayMost {
+		m.AddHave(block.NewBlock(fmt.Append(nil, n)).Cid())
+	}
+	there := block.NewBlock([]byte("there"))
+	m.AddBlock(there)
+	lacks := block.NewBlock([]byte("lacks")).Cid()
+	m.AddDontHave(lacks)
+	rest := h.keep("guest", m)
+	if len(rest.Haves()) > 0 || len(rest.Blocks()) != 1 || !slices.Equal(rest.DontHaves(), []cid.Cid{lacks}) {
+		t.Errorf("the client hears of %d at once, %d blocks and of %v that are not there", len(rest.Haves()), len(rest.Blocks()), rest.DontHaves())
+	}
+	bytes := 0
+	for _, c := range h.young["guest"] {
+		bytes += c.ByteLen()
+	}
+	if n := len(h.young["guest"]); n != hearsayMost || bytes > hearsayMost*hearsayLong {
+		t.Errorf("%d are kept, of %d bytes", n, bytes)
 	}
 }
