@@ -45,31 +45,27 @@ type paces struct {
 	all *rate.Limiter
 
 	mu   sync.Mutex
-	by   map[string]*pace
-	rest *pace // of those for whom there is no room
+	by   map[string]*rate.Limiter
+	rest *rate.Limiter // of those for whom there is no room
 }
 
-// A pace is that of an address.
-type pace struct{ bytes *rate.Limiter }
-
 func newPaces(l paceLimits) *paces {
-	p := &paces{paceLimits: l, all: rate.NewLimiter(rate.Limit(paceAll*l.rate), paceAll*l.burst), by: map[string]*pace{}}
+	p := &paces{paceLimits: l, all: rate.NewLimiter(rate.Limit(paceAll*l.rate), paceAll*l.burst), by: map[string]*rate.Limiter{}}
 	p.rest = p.one()
 	return p
 }
 
-func (p *paces) one() *pace {
-	return &pace{bytes: rate.NewLimiter(rate.Limit(p.rate), p.burst)}
-}
+// one is the pace of an address: bytes to be read.
+func (p *paces) one() *rate.Limiter { return rate.NewLimiter(rate.Limit(p.rate), p.burst) }
 
-func (p *paces) of(address string, now time.Time) *pace {
+func (p *paces) of(address string, now time.Time) *rate.Limiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	one := p.by[address]
 	if one == nil {
 		if len(p.by) >= paceAddresses {
 			for address, old := range p.by {
-				if old.bytes.TokensAt(now) >= float64(p.burst) { // a new one has as much
+				if old.TokensAt(now) >= float64(p.burst) { // a new one has as much
 					delete(p.by, address)
 				}
 			}
@@ -87,7 +83,7 @@ func (p *paces) of(address string, now time.Time) *pace {
 // it takes nothing from others of its address either. It is read by one goroutine.
 type pacedConn struct {
 	net.Conn
-	*pace
+	bytes  *rate.Limiter // those of its address
 	of     *paces
 	free   func() bool
 	isFree atomic.Bool // when it was looked at last
@@ -102,7 +98,7 @@ func (p *paces) conn(c net.Conn, free func() bool) *pacedConn {
 	if a, err := manet.FromNetAddr(c.RemoteAddr()); err == nil {
 		address = addressKey(a)
 	}
-	paced := &pacedConn{Conn: c, pace: p.of(address, time.Now()), of: p, free: free, closed: make(chan struct{})}
+	paced := &pacedConn{Conn: c, bytes: p.of(address, time.Now()), of: p, free: free, closed: make(chan struct{})}
 	paced.close = sync.OnceFunc(func() { close(paced.closed) })
 	return paced
 }

@@ -53,12 +53,12 @@ func TestPacedConn_IsSlowByAddress(t *testing.T) {
 		all := newPaces(clusterPace)
 		busy := all.of("busy", time.Now())
 		other := all.of("other", time.Now())
-		busy.bytes.ReserveN(time.Now(), clusterPace.burst)
+		busy.ReserveN(time.Now(), clusterPace.burst)
 		ours, theirs := net.Pipe()
-		c := &pacedConn{Conn: ours, pace: busy, of: all, free: func() bool { return false }, closed: make(chan struct{})}
+		c := &pacedConn{Conn: ours, bytes: busy, of: all, free: func() bool { return false }, closed: make(chan struct{})}
 		c.close = sync.OnceFunc(func() { close(c.closed) })
 		for range 100 {
-			busy.bytes.ReserveN(time.Now(), clusterPace.burst) // minutes' worth
+			busy.ReserveN(time.Now(), clusterPace.burst) // minutes' worth
 		}
 		go theirs.Write([]byte("x"))
 		start := time.Now()
@@ -76,7 +76,7 @@ func TestPacedConn_IsSlowByAddress(t *testing.T) {
 		if took := time.Since(start); took > 0 {
 			t.Errorf("a closed connection waited for %v", took)
 		}
-		if !other.bytes.AllowN(time.Now(), clusterPace.burst) {
+		if !other.AllowN(time.Now(), clusterPace.burst) {
 			t.Error("another address has less for it")
 		}
 	})
@@ -129,7 +129,7 @@ func TestPaces_RememberFewAddresses(t *testing.T) {
 	}
 	clear(p.by)
 	for i := range paceAddresses {
-		p.of(string(rune('a'+i)), now).bytes.ReserveN(now, p.rate)
+		p.of(string(rune('a'+i)), now).ReserveN(now, p.rate)
 	}
 	if p.of("one more", now) != p.rest {
 		t.Error("one more has its own")
