@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -17,7 +16,6 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/multiformats/go-multiaddr"
-	"golang.org/x/sync/errgroup"
 )
 
 // DataHost is the host over which blocks travel: a libp2p host of its own identity.
@@ -84,7 +82,7 @@ var _ network.Multiplexer = (*keeper)(nil)
 // NewConn implements network.Multiplexer.
 func (k *keeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
 	m, id := muxer(), scope.Peer()
-	if k.follows || k.d.isGuest(id) {
+	if k.follows || k.d.isGuest(id) && !k.d.isMember(id) {
 		m = strangersMuxer(strangersDataAlive)
 	}
 	if k.follows || !isServer || id == "" || k.d.isMember(id) {
@@ -190,56 +188,7 @@ func (d *DataHost) admit(ctx context.Context, s network.Stream) (network.Stream,
 	return d.speed.limit(s), nil
 }
 
-// Run ends connections with removed members at once, and with peers that have shown
-// no certificate within 10 s of connecting, or a wrong one. It returns when ctx ends.
-func (d *DataHost) Run(ctx context.Context) error {
-	var checks errgroup.Group
-	checks.SetLimit(connectsAtOnce)
-	wake := make(chan struct{}, 1)
-	events := &network.NotifyBundle{ConnectedF: func(network.Network, network.Conn) {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	}}
-	d.base.Network().Notify(events)
-	defer d.base.Network().StopNotify(events)
-
-	tick := time.NewTicker(connectEvery)
-	defer tick.Stop()
-	busy := map[peer.ID]bool{}
-	done := make(chan peer.ID, connectsAtOnce)
-	for {
-		d.sweep()
-		for _, id := range d.base.Network().Peers() {
-			if busy[id] || d.isGuest(id) || d.isMember(id) {
-				continue
-			}
-			busy[id] = checks.TryGo(func() error {
-				defer func() { done <- id }()
-				d.expel(ctx, id)
-				return nil
-			})
-		}
-		select {
-		case <-ctx.Done():
-			return checks.Wait()
-		case id := <-done:
-			delete(busy, id)
-		case <-wake:
-		case <-tick.C:
-		}
-	}
-}
-
-// expel ends the connections with the peer unless it shows that it is a member.
-func (d *DataHost) expel(ctx context.Context, id peer.ID) {
-	err := d.Check(ctx, id)
-	if err == nil || ctx.Err() != nil {
-		return
-	}
-	d.log.Debug("connection ended", "peer", id, "err", err)
-	if err := d.base.Network().ClosePeer(id); err != nil {
-		d.log.Debug("close connections", "peer", id, "err", err)
-	}
-}
+// Run learns who is a member, and ends connections with removed members at once, and with
+// peers that may not stay otherwise and have shown no certificate within 10 s of connecting,
+// or a wrong one. It returns when ctx ends.
+func (d *DataHost) Run(ctx context.Context) error { return newAsking(d).run(ctx) }

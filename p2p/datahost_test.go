@@ -198,3 +198,53 @@ func TestDataHost_PublicLetsEverybodyIn(t *testing.T) {
 		t.Fatalf("it counts as a member: %v", err)
 	}
 }
+
+// Members that call are known as such where everybody is let in, too.
+func TestDataHost_PublicKnowsMembersThatCall(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := c.data(DataOptions{Public: true})
+	b, _ := c.data(DataOptions{})
+	run(t, a.Run)
+	stranger := plainHost(t)
+	for _, from := range []host.Host{stranger, b} {
+		if err := ask(t, from, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the member is known", func() bool { return a.IsMember(b.ID()) })
+	if a.IsMember(stranger.ID()) {
+		t.Error("a stranger counts as a member")
+	}
+	if err := ask(t, stranger, a); err != nil {
+		t.Errorf("a stranger is not let in any more: %v", err)
+	}
+}
+
+// However many leave the question for their certificate unanswered, members are asked. Guests
+// are asked once.
+func TestDataHost_SilentStrangersHoldUpNoMember(t *testing.T) {
+	for _, public := range []bool{true, false} {
+		c := newTestCluster(t)
+		a, _ := c.data(DataOptions{Public: public})
+		b, member := c.data(DataOptions{})
+		c.list(member, b.ID())
+		q := newAsking(a)
+		silent := make(chan struct{})
+		defer close(silent)
+		for q.others.TryGo(func() error { <-silent; return nil }) {
+		}
+		stranger := plainHost(t)
+		for _, from := range []host.Host{stranger, b} {
+			if err := from.Connect(t.Context(), peer.AddrInfo{ID: a.ID(), Addrs: a.Addrs()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		eventually(t, "the member is known", func() bool {
+			q.look(t.Context(), time.Now())
+			return a.IsMember(b.ID())
+		})
+		if q.busy[stranger.ID()] {
+			t.Error("more strangers are asked than may be")
+		}
+	}
+}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,6 +44,13 @@ func newTestCluster(t *testing.T) *cluster {
 	return &cluster{t: t, secret: NewSecret(), founder: c, removed: map[peer.ID]bool{}, listed: map[peer.ID]peer.ID{}}
 }
 
+// list has the log name the data host of a member.
+func (c *cluster) list(member, data peer.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listed[member] = data
+}
+
 func (c *cluster) remove(id peer.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,6 +66,10 @@ func (c *cluster) roster() Roster {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.listed[id] == dataID
+	}, DataHosts: func() []peer.ID {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return slices.Collect(maps.Values(c.listed))
 	}}
 }
 

@@ -343,6 +343,17 @@ func roster(pins *state.State, log *slog.Logger) p2p.Roster {
 			members, err := pins.Members()
 			return err == nil && slices.ContainsFunc(members, func(m api.Member) bool { return m.ID == id && m.DataID == dataID })
 		},
+		DataHosts: func() []peer.ID {
+			members, err := pins.Members()
+			if err != nil {
+				log.Error("members cannot be read", "err", err)
+			}
+			out := make([]peer.ID, 0, len(members))
+			for _, m := range members {
+				out = append(out, m.DataID)
+			}
+			return out
+		},
 	}
 }
 
