@@ -16,9 +16,6 @@ const (
 	strangerEasy = 128       // of all: beyond, who has
 	strangerFew  = 6         // gets no more
 	streamWindow = 256 << 10 // bytes that a stream may leave lying before it was read
-	// strangerConns are connections before it is known whose they are: some addresses'
-	// worth. Visitors and guests are counted elsewhere.
-	strangerConns = 4 * connsPerAddress
 	// dataStrangers are connected with a data host at once, somewhat more than are let in.
 	dataStrangers = 128
 )
@@ -54,9 +51,10 @@ func makeRoom(l *rcmgr.ScalingLimitConfig, most int) (memory int64) {
 		of.StreamsInbound += streams
 		of.StreamsOutbound += streams // for each of theirs they may be asked who they are
 		of.Memory += memory
-		of.Conns += strangerConns
-		of.ConnsInbound += strangerConns
+		of.Conns += arrivalsMost
+		of.ConnsInbound += arrivalsMost
 	}
+	l.TransientBaseLimit.FD += arrivalsMost
 	l.SystemBaseLimit.Conns += most
 	l.SystemBaseLimit.ConnsInbound += most
 	return memory

@@ -52,16 +52,32 @@ func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs n
 	if h.guests.exiled(id, time.Now()) {
 		return false
 	}
-	all, near, key := 0, 0, addressKey(addrs.RemoteMultiaddr())
+	return h.letIn(addressKey(addrs.RemoteMultiaddr()), time.Now())
+}
+
+// letIn tells whether one more visitor may come from an address. One that is idle may have
+// to go for that.
+func (h *Host) letIn(address string, now time.Time) bool {
+	near, all := 0, []place[network.Conn]{}
 	for _, c := range h.h.Network().Conns() {
-		if h.isVisitor(c) {
-			all++
-			if addressKey(c.RemoteMultiaddr()) == key {
-				near++
-			}
+		if !h.isVisitor(c) {
+			continue
 		}
+		at := addressKey(c.RemoteMultiaddr())
+		if at == address {
+			near++
+		}
+		all = append(all, place[network.Conn]{of: c, address: at, since: c.Stat().Opened, kept: h.asks(c)})
 	}
-	return all < maxVisitors && near < visitorsEach
+	if len(all) < maxVisitors && near < visitorsEach {
+		return true
+	}
+	c, ok := makesRoom(all, address, visitorsEach, now.Add(-visitorTime))
+	if ok {
+		h.log.Debug("a visitor makes room for another", "peer", c.RemotePeer())
+		_ = c.Close() // its end has nothing to tell
+	}
+	return ok
 }
 
 // Vouch has the connections with a client be read as fast as they come, for as long as

@@ -21,6 +21,7 @@ const (
 	visitLimit      = 30 * time.Second // for one of which it is not known that it is no member
 	maxVisitors     = 128              // connected at once, of all
 	visitorsEach    = 64               // of one address
+	visitorTime     = 2 * time.Second  // after which an idle one makes room for another
 	guestTag        = "guest"
 	exileTime       = 10 * time.Minute // for which a guest that misbehaved is kept out
 	maxExiles       = 1024             // remembered
@@ -78,16 +79,14 @@ func (g *guests) welcome(id peer.ID, who guest) (ok bool, lost peer.ID) {
 // places the last who came, where that has still as many then as the newcomer's. So one
 // machine can take all places, but keeps nobody out with them. The caller holds mu.
 func (g *guests) yields(address string) (last peer.ID) {
-	n, most := map[string]int{}, ""
+	n := map[string]int{}
 	for _, who := range g.in {
-		if who.called {
-			continue
-		}
-		if n[who.address]++; n[who.address] > n[most] {
-			most = who.address
+		if !who.called {
+			n[who.address]++
 		}
 	}
-	if n[most] < n[address]+2 {
+	most, ok := crowded(n, address)
+	if !ok {
 		return ""
 	}
 	for id, who := range g.in {

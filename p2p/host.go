@@ -100,9 +100,10 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 	}
 
 	ctx, stop := context.WithCancel(context.Background())
-	h = &Host{Traffic: traffic, o: o, h: lh, roster: r, strangers: newStrangers(), askers: newStrangers(),
+	h = &Host{Traffic: traffic, o: o, h: lh, roster: r,
 		guests: newGuests(o.Guests), follows: follows, stop: stop, log: log, open: map[protocol.ID]bool{}, vouched: map[peer.ID]bool{},
 		Members: newMembers(lh, false, c, r, o.Learn, log)}
+	h.strangers, h.askers = newStrangers(h.isVouched), newStrangers(h.isVouched)
 	door.h = h
 	if h.book, err = openBook(o.PeerstoreFile); err != nil {
 		log.Warn("some known addresses are left out", "err", err)

@@ -498,32 +498,36 @@ func TestHost_StrangersAreFew(t *testing.T) {
 	}
 }
 
+// at is a stream of a stranger at an address.
+func at(address string) *strangerStream { return &strangerStream{address: address} }
+
 func TestStrangers_RateAndMemoryAreBounded(t *testing.T) {
-	st := newStrangers()
+	st := newStrangers(func(peer.ID) bool { return false })
 	now := time.Now()
 	passed := 0
 	for range 10 * strangerBurst {
-		if st.enter("192.0.2.1", now) == nil {
-			st.leave("192.0.2.1")
+		s := at("192.0.2.1")
+		if _, err := st.enter(s, now); err == nil {
+			st.leave(s)
 			passed++
 		}
 	}
 	if passed != strangerBurst {
 		t.Fatalf("%d streams at once, want %d", passed, strangerBurst)
 	}
-	if err := st.enter("192.0.2.1", now.Add(time.Second)); err != nil {
+	if _, err := st.enter(at("192.0.2.1"), now.Add(time.Second)); err != nil {
 		t.Fatalf("a second later: %v", err)
 	}
 	for i := range 10 * strangerAddresses {
-		st.enter(net.IPv4(10, byte(i>>16), byte(i>>8), byte(i)).String(), now)
+		st.enter(at(net.IPv4(10, byte(i>>16), byte(i>>8), byte(i)).String()), now)
 	}
 	if len(st.by) > strangerAddresses {
 		t.Fatalf("%d addresses remembered, want at most %d", len(st.by), strangerAddresses)
 	}
-	if st.open > strangerStreams {
-		t.Fatalf("%d streams open, want at most %d", st.open, strangerStreams)
+	if len(st.open) > strangerStreams {
+		t.Fatalf("%d streams open, want at most %d", len(st.open), strangerStreams)
 	}
-	st.enter("192.0.2.200", now.Add(2*strangerAddressMemory))
+	st.enter(at("192.0.2.200"), now.Add(2*strangerAddressMemory))
 	if len(st.by) > strangerStreams+2 {
 		t.Fatalf("%d addresses remembered after a while", len(st.by))
 	}

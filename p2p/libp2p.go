@@ -24,6 +24,7 @@ import (
 const (
 	connsPerAddress = 128
 	newConnsRate    = 10 // a second, of one address
+	connsPerSite    = 4  // times as much of the 65,536 addresses of an IPv6 /48
 )
 
 // tcpOnly leaves out what this package does not listen on.
@@ -55,7 +56,7 @@ func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm Connecti
 		return nil, errors.Join(fmt.Errorf("resource manager: %w", err), conns.Close())
 	}
 	// With SO_REUSEPORT two peers set to one port would share it in silence.
-	sockets := []any{tcp.DisableReuseport()}
+	sockets := []tcp.Option{tcp.DisableReuseport()}
 	if dial != nil {
 		sockets = append(sockets, tcp.WithDialerForAddr(func(multiaddr.Multiaddr) (tcp.ContextDialer, error) { return dial, nil }))
 	}
@@ -70,8 +71,8 @@ func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm Connecti
 				return slices.ContainsFunc(noAnnounce, a.Equal)
 			})
 		}),
-		libp2p.Transport(tcp.NewTCPTransport, sockets...),
-		libp2p.Muxer(yamux.ID, mux),
+		libp2p.Transport(newArrivals().tcp(sockets...)),
+		libp2p.Muxer(yamux.ID, arrivalsMuxer{mux}),
 		libp2p.ConnectionManager(conns),
 		libp2p.ResourceManager(resources),
 		libp2p.UserAgent("pinfold"),
@@ -130,7 +131,7 @@ func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (netwo
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: connsPerAddress}},
-			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: connsPerAddress}}),
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 64, ConnCount: connsPerAddress}, {PrefixLength: 48, ConnCount: connsPerSite * connsPerAddress}}),
 		rcmgr.WithConnRateLimiters(connRate()))
 	if err != nil {
 		return nil, err
@@ -140,6 +141,7 @@ func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (netwo
 
 func connRate() *rate.Limiter {
 	each := rate.Limit{RPS: newConnsRate, Burst: connsPerAddress}
+	site := rate.Limit{RPS: connsPerSite * newConnsRate, Burst: connsPerSite * connsPerAddress}
 	unlimited := rate.Limit{}
 	return &rate.Limiter{
 		NetworkPrefixLimits: []rate.PrefixLimit{
@@ -148,7 +150,7 @@ func connRate() *rate.Limiter {
 		},
 		SubnetRateLimiter: rate.SubnetLimiter{
 			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: each}},
-			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 64, Limit: each}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 64, Limit: each}, {PrefixLength: 48, Limit: site}},
 		},
 	}
 }

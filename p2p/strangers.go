@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"golang.org/x/time/rate"
@@ -26,8 +27,10 @@ const (
 
 // strangers counts the streams of peers that are not members.
 type strangers struct {
+	vouched func(peer.ID) bool // whose streams make no room for others
+
 	mu   sync.Mutex
-	open int
+	open map[*strangerStream]time.Time // since when
 	by   map[string]*visitor
 }
 
@@ -37,49 +40,83 @@ type visitor struct {
 	last time.Time
 }
 
-func newStrangers() *strangers { return &strangers{by: map[string]*visitor{}} }
+func newStrangers(vouched func(peer.ID) bool) *strangers {
+	return &strangers{vouched: vouched, open: map[*strangerStream]time.Time{}, by: map[string]*visitor{}}
+}
 
 // admit returns s as a stream that gives its place back when it ends, which it does
 // within strangerLifetime.
 func (st *strangers) admit(s network.Stream) (*strangerStream, error) {
-	key := addressKey(s.Conn().RemoteMultiaddr())
-	if err := st.enter(key, time.Now()); err != nil {
+	guest := &strangerStream{Stream: s, from: s.Conn().RemotePeer(), address: addressKey(s.Conn().RemoteMultiaddr())}
+	guest.leave = sync.OnceFunc(func() { st.leave(guest) })
+	guest.timer = time.AfterFunc(strangerLifetime, func() { guest.Reset() })
+	lost, err := st.enter(guest, time.Now())
+	if err != nil {
+		guest.timer.Stop()
 		return nil, err
 	}
-	guest := &strangerStream{Stream: s}
-	guest.leave = sync.OnceFunc(func() { st.leave(key) })
-	guest.timer = time.AfterFunc(strangerLifetime, func() { guest.Reset() })
+	if lost != nil {
+		lost.Reset()
+	}
 	return guest, nil
 }
 
-func (st *strangers) enter(key string, now time.Time) error {
+// enter counts a stream, if there is room. Where another has lost its place for that, it
+// says which.
+func (st *strangers) enter(s *strangerStream, now time.Time) (lost *strangerStream, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	v := st.by[key]
+	v := st.by[s.address]
 	if v == nil {
 		if len(st.by) >= strangerAddresses {
 			st.forget(now)
 		}
 		if len(st.by) >= strangerAddresses {
-			return fmt.Errorf("too many strangers")
+			return nil, fmt.Errorf("too many strangers")
 		}
 		v = &visitor{rate: rate.NewLimiter(strangerRate, strangerBurst)}
-		st.by[key] = v
+		st.by[s.address] = v
 	}
 	v.last = now
-	if st.open >= strangerStreams || v.open >= strangerStreamsEach || !v.rate.AllowN(now, 1) {
-		return fmt.Errorf("too many streams of strangers: %d open, %d of them from %s", st.open, v.open, key)
+	if !v.rate.AllowN(now, 1) {
+		return nil, fmt.Errorf("too many streams of strangers at %s in a short time", s.address)
 	}
-	st.open++
+	room := v.open < strangerStreamsEach
+	if room && len(st.open) >= strangerStreams {
+		// However long one takes already: it may be long.
+		if lost, room = makesRoom(st.places(), s.address, strangerStreamsEach, time.Time{}); room {
+			st.remove(lost)
+		}
+	}
+	if !room {
+		return nil, fmt.Errorf("too many streams of strangers: %d open, %d of them from %s", len(st.open), v.open, s.address)
+	}
+	st.open[s] = now
 	v.open++
-	return nil
+	return lost, nil
 }
 
-func (st *strangers) leave(key string) {
+// places are those of the open streams. The caller holds mu.
+func (st *strangers) places() []place[*strangerStream] {
+	all := make([]place[*strangerStream], 0, len(st.open))
+	for s, since := range st.open {
+		all = append(all, place[*strangerStream]{of: s, address: s.address, since: since, kept: st.vouched(s.from)})
+	}
+	return all
+}
+
+func (st *strangers) leave(s *strangerStream) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.open--
-	st.by[key].open--
+	if _, ok := st.open[s]; ok { // it may have lost its place
+		st.remove(s)
+	}
+}
+
+// remove ends the count of a stream. The caller holds mu.
+func (st *strangers) remove(s *strangerStream) {
+	delete(st.open, s)
+	st.by[s.address].open--
 }
 
 func (st *strangers) forget(now time.Time) {
@@ -108,8 +145,10 @@ func addressKey(a multiaddr.Multiaddr) string {
 // strangerStream is a stream that holds one of the strangers' places.
 type strangerStream struct {
 	network.Stream
-	leave func()
-	timer *time.Timer
+	from    peer.ID
+	address string // see addressKey
+	leave   func()
+	timer   *time.Timer
 }
 
 // release gives the place back and lets the stream live on: it is a member's.

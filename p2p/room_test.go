@@ -1,0 +1,158 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+)
+
+func TestMakesRoom(t *testing.T) {
+	start := time.Now()
+	old := start.Add(10 * time.Second)
+	// takes are places taken a second after another, "a" by one at a, "A" by one that is kept.
+	take := func(takes string) (places []place[int]) {
+		for i, c := range takes {
+			address, kept := string(c), c < 'a'
+			if kept {
+				address = string(c + 'a' - 'A')
+			}
+			places = append(places, place[int]{of: i, address: address, since: start.Add(time.Duration(i) * time.Second), kept: kept})
+		}
+		return places
+	}
+	for _, test := range []struct {
+		taken, from string
+		want        int // -1: nobody
+		of          time.Time
+	}{
+		{"aaab", "c", 0, start},          // however short it is there
+		{"baaa", "c", 1, start},          // the oldest of those that have most
+		{"Baaa", "b", 1, start},          // what is kept counts
+		{"AAab", "c", 2, start},          // but makes no room
+		{"AAAb", "c", -1, start},         // even if nobody is left
+		{"AAAb", "c", 3, old},            // but one that has had its time
+		{"abcd", "e", -1, start},         // one each
+		{"abcd", "e", 0, old},            // have had their time
+		{"abcd", "a", 0, old},            // also for its own
+		{"aabb", "b", -1, start},         // none has two more than it
+		{"bbbbaaa", "a", -1, start},      // nor here
+		{"baaaaa", "a", -1, start},       // one that has each
+		{"baaaaa", "a", 1, old},          // takes of its own only
+		{"baaaaa", "b", 1, start},        // others take of it
+		{"", "a", -1, old},               // there is none
+		{"abcd", "e", -1, start.Add(-1)}, // older than all
+	} {
+		got, ok := makesRoom(take(test.taken), test.from, 5, test.of)
+		if !ok {
+			got = -1
+		}
+		if got != test.want {
+			t.Errorf("%q, from %s: place %d, want %d", test.taken, test.from, got, test.want)
+		}
+	}
+}
+
+// Who holds all streams that strangers may have keeps nobody out who comes from elsewhere,
+// and ends none of those that have shown a password.
+func TestStrangers_MakeRoom(t *testing.T) {
+	st := newStrangers(func(id peer.ID) bool { return id == "known" })
+	now := time.Now()
+	held := map[*strangerStream]bool{}
+	for a := range strangerStreams / strangerStreamsEach {
+		for i := range strangerStreamsEach {
+			s := at(fmt.Sprint("192.0.2.", a))
+			if i == 0 {
+				s.from = "known"
+			}
+			if lost, err := st.enter(s, now.Add(time.Duration(i))); lost != nil || err != nil {
+				t.Fatalf("stream %d of address %d: %v, %v", i, a, lost, err)
+			}
+			held[s] = true
+		}
+	}
+	if _, err := st.enter(at("192.0.2.1"), now); err == nil {
+		t.Error("one more of an address that has all it may have")
+	}
+	for i := range strangerStreamsEach / 2 {
+		lost, err := st.enter(at("198.51.100.1"), now)
+		if err != nil {
+			t.Fatalf("stream %d from elsewhere: %v", i, err)
+		}
+		if lost == nil || !held[lost] || lost.from == "known" {
+			t.Fatalf("stream %d from elsewhere has the place of %+v", i, lost)
+		}
+		delete(held, lost)
+		st.leave(lost) // as its end does
+	}
+	if len(st.open) != strangerStreams || st.by["198.51.100.1"].open != strangerStreamsEach/2 {
+		t.Errorf("%d streams are open, %d of them from elsewhere", len(st.open), st.by["198.51.100.1"].open)
+	}
+}
+
+// from calls from an address of this machine.
+func from(ip string) Dialer {
+	return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}).DialContext
+}
+
+// call makes a connection beside those that there are.
+func call(t *testing.T, from, to *Host) {
+	t.Helper()
+	addr := to.h.Addrs()[0]
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c, err := from.h.Network().(*swarm.Swarm).TransportForDialing(addr).Dial(ctx, addr, to.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+}
+
+// Visitors that hold all places of visitors keep nobody out who comes from elsewhere, and
+// end no request.
+func TestHost_VisitorsMakeRoom(t *testing.T) {
+	c := newTestCluster(t)
+	server := c.member()
+	l, err := server.ListenOpen(echoProtocol)
+	serveEcho(t, l, err)
+	visitor := func(ip string) *Host {
+		return c.host(newIdentity(t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, Options{Dial: from(ip)})
+	}
+	busy := visitor("127.0.0.2")
+	connect(t, busy, server)
+	asked, err := busy.Open(t.Context(), server.ID(), echoProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asked.Close()
+	if _, err := asked.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	const each = 4 // connections of one peer
+	for i := 1; i < maxVisitors/each; i++ {
+		v := visitor(fmt.Sprintf("127.0.0.%d", 2+i%2))
+		for range each {
+			call(t, v, server)
+		}
+	}
+	for range each - 1 {
+		call(t, busy, server)
+	}
+	eventually(t, "all places are taken", func() bool { return len(server.h.Network().Conns()) == maxVisitors })
+	for range 3 {
+		connect(t, visitor("127.0.0.9"), server)
+	}
+	if n := len(server.h.Network().Conns()); n > maxVisitors {
+		t.Errorf("%d connections", n)
+	}
+	if err := asked.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asked.Read(make([]byte, 1)); err != nil {
+		t.Errorf("a request was ended: %v", err)
+	}
+}
