@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -23,7 +24,8 @@ const (
 	// askAgain is the wait before a connected peer that showed no certificate is
 	// asked again.
 	askAgain = 30 * time.Second
-	// connectsAtOnce bounds dials and questions for certificates in progress.
+	// connectsAtOnce bounds dials and questions for certificates in progress, and those to
+	// strangers as many again: they may leave them unanswered.
 	connectsAtOnce = 32
 )
 
@@ -36,7 +38,9 @@ type connector struct {
 	busy map[peer.ID]bool // which ones have not
 	dial map[peer.ID]*schedule
 	ask  map[peer.ID]*schedule
-	jobs *errgroup.Group
+	// Dials and questions to those that are members, as far as is known, and questions to
+	// others.
+	jobs, others *errgroup.Group
 }
 
 // schedule says when something may be tried again.
@@ -57,13 +61,14 @@ func (s *schedule) failed(now time.Time) {
 func (h *Host) stayConnected(ctx context.Context) error {
 	c := &connector{Host: h,
 		wake: make(chan struct{}, 1),
-		done: make(chan peer.ID, connectsAtOnce),
+		done: make(chan peer.ID, 2*connectsAtOnce),
 		busy: map[peer.ID]bool{},
 		dial: map[peer.ID]*schedule{},
 		ask:  map[peer.ID]*schedule{},
-		jobs: &errgroup.Group{},
+		jobs: &errgroup.Group{}, others: &errgroup.Group{},
 	}
 	c.jobs.SetLimit(connectsAtOnce)
+	c.others.SetLimit(connectsAtOnce)
 	changed := func(network.Network, network.Conn) {
 		select {
 		case c.wake <- struct{}{}:
@@ -81,7 +86,7 @@ func (h *Host) stayConnected(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			// Jobs end with ctx and report to done, which has room for all of them.
-			return c.jobs.Wait()
+			return errors.Join(c.jobs.Wait(), c.others.Wait())
 		case id := <-c.done:
 			delete(c.busy, id)
 		case <-c.wake:
@@ -156,7 +161,11 @@ func (c *connector) certify(ctx context.Context, id peer.ID, now time.Time) {
 	if now.Before(s.next) {
 		return
 	}
-	c.start(id, func() {
+	jobs := c.others
+	if c.isAdmitted(id) || len(c.book.addrs(id)) > 0 {
+		jobs = c.jobs
+	}
+	c.start(jobs, id, func() {
 		if err := c.Check(ctx, id); err != nil {
 			c.log.Debug("connected with a stranger", "peer", id, "err", err)
 		}
@@ -172,7 +181,7 @@ func (c *connector) redial(ctx context.Context, info peer.AddrInfo, now time.Tim
 	if now.Before(s.next) {
 		return
 	}
-	c.start(info.ID, func() {
+	c.start(c.jobs, info.ID, func() {
 		// The schedule here is the only one: forget libp2p's own.
 		if sw, ok := c.h.Network().(*swarm.Swarm); ok {
 			sw.Backoff().Clear(info.ID)
@@ -183,13 +192,13 @@ func (c *connector) redial(ctx context.Context, info peer.AddrInfo, now time.Tim
 	}, func() { s.failed(now) })
 }
 
-// start runs job, unless one for the peer is running or there are too many; began is
-// called if it does.
-func (c *connector) start(id peer.ID, job, began func()) {
+// start runs job as one of jobs, unless one for the peer is running or there are too many;
+// began is called if it does.
+func (c *connector) start(jobs *errgroup.Group, id peer.ID, job, began func()) {
 	if c.busy[id] {
 		return
 	}
-	if c.jobs.TryGo(func() error {
+	if jobs.TryGo(func() error {
 		defer func() { c.done <- id }()
 		job()
 		return nil

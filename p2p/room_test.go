@@ -3,10 +3,13 @@ package p2p
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 )
@@ -154,5 +157,29 @@ func TestHost_VisitorsMakeRoom(t *testing.T) {
 	}
 	if _, err := asked.Read(make([]byte, 1)); err != nil {
 		t.Errorf("a request was ended: %v", err)
+	}
+}
+
+// Visitors that leave the question for their certificate unanswered keep no member waiting.
+func TestHost_MuteVisitorsDelayNoCall(t *testing.T) {
+	c := newTestCluster(t)
+	server, member := c.member(), c.member()
+	run(t, server.Run)
+	var asked, ended atomic.Int64
+	for range connectsAtOnce + 4 {
+		mute := c.stranger()
+		mute.h.SetStreamHandler(certificateProtocol, func(s network.Stream) {
+			asked.Add(1)
+			_, _ = io.Copy(io.Discard, s) // until nobody waits any more
+			ended.Add(1)
+			s.Reset()
+		})
+		connect(t, mute, server)
+	}
+	eventually(t, "they are asked", func() bool { return asked.Load() >= connectsAtOnce })
+	server.AddKnown(info(member))
+	eventually(t, "the member is called", func() bool { return server.isMember(member.ID()) })
+	if n := ended.Load(); n > 0 {
+		t.Errorf("it was called after %d of the visitors had had their time", n)
 	}
 }
