@@ -49,6 +49,9 @@ func (f *Follower) note(m message) {
 		f.heard = now
 		if m.kind == kindBeacon {
 			f.told = now
+			if f.words.beacon(now).signer == m.signer {
+				f.shown, f.seen = m.beacon.time, now
+			}
 		}
 	}
 }

@@ -84,6 +84,8 @@ type Follower struct {
 	words      words
 	heard      time.Time // when a member's word came that was new
 	told       time.Time // when a beacon did
+	shown      time.Time // by the members' clocks, as the beacon said that went furthest,
+	seen       time.Time // when that came
 	strayed    time.Time // when a member said that it has lost touch with the cluster
 	copying    bool      // pages are under way: the state is theirs
 	copy       copyRun   // the last one
@@ -94,7 +96,7 @@ type Follower struct {
 	neighbours map[api.PeerID]Peer
 	liars      map[api.PeerID]time.Time // until when each is not called again
 	tree       *signedTree              // of the pages that others may have; nil: none
-	table      []byte                   // of coverage, as a member signed it
+	table      *table                   // the newest of coverage that was seen; nil: none
 	wanted     bool                     // somebody asked for pages in vain
 }
 

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -102,58 +101,6 @@ func (f *Follower) page(ctx context.Context, hash []byte) ([]byte, error) {
 		return nil, api.NotFound.Errorf("there are no pages here")
 	}
 	return tree.Page(ctx, Hash(hash))
-}
-
-// coverage implements source: what a member signed.
-func (f *Follower) coverage(context.Context) ([]byte, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.table == nil {
-		return nil, api.NotFound.Errorf("there is no table of coverage here")
-	}
-	return f.table, nil
-}
-
-// Coverage asks neighbours for the table of coverage. The error is NotFound where nobody
-// has one.
-func (f *Follower) Coverage(ctx context.Context) (Coverage, error) {
-	var mu sync.Mutex
-	var raw []byte
-	var table Coverage
-	inTurn(ctx, f.some(askedAtOnce), func(ctx context.Context, p Peer) (enough bool) {
-		b, c, err := f.askCoverage(ctx, p)
-		if err != nil {
-			if api.KindOf(err) != api.NotFound {
-				f.blame(ctx, p, err)
-			}
-			return false
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		raw, table = b, c
-		return true
-	})
-	if raw == nil {
-		return Coverage{}, api.NotFound.Errorf("no neighbour has a table of coverage")
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.table = raw
-	return table, nil
-}
-
-func (f *Follower) askCoverage(ctx context.Context, p Peer) (raw []byte, c Coverage, err error) {
-	if raw, err = f.client.one(ctx, p.ID, request{Op: opCoverage}, pageTime); err != nil {
-		return nil, c, err
-	}
-	m, err := f.judge.read(raw)
-	if err == nil && m.kind != kindCoverage {
-		err = api.Invalid.Errorf("no table of coverage")
-	}
-	if err == nil {
-		c, err = ParseCoverage(m.body)
-	}
-	return raw, c, err
 }
 
 // member implements source.

@@ -60,7 +60,12 @@ func TestFollowers_EveryTableCountsAll(t *testing.T) {
 	// A member that is restarted knows nothing, and is told again.
 	peers[0].stop()
 	peers[0].start()
-	counted(2)
+	eventually(t, patience, func() error {
+		if n := peers[0].daemon.audience.claims.Coverage(time.Now(), feed.Proven).Followers; n != 2 {
+			return fmt.Errorf("it counts %d followers, want 2", n)
+		}
+		return nil
+	})
 }
 
 // What is told is what is new; where there is nothing nobody is called, and who has
