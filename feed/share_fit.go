@@ -11,6 +11,9 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
+// leastSize is what a node counts a pin's blocks for at least, in bytes.
+const leastSize = 256
+
 // sizes are what the ranges of a pinset weigh.
 type sizes struct {
 	capacity uint64
@@ -23,8 +26,8 @@ type sizes struct {
 
 // of is what p counts for; false where it is too large, or no content.
 func (z *sizes) of(p api.Pin) (uint64, bool) {
-	size := p.Size
-	if size == 0 {
+	size := max(p.Size, leastSize)
+	if p.Size == 0 {
 		size = z.mean
 	}
 	return size, p.Type != api.PinMeta && p.Size <= z.capacity

@@ -26,7 +26,7 @@ func sharedPins(n int) (pins []api.Pin, sum uint64) {
 	r := rand.New(rand.NewPCG(1, 9))
 	for i := range n {
 		p := pagePin(i, "")
-		p.Size = uint64(1 + r.IntN(1999))
+		p.Size = uint64(leastSize + r.IntN(2000-leastSize))
 		pins = append(pins, p)
 		sum += p.Size
 	}
@@ -102,7 +102,7 @@ func TestShare_LeavesNoRoomForAPin(t *testing.T) {
 		sum := uint64(0)
 		for i := range 5 + r.IntN(40) {
 			p := pagePin(1000*n+i, "")
-			p.Size = uint64(1 + r.IntN(1<<r.IntN(24)))
+			p.Size = uint64(leastSize + r.IntN(1<<r.IntN(24)))
 			pins = append(pins, p)
 			sum += p.Size
 		}
@@ -218,6 +218,19 @@ func TestShare_LeavesWhatIsNotForIt(t *testing.T) {
 	mean := sum / 100
 	if update(t, s, append(pins, unknown), sum+mean, nil); s.Stats().Bytes != sum+mean {
 		t.Errorf("a pin of unknown size counts for %d bytes, want %d", s.Stats().Bytes-sum, mean)
+	}
+}
+
+// A node has rows for each block and pin: a share of tiny pins is bounded by those.
+func TestShare_TinyPinsTakeRoom(t *testing.T) {
+	pins, _ := sharedPins(1000)
+	for i := range pins {
+		pins[i].Size = 5
+	}
+	s := openShare(t, filepath.Join(t.TempDir(), "share"))
+	update(t, s, pins, 100*leastSize, nil)
+	if n := s.Stats().Pins; n < 50 || n > 100 {
+		t.Errorf("%d pins are held, want about the 100 that there is room for", n)
 	}
 }
 

@@ -33,12 +33,15 @@ import (
 const (
 	prefixData  = 'b' // + multihash: the block
 	prefixIndex = 'i' // + multihash: its size, as a varint; small, so that looking up and listing reads no block
-	prefixTotal = 't' // bytes of all blocks
+	prefixTotal = 't' // + a byte 1: what all blocks count for, in bytes
 )
+
+// totalKey is another than that of builds in which blocks counted for their bytes alone.
+var totalKey = []byte{prefixTotal, 1}
 
 // Options tune a Store; the zero value of a field means its default.
 type Options struct {
-	StorageMax    uint64 // bytes of blocks at most; no limit but the disk
+	StorageMax    uint64 // bytes of blocks at most, see Room; no limit but the disk
 	StorageBy     string // the setting that StorageMax is of, for errors; embedded.storage_max
 	DiskReserve   uint64 // bytes of the disk to leave free; 512 MiB
 	CacheBytes    int64  // of memory for reads; 16 MiB
@@ -78,7 +81,7 @@ type Store struct {
 	gate sync.RWMutex
 
 	mu      sync.Mutex // one writer at a time, so that total is exact
-	total   uint64     // bytes of all blocks
+	total   uint64     // what all blocks count for
 	granted uint64     // bytes set aside for leases and not yet used
 
 	leases leases
@@ -99,9 +102,9 @@ func Open(dir string, o Options, log *slog.Logger) (*Store, error) {
 }
 
 func readTotal(db *disk.DB) (uint64, error) {
-	v, err := get(db, []byte{prefixTotal})
+	v, err := get(db, totalKey)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
+		return countTotal(db)
 	}
 	if err == nil && len(v) != 8 {
 		err = api.Internal.Errorf("bad total %x", v)
@@ -111,6 +114,30 @@ func readTotal(db *disk.DB) (uint64, error) {
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
+
+// countTotal is the total by what there is.
+func countTotal(db *disk.DB) (total uint64, err error) {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixIndex}, UpperBound: []byte{prefixIndex + 1}})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		size, n := binary.Uvarint(it.Value())
+		if n <= 0 {
+			return 0, api.Internal.Errorf("bad index row %x", it.Value())
+		}
+		total += taken(size)
+	}
+	return total, nil
+}
+
+// least is what a block counts for at least: its rows, and those of its pin, may take more
+// of the disk than itself.
+const least = 256
+
+// taken is what a block of size bytes counts for.
+func taken(size uint64) uint64 { return max(size, least) }
 
 // Run returns nil once ctx has ended, or with the error after which the store cannot
 // be written any more: the process should end.

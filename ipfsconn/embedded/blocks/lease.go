@@ -150,7 +150,7 @@ func (l *Lease) put(bs []blocks.Block) error {
 		}
 		if !here {
 			fresh = append(fresh, b)
-			size += uint64(len(b.RawData()))
+			size += taken(uint64(len(b.RawData())))
 		}
 	}
 	if len(fresh) == 0 {
@@ -168,7 +168,7 @@ func (l *Lease) put(bs []blocks.Block) error {
 	return nil
 }
 
-// write stores blocks that are not here, of size bytes altogether. s.mu is held.
+// write stores blocks that are not here, and count for size bytes altogether. s.mu is held.
 func (s *Store) write(bs []blocks.Block, size uint64) error {
 	room := 64 + int(size)
 	for _, b := range bs {
@@ -191,7 +191,7 @@ func (s *Store) write(bs []blocks.Block, size uint64) error {
 
 // commit writes a batch together with the total it leads to. s.mu is held.
 func (s *Store) commit(batch *disk.Batch, total uint64) error {
-	if err := batch.Set([]byte{prefixTotal}, binary.BigEndian.AppendUint64(nil, total), nil); err != nil {
+	if err := batch.Set(totalKey, binary.BigEndian.AppendUint64(nil, total), nil); err != nil {
 		return err
 	}
 	if err := batch.Commit(pebble.NoSync); err != nil {
@@ -201,7 +201,7 @@ func (s *Store) commit(batch *disk.Batch, total uint64) error {
 	return nil
 }
 
-// Room is the space of a Store, in bytes.
+// Room is the space of a Store, in bytes. A block counts for 256 at least.
 type Room struct {
 	Used uint64 // by blocks
 	Max  uint64 // for blocks, at most

@@ -182,7 +182,7 @@ func (w *Sweep) remove(hashes []multihash.Multihash) ([]multihash.Multihash, err
 		if err := batch.DeleteSized(append([]byte{prefixData}, h...), uint32(size), nil); err != nil {
 			return nil, err
 		}
-		total -= size
+		total -= taken(size)
 		gone = append(gone, h)
 	}
 	if len(gone) == 0 {
