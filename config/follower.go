@@ -93,7 +93,7 @@ func (f Follower) withDefaults() (Follower, error) {
 	f.Cluster.DialPeerTimeout = cmp.Or(f.Cluster.DialPeerTimeout, 3*time.Second)
 	f.Follow.PinsetMax = cmp.Or(f.Follow.PinsetMax, 4<<30)
 	f.State = f.State.WithDefaults()
-	f.State.MaxBytes = f.Follow.PinsetMax
+	f.State.MaxBytes, f.State.MaxBy = f.Follow.PinsetMax, "follow.pinset_max"
 	listen := f.API.REST.HTTPListenMultiaddress
 	f.API.REST = f.API.REST.WithDefaults()
 	f.API.REST.HTTPListenMultiaddress = listen

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/dustin/go-humanize"
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/disk"
 )
@@ -239,10 +238,8 @@ func (b *Batch) CommitAt(index uint64) error {
 // commit writes the batch; keep gives the digests kept once all else is in it.
 func (b *Batch) commit(keep func() []Digest) error {
 	defer b.end()
-	if most := b.s.o.MaxBytes; most > 0 {
-		if takes := b.d.db.Metrics().DiskSpaceUsage(); takes > most {
-			return api.TooLarge.Errorf("the pinset takes %s on disk, and may take %s", humanize.IBytes(takes), humanize.IBytes(most))
-		}
+	if err := b.s.admit(b); err != nil {
+		return err
 	}
 	err := b.writeSessions()
 	for p, st := range b.held {

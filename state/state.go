@@ -30,9 +30,10 @@ import (
 type Options struct {
 	CacheBytes    int64 `json:"cache_bytes"`    // of blocks read; 8 MiB
 	MemTableBytes int64 `json:"memtable_bytes"` // writes kept in memory before they become a file, at most three times this; 2 MiB
-	// MaxBytes is what the database may take on disk; 0 is no bound. The log does not wait for
-	// that: it is for followers.
+	// MaxBytes is what the database may take on disk, to a few MiB; 0 is no bound. The log does
+	// not wait for that: it is for followers. MaxBy is the setting that it is of, for errors.
 	MaxBytes uint64 `json:"-"`
+	MaxBy    string `json:"-"`
 }
 
 // WithDefaults returns o with its defaults filled in.
@@ -60,8 +61,9 @@ type State struct {
 	fault *disk.Fault
 	open  sync.WaitGroup // one for each database not closed yet
 
-	writer *Batch // the last begun; the writer's own, as is dec
+	writer *Batch // the last begun; the writer's own, as are dec and unseen
 	dec    decoder
+	unseen uint64 // bytes written since what the database takes was looked at; boundStep at first
 
 	mu   sync.RWMutex
 	live *database // nil once closed

@@ -35,7 +35,7 @@ func openOn(fs vfs.FS, dir string, o Options, log *slog.Logger) (*State, error) 
 	// Pebble takes its memtables out of the cache: without room for the one that is
 	// filled and the one that is written out, no block would ever stay in it.
 	cache := pebble.NewCache(o.CacheBytes + 2*o.MemTableBytes)
-	s := &State{dir: dir, o: o, log: log, fs: fs, cache: cache, fault: newFault()}
+	s := &State{dir: dir, o: o, log: log, fs: fs, cache: cache, fault: newFault(), unseen: boundStep}
 	if err := s.start(); err != nil {
 		if s.fault.Err() == nil {
 			s.cache.Unref()

@@ -335,9 +335,6 @@ func (f *Follower) Run(ctx context.Context, out io.Writer) error {
 		{f.rest.Run, f.runGateway, f.news.Run, func(ctx context.Context) error { return f.tell(ctx, out) }},
 	}
 	err := runFloors(ctx, floors)
-	if api.KindOf(err) == api.TooLarge {
-		err = fmt.Errorf("%w: raise follow.pinset_max, and start this follower again", err)
-	}
 	f.log.Info("follower has stopped", "err", err)
 	return err
 }
