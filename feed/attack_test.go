@@ -114,6 +114,7 @@ func TestFollower_IsNotHeldUpByAFarIndex(t *testing.T) {
 		"with another":             func(state.Digest) [32]byte { return [32]byte{7} },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, 2)
 			w.pin(0, 20)
 			f := w.follow(FollowerOptions{})
@@ -279,7 +280,8 @@ func TestJudge_OldMessagesGoNoFurther(t *testing.T) {
 		{"the next", batch(12), 12, time.Second, false},
 		{"one that was overtaken just now", batch(11), 12, time.Second, false},
 		{"a beacon", sign("a", 12, now), 12, time.Second, false},
-		{"the same again", sign("a", 12, now), 12, time.Second, true},
+		{"the same again, which gossip knows", sign("a", 12, now), 12, time.Second, false},
+		{"the same once gossip may have forgotten it", sign("a", 12, now), 12, timely, true},
 		{"another member's, whose clock is behind", sign("b", 12, now.Add(-time.Hour)), 12, time.Second, false},
 		{"later", batch(20), 20, staleAfter, false},
 		{"much later", batch(30), 30, staleAfter, false},

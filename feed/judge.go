@@ -15,6 +15,10 @@ const (
 	// is less than for how long gossip knows a message again, so that nobody can send it
 	// round another time.
 	staleAfter = time.Minute
+	// timely is how near to the own clock a beacon's time is that counts in whatever order
+	// it comes: a clock that was fast once has signed what is later than all that is true.
+	// Gossip knows a message for more than twice as long, so that none goes round again.
+	timely = 30 * time.Second
 	// signersKnown bounds whose clocks are remembered.
 	signersKnown = 256
 	// openedKept messages that were let through wait to be taken, opened.
@@ -80,7 +84,7 @@ type judge struct {
 	marked  uint64 // where the own state stood at since,
 	floor   uint64 // and at least staleAfter before that: what others say proves nothing
 	since   time.Time
-	clocks  map[api.PeerID]time.Time // of the last beacon, by signer
+	clocks  map[api.PeerID]time.Time // of the latest beacon, by signer
 	foreign time.Time                // when something of another incarnation came
 	open    map[*byte]message        // by where their bytes are
 
@@ -127,7 +131,7 @@ func (j *judge) old(m message, own uint64, now time.Time) bool {
 		return false
 	}
 	if !m.beacon.time.After(j.clocks[m.signer]) {
-		return true
+		return !m.beacon.isTimely(now)
 	}
 	if len(j.clocks) >= signersKnown {
 		clear(j.clocks)
@@ -135,6 +139,9 @@ func (j *judge) old(m message, own uint64, now time.Time) bool {
 	j.clocks[m.signer] = m.beacon.time
 	return false
 }
+
+// isTimely tells whether b was signed just now, as far as two clocks tell.
+func (b beacon) isTimely(now time.Time) bool { return now.Sub(b.time).Abs() < timely }
 
 // foreignAt tells when something of another incarnation was heard last.
 func (j *judge) foreignAt() time.Time {

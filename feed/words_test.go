@@ -32,10 +32,11 @@ func TestWords_AreNotBelievedForEver(t *testing.T) {
 		{"the same once more", time.Second, beacon("a", 10, 0), false, 12, 10},
 		{"a far one", 2 * time.Second, beacon("b", far, 2*time.Second), true, far, far},
 		{"one from before", 2 * time.Second, beacon("b", 8, time.Second), false, far, far},
-		{"it tells less", 3 * time.Second, beacon("b", 12, 3*time.Second), true, 12, 12},
-		{"a far batch", 4 * time.Second, batch("b", far), true, far, 12},
+		{"it tells less", 3 * time.Second, beacon("b", 12, 3*time.Second), false, far, far},
+		{"and again", 8 * time.Second, beacon("b", 12, 8*time.Second), true, 12, 12},
+		{"a far batch", 9 * time.Second, batch("b", far), true, far, 12},
 		{"others go on", wordTime, batch("a", 20), true, far, 12},
-		{"and it is silent", wordTime + 5*time.Second, batch("a", 22), true, 22, 10},
+		{"and it is silent", wordTime + 9*time.Second, batch("a", 22), true, 22, 10},
 	} {
 		now := start.Add(s.after)
 		if news := w.take(s.m, now); news != s.news {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -50,6 +51,8 @@ type Voter struct {
 	*Peer
 	State     *state.State
 	Publisher *feed.Publisher
+	sign      feed.Sign
+	silent    atomic.Bool // it publishes nothing, be it that it leads
 	run       *errgroup.Group
 	stop      context.CancelFunc
 }
@@ -98,10 +101,11 @@ func (c *Cluster) voter(id p2p.Identity, places int, leads bool) (*Voter, error)
 	}
 	sign := func(kind string, body []byte) ([]byte, error) { return p2p.SignStatement(id, cert, kind, body) }
 	asks := newAsker()
-	pub := feed.NewPublisher(p, c.verifier(), sign, st, feed.PublisherOptions{Leads: func() bool { return leads }, Met: asks.met}, quiet)
 	ctx, stop := context.WithCancel(context.Background())
-	v := &Voter{Peer: p, State: st, Publisher: pub, run: new(errgroup.Group), stop: stop}
-	v.run.Go(func() error { return pub.Run(ctx) })
+	v := &Voter{Peer: p, State: st, sign: sign, run: new(errgroup.Group), stop: stop}
+	o := feed.PublisherOptions{Leads: func() bool { return leads && !v.silent.Load() }, Met: asks.met}
+	v.Publisher = feed.NewPublisher(p, c.verifier(), sign, st, o, quiet)
+	v.run.Go(func() error { return v.Publisher.Run(ctx) })
 	asks.v = v
 	v.run.Go(func() error { return asks.run(ctx) })
 	return v, nil
