@@ -99,7 +99,7 @@ func (s *Claims) Set(c Claimed) {
 	}
 }
 
-// put merges c into what is known. Beyond 16,384 peers the oldest claim goes.
+// put merges c into what is known. Beyond 16,384 peers one claim goes.
 func (s *Claims) put(c Claimed) (e *noted, changed bool) {
 	if s.all == nil {
 		s.all = map[api.PeerID]*noted{}
@@ -117,15 +117,39 @@ func (s *Claims) put(c Claimed) (e *noted, changed bool) {
 	e = &noted{Claimed: c, held: c.Held}
 	s.all[c.Peer] = e
 	if len(s.all) > maxClaims {
-		oldest := e
-		for _, c := range s.all {
-			if c.At.Before(oldest.At) {
-				oldest = c
-			}
-		}
-		delete(s.all, oldest.Peer)
+		delete(s.all, s.leastMissed())
 	}
 	return e, true
+}
+
+// leastMissed is whose claim goes first: the oldest of those that nothing was found out of,
+// since names cost nothing. Where there are none it is the oldest of those that proved
+// theirs or of those that lied, whichever are more. The caller holds mu.
+func (s *Claims) leastMissed() api.PeerID {
+	var groups [3]struct {
+		oldest *noted
+		n      int
+	}
+	for _, c := range s.all {
+		g := &groups[0]
+		switch c.Standing {
+		case Proven:
+			g = &groups[1]
+		case Lied:
+			g = &groups[2]
+		}
+		if g.n++; g.oldest == nil || c.At.Before(g.oldest.At) {
+			g.oldest = c
+		}
+	}
+	said, proven, lied := groups[0], groups[1], groups[2]
+	switch {
+	case said.n > 0:
+		return said.oldest.Peer
+	case lied.n > proven.n:
+		return lied.oldest.Peer
+	}
+	return proven.oldest.Peer
 }
 
 // Prune drops the claims made before t.

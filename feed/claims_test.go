@@ -197,3 +197,45 @@ func TestClaims_AreBounded(t *testing.T) {
 		t.Error("one of the oldest is kept")
 	}
 }
+
+// Names cost nothing: neither who only says that it has something, nor who is found to lie
+// under many of them, has those forgotten that proved what they have, or that lied before.
+func TestClaims_AreNotCrowdedOut(t *testing.T) {
+	const early, late = 10, 20 // that were there before all others, and that come when all is full
+	now := time.Unix(1_800_000_000, 0)
+	for _, c := range []struct {
+		name              string
+		first, then, last Standing
+		stay              int // of the first
+	}{
+		{"who says something and who proved it", Proven, Said, Said, early},
+		{"who says something and who lied", Lied, Said, Said, early},
+		{"who claims nothing any more and who proved it", Proven, Withdrawn, Said, early},
+		{"who proves something and who says it", Said, Said, Proven, 0},
+		{"who lies and who proved something", Proven, Lied, Lied, early},
+		{"who proves something and who lied", Lied, Proven, Proven, early},
+		{"who proves something and who did before", Proven, Proven, Proven, 0},
+		{"who says something where all have proved it", Proven, Proven, Said, early},
+	} {
+		var s Claims
+		n := 0
+		put := func(count int, standing Standing) {
+			for range count {
+				s.Set(claimed(followerID(n), ClaimAll(), now.Add(time.Duration(n)*time.Second), standing))
+				n++
+			}
+		}
+		put(early, c.first)
+		put(maxClaims-early, c.then)
+		put(late, c.last)
+		stayed := 0
+		for i := range early {
+			if standing, ok := s.Standing(followerID(i)); ok && standing == c.first {
+				stayed++
+			}
+		}
+		if stayed != c.stay || len(s.all) != maxClaims {
+			t.Errorf("%s: of the first %d stayed, want %d of %d; %d are kept", c.name, stayed, c.stay, early, len(s.all))
+		}
+	}
+}

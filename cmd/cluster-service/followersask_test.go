@@ -233,6 +233,37 @@ func TestAudience_StaysWithinBoundsInAFlood(t *testing.T) {
 	})
 }
 
+// Names cost nothing: what was found out by challenges is not forgotten for them.
+func TestBook_ForgetsNothingFoundOutForNewNames(t *testing.T) {
+	const most = 100
+	b := newBook(most)
+	name := func(what string, i int) feed.Peer { return feed.Peer{ID: api.PeerID(fmt.Sprint(what, i))} }
+	for i := range most / 2 {
+		b.met(name("honest", i))
+		b.challenged(name("honest", i).ID, func(r *challengeCounts) { r.proven++ })
+	}
+	b.met(name("liar", 0))
+	b.challenged(name("liar", 0).ID, func(r *challengeCounts) { r.lied++ })
+	for i := range 3 * most {
+		b.met(name("name", i))
+		b.challenged(name("name", i).ID, func(r *challengeCounts) { r.unanswered++ })
+	}
+	n, known := b.get(name("honest", 0).ID)
+	if all, liars := b.count(); all != most || liars != 1 || !known || n.results.proven != 1 {
+		t.Errorf("%d are remembered, %d of them as liars; the first that proved something: %t %+v", all, liars, known, n.results)
+	}
+	if _, ok := b.get(name("name", 3*most-1).ID); !ok {
+		t.Error("the last that came is not remembered")
+	}
+	for i := range 2 * most { // among themselves the last heard stay
+		b.met(name("more", i))
+		b.challenged(name("more", i).ID, func(r *challengeCounts) { r.proven++ })
+	}
+	if _, ok := b.get(name("honest", 0).ID); ok {
+		t.Error("one unheard for long is remembered for ever")
+	}
+}
+
 func TestBook_KeepsLittleOfLongAnswers(t *testing.T) {
 	b, now := newBook(3), time.Unix(1, 0)
 	b.answered("a", feed.Report{Hold: strings.Repeat("h", 1<<20), Stopped: strings.Repeat("\xff", 1<<20), Digest: make([]byte, 1<<20), Claim: make([]byte, 1<<20)}, nil, now)

@@ -30,8 +30,8 @@ const (
 	heldSample = 64
 )
 
-// A book remembers what followers told. Those unheard for longest are forgotten when
-// there are too many.
+// A book remembers what followers told. When there are too many, those unheard for longest
+// are forgotten, of whom nothing was found out first: names cost nothing.
 type book struct {
 	max int
 
@@ -89,13 +89,23 @@ func (b *book) note(id api.PeerID) *followerNote {
 		return e.Value.(*followerNote)
 	}
 	if len(b.by) >= b.max {
-		first := b.heard.Front()
-		delete(b.by, first.Value.(*followerNote).peer.ID)
-		b.heard.Remove(first)
+		goes := b.leastMissed()
+		delete(b.by, goes.Value.(*followerNote).peer.ID)
+		b.heard.Remove(goes)
 	}
 	n := &followerNote{peer: feed.Peer{ID: id}}
 	b.by[id] = b.heard.PushBack(n)
 	return n
+}
+
+// leastMissed is who is forgotten first. Under mu.
+func (b *book) leastMissed() *list.Element {
+	for e := b.heard.Front(); e != nil; e = e.Next() {
+		if r := e.Value.(*followerNote).results; r.proven+r.lied == 0 {
+			return e
+		}
+	}
+	return b.heard.Front()
 }
 
 // met notes that a follower said hello.
