@@ -3,6 +3,7 @@ package p2p
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 )
@@ -26,5 +27,22 @@ func TestTally_IsBounded(t *testing.T) {
 	}
 	if _, ok := by[""]; !ok {
 		t.Error("the others are not counted")
+	}
+
+	// Those that are idle make room for others; members stay.
+	tl.now = func() time.Time { return time.Now().Add(2 * tallyIdle) }
+	tl.LogRecvMessageStream(5, "/test", "newcomer")
+	by = tl.GetBandwidthByPeer()
+	if _, ok := by["newcomer"]; !ok {
+		t.Error("there is no room though all are idle")
+	}
+	if _, ok := by["member"]; !ok || len(by) > 3 {
+		t.Errorf("a member is kept: %v, of %d", ok, len(by))
+	}
+	for n := range strangers {
+		tl.LogSentMessageStream(1, "/test", peer.ID(fmt.Sprint("another ", n)))
+	}
+	if by := tl.GetBandwidthByPeer(); len(by) > tallied+2 {
+		t.Errorf("%d peers are kept", len(by))
 	}
 }
