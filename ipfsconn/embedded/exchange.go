@@ -47,6 +47,9 @@ func (d discovery) FindProvidersAsync(ctx context.Context, c cid.Cid, count int)
 		if d.n.host.Network().Connectedness(h.ID) == network.Connected {
 			d.n.askAgain(h.ID) // it may have been given up since the session began
 		}
+		if !d.n.bitswap.hearsay.heard(h.ID) { // all that are connected are asked what they have
+			continue
+		}
 		found <- h
 	}
 	close(found)

@@ -9,34 +9,69 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// hearsayFor is for how long at least it is not heard that a guest has a block, and half of
-	// the most.
-	hearsayFor = 1500 * time.Millisecond
-	// hearsayMost bounds the blocks that one guest says it has meanwhile, and hearsayLong the
-	// bytes of a CID: a digest may be as large as a message.
-	hearsayMost = 1024
+	// hearsayTick is how often it is looked at who owes what.
+	hearsayTick = 250 * time.Millisecond
+	// hearsayLate is for how long a wary node does not hear that a guest has a block.
+	hearsayLate = 1500 * time.Millisecond
+	// hearsayLong bounds the CIDs that are kept, in bytes: a digest may be as large as a message.
 	hearsayLong = 128
+	// Who is asked for a block, and gives none for this long, is not heard for a while. On a
+	// line of bounded rate it has the time as well that all takes which was asked for. Of some
+	// blocks one message is made, and those of a message come together.
+	trialTime = 2 * time.Second
+	oweTime   = 10 * time.Second
+	// deafMin is the first such while, doubled each time.
+	deafMin = 30 * time.Second
+	deafMax = 8 * time.Minute
+	// deafAway bounds those of whom it is remembered that have left.
+	deafAway = 1024
 )
 
 // hearsay is what guests say they have. It costs them nothing, and boxo asks who said so for
-// the block, and waits, however often nothing came. So a full peer hears it late, when what
-// members have of what it wants has come: what guests alone have is had from them all the same.
+// the block, and waits, however often nothing came. So boxo hears of a guest only once that
+// has given a block that it was asked for here, and for as long as it goes on giving.
 type hearsay struct {
-	t *trader
+	t    *trader
+	wake chan struct{} // somebody is to be tried
 
-	mu         sync.Mutex
-	young, old map[peer.ID][]cid.Cid
+	stop   func()
+	done   chan struct{}
+	trials errgroup.Group
 
-	stop func()
-	done chan struct{}
+	mu       sync.Mutex
+	by       map[peer.ID]*dealing
+	next     time.Time // when more guests are tried for what nobody else gives,
+	nextEasy time.Time // and for what somebody does
 }
+
+// A dealing is what there was with one peer.
+type dealing struct {
+	here   bool                  // connected, as far as bitswap knows
+	guest  bool                  // when last looked at
+	asked  map[cid.Cid]want      // what it was asked for; of members, blocks only
+	said   map[cid.Cid]time.Time // when it said that it has what it was asked for; not heard yet
+	owes   int                   // blocks that it was asked for
+	waits  time.Time             // since when it gave none
+	proven bool                  // gave one, and has not failed since
+	trial  cid.Cid               // the block that it is tried with
+	tried  time.Time             // when that began
+	failed int                   // times in a row
+	until  time.Time             // not heard before
+	deaf   bool                  // boxo was told that it has gone
+}
+
+// A want is what a peer was asked: whether for the block, and whether boxo has heard that
+// the peer has it.
+type want struct{ block, heard bool }
 
 func newHearsay(t *trader) *hearsay {
 	ctx, stop := context.WithCancel(context.Background())
-	h := &hearsay{t: t, young: map[peer.ID][]cid.Cid{}, stop: stop, done: make(chan struct{})}
+	h := &hearsay{t: t, wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}), by: map[peer.ID]*dealing{}}
+	h.trials.SetLimit(maxTrials)
 	go h.run(ctx)
 	return h
 }
@@ -48,57 +83,232 @@ func (h *hearsay) close() {
 
 func (h *hearsay) run(ctx context.Context) {
 	defer close(h.done)
-	tick := time.NewTicker(hearsayFor)
+	tick := time.NewTicker(hearsayTick)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			_ = h.trials.Wait() // none has an error
 			return
 		case <-tick.C:
-			h.pass(ctx)
+		case <-h.wake:
 		}
+		h.look(ctx, time.Now())
 	}
 }
 
-// pass has the client hear what has waited and is wanted still.
-func (h *hearsay) pass(ctx context.Context) {
-	h.mu.Lock()
-	due := h.old
-	h.old, h.young = h.young, map[peer.ID][]cid.Cid{}
-	h.mu.Unlock()
-	if len(due) == 0 {
-		return
-	}
-	wanted := map[cid.Cid]bool{}
-	for _, c := range h.t.Client.GetWantlist() {
-		wanted[c] = true
-	}
-	for p, said := range due {
-		m := message.New(false)
-		for _, c := range said {
-			if wanted[c] {
-				m.AddHave(c)
-			}
-		}
-		if !m.Empty() {
-			h.t.Client.ReceiveMessage(ctx, p, m)
-		}
-	}
-}
-
-// keep takes what a guest says it has out of its message.
-func (h *hearsay) keep(from peer.ID, m message.BitSwapMessage) message.BitSwapMessage {
-	said := m.Haves()
-	if len(said) == 0 {
-		return m
-	}
+// look judges who was asked, passes on what waited, and tries guests.
+func (h *hearsay) look(ctx context.Context, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, c := range said {
-		if c.ByteLen() <= hearsayLong && len(h.young[from]) < hearsayMost {
-			h.young[from] = append(h.young[from], c)
+	for p, d := range h.by {
+		d.guest = h.t.isGuest(p)
+		switch {
+		case !d.here:
+			if now.After(d.until) {
+				delete(h.by, p)
+			}
+		case d.deaf && d.guest && now.Before(d.until):
+		case d.deaf:
+			h.hearAgain(p, d)
+		case d.guest && h.fails(d, now):
+			h.fail(p, d, now)
 		}
 	}
+	for p, d := range h.by {
+		if len(d.said) > 0 && (!d.guest || d.proven) {
+			h.pass(ctx, p, d, now)
+		}
+	}
+	h.try(ctx, now)
+}
+
+// fails tells whether a guest has given nothing for too long.
+func (h *hearsay) fails(d *dealing, now time.Time) bool {
+	line := h.t.n.o.lineTime()
+	return d.trial.Defined() && now.Sub(d.tried) > trialTime+line || d.owes > 0 && now.Sub(d.waits) > oweTime+line
+}
+
+// fail has boxo take the guest for gone: what it was asked for others are asked for, and it
+// is asked for nothing.
+func (h *hearsay) fail(p peer.ID, d *dealing, now time.Time) {
+	d.proven, d.deaf = false, true
+	d.until = now.Add(min(deafMin<<min(d.failed, 10), deafMax))
+	d.failed++
+	clear(d.said)
+	h.t.Client.PeerDisconnected(p)
+	h.t.n.log.Debug("guest did not give what it said it has", "peer", p, "times", d.failed)
+}
+
+// hearAgain ends what fail began.
+func (h *hearsay) hearAgain(p peer.ID, d *dealing) {
+	*d = dealing{here: true, guest: d.guest, proven: d.proven, failed: d.failed, asked: map[cid.Cid]want{}, said: map[cid.Cid]time.Time{}}
+	h.t.Client.PeerConnected(p)
+}
+
+// pass has boxo hear what one has said. A wary node hears guests late, and not of what
+// others are giving.
+func (h *hearsay) pass(ctx context.Context, p peer.ID, d *dealing, now time.Time) {
+	m := message.New(false)
+	for c, at := range d.said {
+		if d.guest && h.t.n.o.Wary && (now.Sub(at) < hearsayLate || h.given(c, now)) {
+			continue
+		}
+		d.hears(c)
+		m.AddHave(c)
+	}
+	if !m.Empty() {
+		h.t.Client.ReceiveMessage(ctx, p, m)
+	}
+}
+
+// given tells whether somebody was asked for the block who gives what it is asked for.
+func (h *hearsay) given(c cid.Cid, now time.Time) bool {
+	for _, d := range h.by {
+		if d.asked[c].block && d.here && !d.deaf && (d.proven || !d.guest) && now.Sub(d.waits) < oweTime+h.t.n.o.lineTime() {
+			return true
+		}
+	}
+	return false
+}
+
+// hears notes that boxo has heard, or is about to, that the peer has the block.
+func (d *dealing) hears(c cid.Cid) {
+	if w, ok := d.asked[c]; ok {
+		w.heard = true
+		d.asked[c] = w
+	}
+	delete(d.said, c)
+}
+
+// settle notes that the peer has given a block, or need not any more.
+func (d *dealing) settle(c cid.Cid) {
+	d.lacks(c)
+	delete(d.asked, c)
+}
+
+// lacks notes that the peer says that it has no such block. It may say otherwise later.
+func (d *dealing) lacks(c cid.Cid) {
+	if w, ok := d.asked[c]; ok {
+		if w.block {
+			d.owes--
+		}
+		d.asked[c] = want{}
+	}
+	delete(d.said, c)
+}
+
+// connected tells boxo of a peer that has come, unless it is not to be heard.
+func (h *hearsay) connected(p peer.ID) {
+	guest := h.t.isGuest(p)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.by[p]
+	if d == nil {
+		d = &dealing{}
+		h.by[p] = d
+	}
+	d.here, d.guest = true, guest
+	if !d.deaf {
+		h.hearAgain(p, d)
+	}
+}
+
+// disconnected tells boxo of a peer that has gone.
+func (h *hearsay) disconnected(p peer.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d := h.by[p]; d != nil {
+		*d = dealing{failed: d.failed, until: d.until, deaf: d.deaf}
+		if !d.deaf || len(h.by) > deafAway {
+			delete(h.by, p)
+		}
+	}
+	h.t.Client.PeerDisconnected(p)
+}
+
+// hear notes what a peer says and gives, and returns what boxo is to hear of it.
+func (h *hearsay) hear(from peer.ID, m message.BitSwapMessage) message.BitSwapMessage {
+	guest, now := h.t.isGuest(from), time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.by[from]
+	if d == nil || !d.here { // it has gone meanwhile, or boxo has not heard that it came
+		if guest {
+			return without(m)
+		}
+		return m
+	}
+	d.guest = guest
+	gave := false
+	for _, b := range m.Blocks() {
+		c := b.Cid()
+		_, asked := d.asked[c]
+		gave = gave || asked || c.Equals(d.trial)
+		d.settle(c)
+	}
+	if gave {
+		d.proven, d.failed, d.trial, d.waits = true, 0, cid.Undef, now
+		if d.deaf {
+			h.hearAgain(from, d)
+		}
+	}
+	if !guest {
+		for _, c := range m.DontHaves() {
+			d.lacks(c)
+		}
+		return m
+	}
+	if d.deaf {
+		return message.New(false)
+	}
+	for _, c := range m.DontHaves() {
+		lied := d.asked[c].block && d.asked[c].heard || c.Equals(d.trial)
+		d.lacks(c)
+		if lied {
+			h.fail(from, d, now)
+			return without(m)
+		}
+	}
+	h.keep(d, m.Haves(), now)
+	rest := without(m)
+	if d.proven && !h.t.n.o.Wary {
+		for c := range d.said {
+			d.hears(c)
+			rest.AddHave(c)
+		}
+	}
+	return rest
+}
+
+// keep notes what a guest says it has, of what it was asked for.
+func (h *hearsay) keep(d *dealing, said []cid.Cid, now time.Time) {
+	for _, c := range said {
+		_, asked := d.asked[c]
+		_, said := d.said[c]
+		if !asked || said || c.ByteLen() > hearsayLong {
+			continue
+		}
+		d.said[c] = now
+		if !d.proven && !d.trial.Defined() {
+			select {
+			case h.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// heard tells whether boxo may ask the peer though that has not said that it has a block.
+func (h *hearsay) heard(p peer.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.by[p]
+	return d == nil || !d.deaf && (!d.guest || d.proven)
+}
+
+// without is the message without what its sender says it has.
+func without(m message.BitSwapMessage) message.BitSwapMessage {
 	rest := message.New(false)
 	for _, b := range m.Blocks() {
 		rest.AddBlock(b)
@@ -109,10 +319,13 @@ func (h *hearsay) keep(from peer.ID, m message.BitSwapMessage) message.BitSwapMe
 	return rest
 }
 
-// isGuest tells whether a peer came by itself and is no member.
+// isGuest tells whether a peer is no member, and on a wary node came by itself.
 func (t *trader) isGuest(p peer.ID) bool {
 	if t.n.isMember(p) {
 		return false
+	}
+	if !t.n.o.Wary {
+		return true
 	}
 	for _, c := range t.n.host.Network().ConnsToPeer(p) {
 		if c.Stat().Direction == network.DirOutbound {

@@ -22,7 +22,10 @@ import (
 )
 
 // liarHost says that it has whatever it is asked for, and gives nothing.
-func liarHost(t *testing.T) host.Host {
+func liarHost(t *testing.T) host.Host { return liarWith(t, nil) }
+
+// liarWith gives what it is asked for among these, beside saying that it has all.
+func liarWith(t *testing.T, has map[cid.Cid]block.Block) host.Host {
 	h := muteHost(t, make(chan struct{}))
 	h.SetStreamHandler(bsnet.ProtocolBitswap, func(s network.Stream) {
 		r := msgio.NewVarintReaderSize(s, 4<<20)
@@ -37,6 +40,10 @@ func liarHost(t *testing.T) host.Host {
 			for _, e := range m.Wantlist() {
 				if e.Cancel {
 					continue
+				}
+				if b := has[e.Cid]; b != nil && e.WantType == pb.Message_Wantlist_Block {
+					re.AddBlock(b)
+					n++
 				}
 				if e.WantType == pb.Message_Wantlist_Have {
 					re.AddHave(e.Cid)
@@ -94,6 +101,55 @@ func TestTrader_LiarsHoldUpNoMember(t *testing.T) {
 	}
 }
 
+// Followers, who fetch from each other, are not held up either: by those that give nothing, nor
+// by those that gave something once. The one who has the blocks need be no member.
+func TestTrader_LiarsHoldUpNoFollower(t *testing.T) {
+	for _, gave := range []bool{false, true} {
+		giver := newHost(t)
+		holder, err := New(giver, t.TempDir(), Options{}, &holders{}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer holder.Close()
+		files := make([]ipfsconntest.Tree, 2)
+		has := map[cid.Cid]block.Block{}
+		for i := range files {
+			files[i] = ipfsconntest.File(t, uint64(1+i), 64, 64<<10)
+			ipfsconntest.Add(t, holder, files[i])
+		}
+		if gave {
+			for _, b := range files[0].Blocks {
+				has[b.Cid()] = b
+			}
+		}
+		guests := map[peer.ID]bool{giver.ID(): true}
+		own := hostWithGuests{newHost(t), guests}
+		known := &holders{infos: []peer.AddrInfo{{ID: giver.ID(), Addrs: giver.Addrs()}}}
+		var liars []host.Host
+		for range 8 {
+			l := liarWith(t, has)
+			guests[l.ID()] = true
+			liars = append(liars, l)
+			known.infos = append(known.infos, peer.AddrInfo{ID: l.ID(), Addrs: l.Addrs()})
+		}
+		n, err := New(own, t.TempDir(), Options{}, known, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		for _, l := range liars {
+			if err := l.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, file := range files {
+			if err := n.Pin(within(t, time.Minute), ipfsconntest.Pin(file.Root), nil); err != nil {
+				t.Fatalf("liars that gave=%v, file %d: %v", gave, i, err)
+			}
+		}
+	}
+}
+
 // What a guest alone has comes from it.
 func TestTrader_HasFromGuestsWhatMembersLack(t *testing.T) {
 	guest, err := New(newHost(t), t.TempDir(), Options{}, &holders{}, quiet)
@@ -117,31 +173,155 @@ func TestTrader_HasFromGuestsWhatMembersLack(t *testing.T) {
 	}
 }
 
-// What guests say is bounded, in blocks and in bytes.
-func TestHearsay_KeepsLittle(t *testing.T) {
-	h := &hearsay{young: map[peer.ID][]cid.Cid{}}
+// guestOf is a node on its own host, with what it was dealt with a guest that is connected.
+func guestOf(t *testing.T, o Options) (n *Node, guest host.Host, d *dealing) {
+	t.Helper()
+	guest = muteHost(t, make(chan struct{}))
+	own := hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}
+	n, err := New(own, t.TempDir(), o, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	if err := guest.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	h := n.bitswap.hearsay
+	until(t, "the guest is there", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		d = h.by[guest.ID()]
+		return d != nil
+	})
+	return n, guest, d
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("in vain: %s", what)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// What guests say is kept where they were asked for it: however much that is, and nothing else.
+func TestHearsay_KeepsWhatWasAskedFor(t *testing.T) {
+	const many = 5000
+	n, guest, d := guestOf(t, Options{})
+	h := n.bitswap.hearsay
+	wants, m := message.New(false), message.New(false)
+	for n := range many {
+		c := block.NewBlock(fmt.Append(nil, n)).Cid()
+		wants.AddEntry(c, 1, pb.Message_Wantlist_Have, true)
+		m.AddHave(c)
+		m.AddHave(block.NewBlock(fmt.Append(nil, "other", n)).Cid())
+	}
 	long, err := multihash.Encode(make([]byte, 1<<20), multihash.IDENTITY)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := message.New(false)
+	wants.AddEntry(cid.NewCidV1(cid.Raw, long), 1, pb.Message_Wantlist_Have, true)
 	m.AddHave(cid.NewCidV1(cid.Raw, long))
-	for n := range 2 * hearsayMost {
-		m.AddHave(block.NewBlock(fmt.Append(nil, n)).Cid())
-	}
 	there := block.NewBlock([]byte("there"))
 	m.AddBlock(there)
 	lacks := block.NewBlock([]byte("lacks")).Cid()
 	m.AddDontHave(lacks)
-	rest := h.keep("guest", m)
+	h.ask(guest.ID(), wants, time.Now())
+	rest := h.hear(guest.ID(), m)
 	if len(rest.Haves()) > 0 || len(rest.Blocks()) != 1 || !slices.Equal(rest.DontHaves(), []cid.Cid{lacks}) {
 		t.Errorf("the client hears of %d at once, %d blocks and of %v that are not there", len(rest.Haves()), len(rest.Blocks()), rest.DontHaves())
 	}
-	bytes := 0
-	for _, c := range h.young["guest"] {
-		bytes += c.ByteLen()
+	said := func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(d.said)
 	}
-	if n := len(h.young["guest"]); n != hearsayMost || bytes > hearsayMost*hearsayLong {
-		t.Errorf("%d are kept, of %d bytes", n, bytes)
+	if n := said(); n != many {
+		t.Errorf("%d are kept, %d were asked for", n, many)
+	}
+	cancels := message.New(false)
+	for _, e := range wants.Wantlist() {
+		cancels.Cancel(e.Cid)
+	}
+	h.ask(guest.ID(), cancels, time.Now())
+	if n := said(); n != 0 {
+		t.Errorf("%d are kept that are not wanted any more", n)
+	}
+}
+
+// Of a guest that has gone boxo does not hear any more: it would wait for it for ever.
+func TestHearsay_PassesNothingOfWhoHasGone(t *testing.T) {
+	n, guest, d := guestOf(t, Options{})
+	h := n.bitswap.hearsay
+	c := block.NewBlock([]byte("there")).Cid()
+	wants, m := message.New(false), message.New(false)
+	wants.AddEntry(c, 1, pb.Message_Wantlist_Have, true)
+	m.AddHave(c)
+	h.ask(guest.ID(), wants, time.Now())
+	h.hear(guest.ID(), m)
+	if err := guest.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the guest is gone", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return !d.here
+	})
+	if rest := h.hear(guest.ID(), m); !rest.Empty() {
+		t.Error("it is heard")
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(d.said) > 0 || h.by[guest.ID()] != nil {
+		t.Error("what it said is kept")
+	}
+}
+
+// Who gives nothing is not asked for a while, which grows; once it gives, it is asked at once.
+func TestHearsay_ForgivesWhoGives(t *testing.T) {
+	n, guest, d := guestOf(t, Options{})
+	h := n.bitswap.hearsay
+	b := block.NewBlock([]byte("there"))
+	wants, gives := message.New(false), message.New(false)
+	wants.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Block, true)
+	gives.AddBlock(b)
+	deaf := func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return d.deaf
+	}
+	now := time.Now()
+	for _, later := range []time.Duration{deafMin, 2 * deafMin, 4 * deafMin} {
+		h.ask(guest.ID(), wants, now)
+		h.look(t.Context(), now.Add(oweTime/2))
+		if deaf() {
+			t.Fatal("it has no time to give the block")
+		}
+		now = now.Add(2 * oweTime)
+		h.look(t.Context(), now)
+		if !deaf() {
+			t.Fatal("it is asked, and gives nothing")
+		}
+		h.look(t.Context(), now.Add(later-time.Second))
+		if !deaf() {
+			t.Fatalf("it is asked again within %v", later)
+		}
+		now = now.Add(later + time.Second)
+		h.look(t.Context(), now)
+		if deaf() {
+			t.Fatalf("it is not asked any more after %v", later)
+		}
+	}
+	h.ask(guest.ID(), wants, now)
+	h.look(t.Context(), now.Add(2*oweTime))
+	if !deaf() {
+		t.Fatal("it is asked, and gives nothing")
+	}
+	if got := h.hear(guest.ID(), gives); len(got.Blocks()) != 1 || deaf() || !h.heard(guest.ID()) {
+		t.Error("it gave the block, and is not asked")
 	}
 }

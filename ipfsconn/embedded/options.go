@@ -25,8 +25,8 @@ type Options struct {
 	// beside it; 0 is no bound. With few, a peer that was asked is waited for longer: what two
 	// were asked for comes twice.
 	FetchRate uint64 `json:"-"`
-	// Wary has what guests say they have heard late, when members have given what they have: a
-	// full peer fetches from members. A guest is who came by itself and is no member.
+	// Wary has guests heard late, and only of what members do not give: a full peer fetches from
+	// members. A guest is who came by itself and is no member; without Wary, who is no member.
 	Wary bool `json:"-"`
 }
 

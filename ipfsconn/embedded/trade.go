@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/ipfs/boxo/bitswap/client"
 	"github.com/ipfs/boxo/bitswap/message"
@@ -42,7 +41,7 @@ type trader struct {
 	net             bsnetwork.BitSwapNetwork
 	members, guests *server.Server
 	toGuests        *guestsNetwork
-	hearsay         *hearsay // nil: guests are heard at once
+	hearsay         *hearsay
 }
 
 // newTrader begins to exchange blocks over the data host.
@@ -64,16 +63,14 @@ func newTrader(n *Node) *trader {
 	}
 	t.members = serve(t.net, memberMessage, memberOutstanding, memberSenders, memberWants)
 	t.guests = serve(t.toGuests, guestMessage, guestOutstanding, guestSenders*n.guests(), guestWants)
-	t.Client = client.New(ctx, t.net, discovery{n}, n.local,
+	t.hearsay = newHearsay(t)
+	t.Client = client.New(ctx, watched{t.net, t.hearsay}, discovery{n}, n.local,
 		client.ProviderSearchDelay(searchDelay),
 		client.RebroadcastDelay(rebroadcast),
 		client.WithoutDuplicatedBlockStats(),
 		client.WithBlockReceivedNotifier(t),
 		client.WithDontHaveTimeoutConfig(n.o.answerTimes()),
 	)
-	if n.o.Wary {
-		t.hearsay = newHearsay(t)
-	}
 	t.net.Start(t)
 	return t
 }
@@ -83,7 +80,7 @@ func newTrader(n *Node) *trader {
 func (o Options) answerTimes() *client.DontHaveTimeoutConfig {
 	c := client.DefaultDontHaveTimeoutConfig()
 	if o.FetchRate > 0 {
-		behind := 2 * time.Duration(float64(o.FetchConcurrency*usualBlock)/float64(o.FetchRate)*float64(time.Second))
+		behind := 2 * o.lineTime()
 		c.MinTimeout += behind
 		c.DontHaveTimeout += behind
 		c.MaxTimeout += behind
@@ -102,15 +99,13 @@ func (t *trader) serverOf(p peer.ID) *server.Server {
 // Close ends the exchange. Guests are cut off: one that reads slowly would be waited for.
 func (t *trader) Close() error {
 	t.net.Stop()
-	if t.hearsay != nil {
-		t.hearsay.close()
-	}
 	var errs []error
 	for _, p := range t.n.host.Network().Peers() {
 		if !t.n.isMember(p) {
 			errs = append(errs, t.n.host.Network().ClosePeer(p))
 		}
 	}
+	t.hearsay.close()
 	errs = append(errs, t.Client.Close())
 	t.guests.Close()
 	t.members.Close()
@@ -130,23 +125,20 @@ func (t *trader) ReceivedBlocks(from peer.ID, bs []blocks.Block) {
 // ReceiveMessage implements network.Receiver, as the next ones do.
 func (t *trader) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
 	t.serverOf(from).ReceiveMessage(ctx, from, m)
-	if t.hearsay != nil && t.isGuest(from) {
-		m = t.hearsay.keep(from, m)
-	}
-	t.Client.ReceiveMessage(ctx, from, m)
+	t.Client.ReceiveMessage(ctx, from, t.hearsay.hear(from, m))
 }
 
 func (t *trader) ReceiveError(err error) { t.n.log.Debug("bitswap", "err", err) }
 
 // PeerConnected tells both servers: it may become known as a member only later.
 func (t *trader) PeerConnected(p peer.ID) {
-	t.Client.PeerConnected(p)
+	t.hearsay.connected(p)
 	t.members.PeerConnected(p)
 	t.guests.PeerConnected(p)
 }
 
 func (t *trader) PeerDisconnected(p peer.ID) {
-	t.Client.PeerDisconnected(p)
+	t.hearsay.disconnected(p)
 	t.members.PeerDisconnected(p)
 	t.guests.PeerDisconnected(p)
 }
