@@ -85,3 +85,31 @@ func TestWords_ReplaysDoNotHideTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// Whatever two beacons a member has signed, in whatever order they come: what it says next,
+// by a clock that is right, is heard.
+func FuzzClocks(f *testing.F) {
+	f.Add(wireForms(f)["beacon"], wireForms(f)["beacon"], int64(0))
+	f.Fuzz(func(t *testing.T, first, second []byte, wait int64) {
+		j, w, now := newJudge(nil), words{}, time.Now()
+		for _, body := range [][]byte{first, second, first} {
+			if b, err := decodeBeacon(body); err == nil {
+				m := told(b.index, b.time)
+				j.old(m, 10, now)
+				w.take(m, now)
+			}
+			now = now.Add(time.Duration(wait & (1<<32 - 1)))
+		}
+		now = now.Add(lessAfter)
+		m := told(10, now)
+		if j.old(m, 10, now) || !w.take(m, now) {
+			t.Fatal("it is not heard")
+		}
+		if got := w.latest(now); got != 10 {
+			t.Fatalf("the latest index is %d", got)
+		}
+		if got := w.beacon(now).beacon; got.index != 10 || !got.isTimely(now) {
+			t.Fatalf("the last beacon is one of index %d, %v ahead", got.index, got.time.Sub(now))
+		}
+	})
+}
