@@ -49,7 +49,7 @@ func (f *Follower) note(m message) {
 		f.heard = now
 		if m.kind == kindBeacon {
 			f.told = now
-			if f.words.beacon(now).signer == m.signer {
+			if f.words.beacon(now).beacon == m.beacon {
 				f.shown, f.seen = m.beacon.time, now
 			}
 		}

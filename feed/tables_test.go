@@ -51,7 +51,8 @@ func (s *shower) signs(m *fullPeer, at time.Time) {
 	s.table.Store(&raw)
 }
 
-// amid is a follower whose neighbours are a member that has no table, and the showers.
+// amid is a follower whose neighbours are a member that has no table, and the showers. It
+// hears nothing more.
 func (w *world) amid(list ...*shower) *follower {
 	o := FollowerOptions{Members: []peer.AddrInfo{info(w.members[0].host)}}
 	for _, s := range list {
@@ -61,6 +62,7 @@ func (w *world) amid(list ...*shower) *follower {
 	w.same(f)
 	eventually(w.t, "all are neighbours", func() bool { return len(f.Status().Neighbours) == len(o.Members) })
 	eventually(w.t, "a member has told the time", func() bool { return !f.Status().Told.IsZero() })
+	f.stops[0]()
 	return f
 }
 
@@ -107,11 +109,14 @@ func TestFollower_TakesNoOldTable(t *testing.T) {
 	}
 }
 
-// signedAt has the follower hear a beacon that the first member signs, whose clock is ahead
-// by that.
+// signedAt has the follower hear a beacon that the first member signs, by a clock that is
+// ahead of the follower's by that, once it has been silent for a while.
 func (f *follower) signedAt(t *testing.T, ahead time.Duration) {
 	t.Helper()
 	d, m := f.st.Digest(), f.w.members[0]
+	f.Follower.mu.Lock()
+	f.words = words{}
+	f.Follower.mu.Unlock()
 	body, err := beacon{index: d.Index, digest: d.Pins, time: time.Now().Add(ahead)}.encode()
 	check(t, err)
 	raw, err := m.sign(kindBeacon, body)
