@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -30,6 +31,7 @@ type DataHost struct {
 	public  bool
 	most    int // connections, above which idle ones are closed
 	speed   *bandwidth
+	paces   *paces
 	log     *slog.Logger
 
 	mu       sync.Mutex
@@ -62,7 +64,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth), paces: keep.paces, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
 	keep.d = d
@@ -164,6 +166,17 @@ func (d *DataHost) Guests() int {
 		return max(dataStrangers, d.most)
 	}
 	return dataStrangers
+}
+
+// Spend counts bytes beside those that were read of a connected peer, as what it asks for
+// costs more than them. It tells for how long the peer has had too much.
+func (d *DataHost) Spend(id peer.ID, bytes int) time.Duration {
+	conns := d.base.Network().ConnsToPeer(id)
+	if len(conns) == 0 {
+		return 0
+	}
+	now := time.Now()
+	return d.paces.spend(d.paces.of(addressKey(conns[0].RemoteMultiaddr()), now), min(bytes, d.paces.burst), now)
 }
 
 // CameIn is how many bytes were read of all streams so far, where MaxBandwidth bounds them.

@@ -79,6 +79,12 @@ func (p *paces) of(address string, now time.Time) *rate.Limiter {
 	return one
 }
 
+// spend takes n bytes, which are no more than a burst, from what an address has, and tells for
+// how long that is too much.
+func (p *paces) spend(one *rate.Limiter, n int, now time.Time) (wait time.Duration) {
+	return max(one.ReserveN(now, n).DelayFrom(now), p.all.ReserveN(now, n).DelayFrom(now))
+}
+
 // pacedConn is a connection that is read no faster than its pace, unless free says so: then
 // it takes nothing from others of its address either. It is read by one goroutine.
 type pacedConn struct {
@@ -144,7 +150,7 @@ func (c *pacedConn) Write(b []byte) (int, error) {
 
 // spend takes n bytes from what there is, and tells for how long that is too much.
 func (c *pacedConn) spend(n int, now time.Time) (wait time.Duration) {
-	return max(c.bytes.ReserveN(now, n).DelayFrom(now), c.of.all.ReserveN(now, n).DelayFrom(now))
+	return c.of.spend(c.bytes, n, now)
 }
 
 // Close implements net.Conn.

@@ -23,6 +23,9 @@ type privateHost interface {
 	IsMember(id peer.ID) bool
 	// Guests is how many may be connected that are not, about.
 	Guests() int
+	// Spend counts bytes beside those that were read of a peer, and tells for how long that
+	// is too much.
+	Spend(id peer.ID, bytes int) time.Duration
 }
 
 // expect lets the origins of a pin in, which are strangers: their blocks come over
@@ -60,6 +63,14 @@ func (n *Node) guests() int {
 		return h.Guests()
 	}
 	return 1 // boxo wants a sender, though all are members
+}
+
+// spend is Spend of the host.
+func (n *Node) spend(id peer.ID, bytes int) time.Duration {
+	if h, ok := n.host.(privateHost); ok {
+		return h.Spend(id, bytes)
+	}
+	return 0
 }
 
 // mayFetch keeps what the node has from those that only give.

@@ -48,7 +48,7 @@ type trader struct {
 func newTrader(n *Node) *trader {
 	n.asked = bsnetwork.NewConnectEventManager()
 	ctx := context.Background()
-	t := &trader{n: n, net: bsnet.NewFromIpfsHost(n.host, bsnet.WithConnectEventManager(n.asked))}
+	t := &trader{n: n, net: bsnet.NewFromIpfsHost(newSieve(n), bsnet.WithConnectEventManager(n.asked))}
 	t.toGuests = &guestsNetwork{BitSwapNetwork: t.net, sending: map[peer.ID]int{}}
 	serve := func(net bsnetwork.BitSwapNetwork, message, outstanding, senders int, wants uint) *server.Server {
 		return server.New(ctx, net, n.local,
