@@ -248,3 +248,24 @@ func TestDataHost_SilentStrangersHoldUpNoMember(t *testing.T) {
 		}
 	}
 }
+
+// What a peer asks for may cost more than its bytes: it has so much at once, and then waits.
+func TestDataHost_Spend(t *testing.T) {
+	c := newTestCluster(t)
+	d, _ := c.data(DataOptions{Public: true})
+	run(t, d.Run)
+	guest := plainHost(t)
+	if wait := d.Spend(guest.ID(), 1<<30); wait > 0 {
+		t.Errorf("who is not connected waits %v", wait)
+	}
+	if err := guest.Connect(t.Context(), peer.AddrInfo{ID: d.ID(), Addrs: d.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the guest is connected", func() bool { return len(d.Network().ConnsToPeer(guest.ID())) > 0 })
+	if wait := d.Spend(guest.ID(), dataPace.burst/2); wait > 0 {
+		t.Errorf("half of what there is takes %v", wait)
+	}
+	if wait := d.Spend(guest.ID(), dataPace.burst); wait <= 0 {
+		t.Error("it has more than there is")
+	}
+}
