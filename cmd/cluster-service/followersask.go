@@ -22,11 +22,9 @@ const (
 	askSoon = 30 * time.Second
 	// askTick is between looks at whom to ask.
 	askTick = time.Second
-	// visitorsWaiting bounds the followers without a place here that wait to be asked, and
-	// visitorsEvery how often one of them is: they are there for seconds, and there may be
-	// any number of them.
-	visitorsWaiting = 16
-	visitorsEvery   = time.Second
+	// visitorsEvery is how often a follower without a place here is asked at most: there may
+	// be any number of them.
+	visitorsEvery = time.Second
 )
 
 // askable is what an audience asks of a feed.Publisher.
@@ -46,9 +44,8 @@ type audience struct {
 	every    time.Duration              // between questions to a follower
 	log      *slog.Logger
 	book     *book
-	visitors chan feed.Peer // met lately
-	visits   *rate.Limiter
-	visited  chan feed.Peer // visitors that answered, to be challenged before they go
+	visitors *lobby // met lately
+	visited  *lobby // visitors that answered, to be challenged before they go
 	wake     chan struct{}
 	claims   feed.Claims   // of all that any full peer knows
 	least    feed.Standing // of claims that count
@@ -56,18 +53,15 @@ type audience struct {
 }
 
 func newAudience(f askable, admitted func(api.PeerID) bool, every time.Duration, log *slog.Logger) *audience {
-	return &audience{feed: f, admitted: admitted, every: every, log: log, book: newBook(maxKnown), visitors: make(chan feed.Peer, visitorsWaiting), visited: make(chan feed.Peer, visitorsWaiting),
-		visits: rate.NewLimiter(rate.Every(visitorsEvery), 1), wake: make(chan struct{}, 1), least: feed.Proven, life: rand.Uint64()}
+	return &audience{feed: f, admitted: admitted, every: every, log: log, book: newBook(maxKnown), visitors: newLobby(rate.Every(visitorsEvery)), visited: newLobby(rate.Inf),
+		wake: make(chan struct{}, 1), least: feed.Proven, life: rand.Uint64()}
 }
 
 // met is told of every follower that says hello. It does not block.
 func (a *audience) met(p feed.Peer) {
 	a.book.met(p)
 	if !a.connected()[p.ID] {
-		select {
-		case a.visitors <- p:
-		default: // it is asked another time
-		}
+		a.visitors.enter(p, time.Now())
 	}
 	select {
 	case a.wake <- struct{}{}:
@@ -88,8 +82,11 @@ func (a *audience) work(ctx context.Context) {
 	tick := time.NewTicker(min(askTick, a.every))
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if id, ok := a.next(time.Now()); ok {
-			a.ask(ctx, id)
+		if who, done, ok := a.next(time.Now()); ok {
+			if a.ask(ctx, who.ID) && !who.at.IsZero() {
+				a.visited.enter(who.Peer, who.at)
+			}
+			done()
 			continue
 		}
 		select {
@@ -100,39 +97,35 @@ func (a *audience) work(ctx context.Context) {
 	}
 }
 
-// next takes whom to ask: one that is connected, or else a visitor.
-func (a *audience) next(now time.Time) (api.PeerID, bool) {
+// next takes whom to ask, until done is called: one that is connected, or else a visitor,
+// which came at a time.
+func (a *audience) next(now time.Time) (who visitor, done func(), ok bool) {
 	if id, ok := a.book.due(a.feed.Followers(), a.every, now); ok {
-		return id, true
+		return visitor{Peer: feed.Peer{ID: id}}, func() {}, true
 	}
-	select {
-	case p := <-a.visitors:
-		if a.visits.Allow() {
-			return a.book.due([]feed.Peer{p}, a.every, now)
-		}
-	default:
+	if who, done, ok = a.visitors.take(now); !ok {
+		return visitor{}, nil, false
 	}
-	return "", false
+	if _, ok = a.book.due([]feed.Peer{who.Peer}, a.every, now); !ok {
+		done()
+	}
+	return who, done, ok
 }
 
-func (a *audience) ask(ctx context.Context, id api.PeerID) {
+// ask tells whether the follower answers.
+func (a *audience) ask(ctx context.Context, id api.PeerID) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	r, err := a.feed.Report(ctx, id)
 	if err != nil {
 		a.book.missed(id, err)
 		a.log.Debug("a follower does not answer", "peer", id, "err", err)
-		return
+		return false
 	}
 	now := time.Now()
 	a.book.answered(id, r, a.agrees(r), now)
 	a.count(id, now)
-	if !a.connected()[id] {
-		select {
-		case a.visited <- feed.Peer{ID: id}:
-		default: // nobody challenges here, or too many came
-		}
-	}
+	return true
 }
 
 // agrees tells whether a follower has the cluster's pinset, nil where that is not known.

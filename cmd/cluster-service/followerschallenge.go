@@ -11,6 +11,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multihash"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/feed"
@@ -19,6 +20,9 @@ import (
 )
 
 const (
+	// visitorsChallenged is how many of those without a place are challenged at once: some
+	// answer slowly, and others have gone soon.
+	visitorsChallenged = 4
 	// challengeBlocks are asked for in one challenge.
 	challengeBlocks = 8
 	// challengeTime bounds an answer: fetching blocks only now shall not do.
@@ -59,8 +63,8 @@ type somePins interface {
 	List(ctx context.Context, q state.Query) iter.Seq2[api.Pin, error]
 }
 
-// A challenger has the followers that are connected prove now and then that they have a
-// pin that they say they have, one after the other.
+// A challenger has followers prove now and then that they have a pin that they say they
+// have: those that are connected one after the other, and beside them a few that visit.
 type challenger struct {
 	*audience
 	pins   somePins
@@ -83,16 +87,48 @@ func (c *challenger) run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		c.challengeAll(ctx)
+		return nil
+	})
+	for range visitorsChallenged {
+		g.Go(func() error {
+			c.challengeVisitors(ctx)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// challengeAll challenges those that are connected until ctx ends.
+func (c *challenger) challengeAll(ctx context.Context) {
 	tick := time.NewTicker(min(askTick, c.every))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case visitor := <-c.visited:
-			c.turn(ctx, []feed.Peer{visitor})
+			return
 		case <-tick.C:
 			c.turn(ctx, c.feed.Followers())
+		}
+	}
+}
+
+// challengeVisitors challenges one after the other until ctx ends.
+func (c *challenger) challengeVisitors(ctx context.Context) {
+	tick := time.NewTicker(min(askTick, c.every))
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if visitor, done, ok := c.visited.take(time.Now()); ok {
+			c.turn(ctx, []feed.Peer{visitor.Peer})
+			done()
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-c.visited.came:
+		case <-tick.C:
 		}
 	}
 }
