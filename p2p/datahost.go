@@ -64,7 +64,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth), paces: keep.paces, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth, isMember), paces: keep.paces, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
 	keep.d = d

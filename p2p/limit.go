@@ -5,26 +5,36 @@ import (
 	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/network"
-	"golang.org/x/time/rate"
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// limitChunk is how many bytes of a stream are let through at a time, so that all
-// streams get their share of what there is.
-const limitChunk = 16 << 10
+const (
+	// limitChunk is how many bytes of a stream are let through at a time, so that all
+	// have their share of what there is.
+	limitChunk = 16 << 10
 
-// bandwidth bounds what all streams of a host carry together, each way.
+	// guestCost is what a byte of others costs beside one of members: while both have
+	// something to pass, members have four fifths of the line.
+	guestCost = 4
+
+	memberClass, guestClass = "members", "guests"
+)
+
+// bandwidth bounds what all streams of a host carry together, each way. Members come
+// before guests; members share by peer, guests by address and then by peer.
 type bandwidth struct {
-	ctx     context.Context // ends with the host
-	stop    context.CancelFunc
-	in, out *rate.Limiter
-	came    atomic.Uint64 // bytes read so far, where there is a bound
+	ctx      context.Context // ends with the host
+	stop     context.CancelFunc
+	isMember func(peer.ID) bool
+	in, out  *line         // nil without a bound
+	came     atomic.Uint64 // bytes read so far, where there is a bound
 }
 
 // newBandwidth returns a bound of bytes a second each way; 0 is none.
-func newBandwidth(bytes uint64) *bandwidth {
-	b := &bandwidth{in: rate.NewLimiter(rate.Inf, 0), out: rate.NewLimiter(rate.Inf, 0)}
+func newBandwidth(bytes uint64, isMember func(peer.ID) bool) *bandwidth {
+	b := &bandwidth{isMember: isMember}
 	if bytes > 0 {
-		b.in, b.out = rate.NewLimiter(rate.Limit(bytes), limitChunk), rate.NewLimiter(rate.Limit(bytes), limitChunk)
+		b.in, b.out = newLine(bytes), newLine(bytes)
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b
@@ -32,7 +42,7 @@ func newBandwidth(bytes uint64) *bandwidth {
 
 // limit returns s within the bound.
 func (b *bandwidth) limit(s network.Stream) network.Stream {
-	if b.in.Limit() == rate.Inf {
+	if b.in == nil {
 		return s
 	}
 	return &limitedStream{s, b}
@@ -49,7 +59,7 @@ type limitedStream struct {
 func (s *limitedStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p[:min(len(p), limitChunk)])
 	s.all.came.Add(uint64(n))
-	if e := s.all.in.WaitN(s.all.ctx, n); err == nil {
+	if e := s.wait(s.all.in, n); err == nil {
 		err = e
 	}
 	return n, err
@@ -59,7 +69,7 @@ func (s *limitedStream) Read(p []byte) (int, error) {
 func (s *limitedStream) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
 		part := p[:min(len(p), limitChunk)]
-		if err = s.all.out.WaitN(s.all.ctx, len(part)); err != nil {
+		if err = s.wait(s.all.out, len(part)); err != nil {
 			return n, err
 		}
 		var done int
@@ -67,4 +77,18 @@ func (s *limitedStream) Write(p []byte) (n int, err error) {
 		n, p = n+done, p[len(part):]
 	}
 	return n, err
+}
+
+// wait waits for a turn of so many bytes. A connection may become known as a member's later.
+func (s *limitedStream) wait(l *line, bytes int) error {
+	if bytes == 0 {
+		return s.all.ctx.Err()
+	}
+	c := s.Conn()
+	id := c.RemotePeer()
+	who := []string{memberClass, string(id)}
+	if !s.all.isMember(id) {
+		who = []string{guestClass, addressKey(c.RemoteMultiaddr()), string(id)}
+	}
+	return l.wait(s.all.ctx, who, bytes, c.IsClosed)
 }

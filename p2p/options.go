@@ -153,7 +153,8 @@ type DataOptions struct {
 	// Public lets anybody connect and fetch blocks, not members only.
 	Public bool `json:"public"`
 	// MaxBandwidth bounds the blocks that come in, and those that go out, in bytes a
-	// second each; 0 is no bound.
+	// second each; 0 is no bound. Members come first: others have what these leave, and a
+	// fifth at least.
 	MaxBandwidth      uint64            `json:"max_bandwidth"`
 	ConnectionManager ConnectionManager `json:"connection_manager"`
 	ResourceManager   ResourceManager   `json:"resource_manager"`
