@@ -62,21 +62,31 @@ type challengeCounts struct {
 	last                     time.Time // when the last one began
 	failed                   time.Time // when it last did not prove a copy
 	asked, held              int       // pins that it claims: those asked about lately, and those it has
+	large                    int       // pins that it claims and has no room for, found beside those
 	looked                   time.Time // when it was last asked about some
 }
 
-// sampled notes that of so many pins that a follower claims it has so many. Of what was
-// noted before, the older counts ever less.
-func (r *challengeCounts) sampled(asked, held int, now time.Time) {
-	if r.asked+asked > heldSample {
-		r.asked, r.held = r.asked/2, r.held/2
+// A sample are pins that a follower claims: so many it was asked about, so many of these it
+// has, and so many more it has no room for.
+type sample struct{ asked, held, large int }
+
+// sampled notes a sample. Of what was noted before, the older counts ever less.
+func (r *challengeCounts) sampled(s sample, now time.Time) {
+	if r.asked+s.asked > heldSample || r.large+s.large > heldSample/challengeAsked*challengeLook {
+		r.asked, r.held, r.large = r.asked/2, r.held/2, r.large/2
 	}
-	r.asked, r.held, r.looked = r.asked+asked, r.held+held, now
+	r.asked, r.held, r.large, r.looked = r.asked+s.asked, r.held+s.held, r.large+s.large, now
 }
 
-// percent is how much of what it claims the follower was found to have.
+// percent is how much of what it claims, and has room for, the follower was found to have.
 func (r challengeCounts) percent() uint8 {
 	return uint8(100 * r.held / max(r.asked, 1))
+}
+
+// weight is how far, in percent, what it claims counts: a pin that it has no room for is
+// none that it has. Else little room would do to claim much.
+func (r challengeCounts) weight() uint8 {
+	return uint8(100 * r.held / max(r.asked+r.large, 1))
 }
 
 func newBook(max int) *book {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinfold-cluster/pinfold/api"
+	"github.com/pinfold-cluster/pinfold/config"
 	"github.com/pinfold-cluster/pinfold/feed"
 	"github.com/pinfold-cluster/pinfold/ipfsconn/embedded"
 	"github.com/pinfold-cluster/pinfold/state"
@@ -153,22 +154,28 @@ func (c *challenger) turn(ctx context.Context, of []feed.Peer) {
 // this peer.
 func (c *challenger) challenge(ctx context.Context, n followerNote) (asked bool, err error) {
 	id := n.peer.ID
-	some, err := c.choose(ctx, n)
-	if err != nil || len(some) == 0 {
+	some, large, err := c.choose(ctx, n)
+	if err != nil {
 		return false, err
+	}
+	if len(some) == 0 {
+		if large > 0 {
+			c.sampled(id, sample{large: large})
+		}
+		return false, nil
 	}
 	held, err := c.held(ctx, id, some)
 	if err != nil {
 		if ctx.Err() == nil { // who does not say what it has leaves a challenge unanswered
 			c.judge(ctx, id, some[0], false, false)
-			c.sampled(id, len(some), 0)
+			c.sampled(id, sample{asked: len(some), large: large})
 		}
 		return false, nil
 	}
 	claimed := len(some)
 	some = slices.DeleteFunc(some, func(id api.Cid) bool { return !held[id] })
 	if len(some) == 0 {
-		c.sampled(id, claimed, 0)
+		c.sampled(id, sample{asked: claimed, large: large})
 		return false, nil
 	}
 	mathrand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
@@ -182,18 +189,18 @@ func (c *challenger) challenge(ctx context.Context, n followerNote) (asked bool,
 			shown = len(some)
 		}
 		if ctx.Err() == nil {
-			c.sampled(id, claimed, shown)
+			c.sampled(id, sample{claimed, shown, large})
 		}
 		return true, nil
 	}
 	return false, nil
 }
 
-// sampled notes how many of some pins that a follower claims it has shown to have, one of
+// sampled notes a sample of what a follower claims. It has shown that it has some by one of
 // them for all.
-func (c *challenger) sampled(id api.PeerID, claimed, shown int) {
+func (c *challenger) sampled(id api.PeerID, s sample) {
 	now := time.Now()
-	c.book.challenged(id, func(r *challengeCounts) { r.sampled(claimed, shown, now) })
+	c.book.challenged(id, func(r *challengeCounts) { r.sampled(s, now) })
 	c.count(id, now)
 }
 
@@ -256,24 +263,37 @@ func (c *challenger) held(ctx context.Context, id api.PeerID, cids []api.Cid) (m
 	return out, nil
 }
 
-// choose picks some pins that the follower claims, at random; none where few pins looked
-// at are such.
-func (c *challenger) choose(ctx context.Context, n followerNote) (some []api.Cid, err error) {
+// choose picks some pins that the follower claims and has room for, at random; none where
+// few pins looked at are such. It counts those for which there is no room.
+func (c *challenger) choose(ctx context.Context, n followerNote) (some []api.Cid, large int, err error) {
 	looked := 0
 	for _, q := range []state.Query{{After: somewhere()}, {}} { // past a random place, and round
 		for p, err := range c.pins.List(ctx, q) {
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			if looked++; looked > challengeLook || len(some) == challengeAsked {
 				break
 			}
-			if p.Type != api.PinMeta && p.MaxDepth <= 0 && n.shallHold(p) {
+			switch {
+			case p.Type == api.PinMeta || p.MaxDepth > 0 || !n.shallHold(p):
+			case n.hasRoom(p):
 				some = append(some, p.Cid)
+			default:
+				large++
 			}
 		}
 	}
-	return some, nil
+	return some, large, nil
+}
+
+// hasRoom tells whether a pin is no larger than all that the follower says it may take.
+func (n followerNote) hasRoom(p api.Pin) bool {
+	most := n.report.Capacity
+	if n.report.Hold == config.HoldShare {
+		most -= most / shareSpare
+	}
+	return n.report.Capacity == 0 || p.Size <= most
 }
 
 // somewhere is a random CID, which nothing has.

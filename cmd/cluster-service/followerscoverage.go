@@ -18,7 +18,7 @@ func (a *audience) count(id api.PeerID, now time.Time) {
 	if !ok {
 		return
 	}
-	c := feed.Claimed{Peer: id, At: now, Standing: n.standing(), Held: n.results.percent(), Looked: n.results.looked}
+	c := feed.Claimed{Peer: id, At: now, Standing: n.standing(), Held: n.results.weight(), Looked: n.results.looked}
 	if c.Standing >= feed.Said {
 		c.Claim = feed.Claim(n.report.Claim)
 	}
