@@ -24,16 +24,18 @@ var _ network.Multiplexer = (*doorkeeper)(nil)
 
 // NewConn implements network.Multiplexer.
 func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
-	// Where there are no bounds on resources, there is no ID either.
 	id := scope.Peer()
-	switch {
-	case d.h.follows:
-		return strangersMuxer(strangersAlive).NewConn(c, isServer, scope)
-	case id == "" || !isServer || d.h.isMember(id) || d.h.isAdmitted(id):
-		return muxer().NewConn(c, isServer, scope)
+	// Where there are no bounds on resources, there is no ID either.
+	member := id == "" || d.h.isMember(id) || d.h.isAdmitted(id)
+	m := muxer()
+	if d.h.follows || isServer && !member {
+		m = strangersMuxer(strangersAlive)
+	}
+	if !isServer || member {
+		return m.NewConn(c, isServer, scope)
 	}
 	free := func() bool { return d.h.isMember(id) || d.h.isAdmitted(id) || d.h.isVouched(id) }
-	return d.paces.mux(strangersMuxer(strangersAlive), c, scope, free)
+	return d.paces.mux(m, c, scope, free)
 }
 
 func (*doorkeeper) InterceptPeerDial(peer.ID) bool                      { return true }

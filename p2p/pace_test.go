@@ -12,7 +12,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/protocol"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-multiaddr"
@@ -139,6 +138,29 @@ func TestPaces_RememberFewAddresses(t *testing.T) {
 	}
 }
 
+// sendTo has a host read n bytes, and tells how long that takes.
+func sendTo(t *testing.T, server, from *Host, n int) time.Duration {
+	t.Helper()
+	start := time.Now()
+	s, err := from.h.NewStream(t.Context(), server.ID(), "/test/sink/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Reset()
+	for ; n > 0; n -= 1 << 16 {
+		if _, err := s.Write(make([]byte, 1<<16)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.CloseWrite()
+	if _, err := s.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+func sink(s network.Stream) { io.Copy(io.Discard, s); s.Write([]byte{1}); s.Close() }
+
 // A guest that sends without end is read at its pace; a member, as it comes.
 func TestHost_ReadsStrangersAtTheirPace(t *testing.T) {
 	c := newTestCluster(t)
@@ -146,27 +168,7 @@ func TestHost_ReadsStrangersAtTheirPace(t *testing.T) {
 	server := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: 1})
 	run(t, server.Run)
 	guest, member := c.stranger(), c.member()
-	sink := func(s network.Stream) { io.Copy(io.Discard, s); s.Write([]byte{1}); s.Close() }
 	server.h.SetStreamHandler("/test/sink/1", sink)
-	send := func(from *Host, p protocol.ID, n int) time.Duration {
-		t.Helper()
-		start := time.Now()
-		s, err := from.h.NewStream(t.Context(), server.ID(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Reset()
-		for ; n > 0; n -= 1 << 16 {
-			if _, err := s.Write(make([]byte, 1<<16)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s.CloseWrite()
-		if _, err := s.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-		return time.Since(start)
-	}
 	for _, h := range []*Host{guest, member} {
 		connect(t, h, server)
 	}
@@ -174,24 +176,48 @@ func TestHost_ReadsStrangersAtTheirPace(t *testing.T) {
 		t.Fatal("no place")
 	}
 	eventually(t, "the member is known", func() bool { return server.Check(t.Context(), member.ID()) == nil })
-	if took := send(guest, "/test/sink/1", clusterPace.burst+clusterPace.rate); took < time.Second {
+	if took := sendTo(t, server, guest, clusterPace.burst+clusterPace.rate); took < time.Second {
 		t.Errorf("a guest sent %d bytes in %v", clusterPace.burst+clusterPace.rate, took)
 	}
 	// It has used up what it may send at once: others of its address take turns with it.
 	much := 16 * clusterPace.rate
-	if took := send(member, "/test/sink/1", much); took >= 16*time.Second {
+	if took := sendTo(t, server, member, much); took >= 16*time.Second {
 		t.Errorf("a member waits, too: %v", took)
 	}
 	client := c.stranger()
 	connect(t, client, server)
 	server.Vouch(client.ID())
-	if took := send(client, "/test/sink/1", much); took >= 16*time.Second {
+	if took := sendTo(t, server, client, much); took >= 16*time.Second {
 		t.Errorf("a client's upload waits: %v", took)
 	}
 	if err := client.Close(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "who has gone is not remembered", func() bool { return !server.isVouched(client.ID()) })
+}
+
+// So do followers with each other.
+func TestHost_FollowersReadOthersAtTheirPace(t *testing.T) {
+	c := newTestCluster(t)
+	other, member := c.stranger(), c.member()
+	server, err := NewFollowerHost(newIdentity(t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation},
+		Options{Secret: c.secret, Listen: []multiaddr.Multiaddr{loopback}}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	server.h.SetStreamHandler("/test/sink/1", sink)
+	connect(t, other, server)
+	connect(t, member, server)
+	if took := sendTo(t, server, other, clusterPace.burst+clusterPace.rate); took < time.Second {
+		t.Errorf("another sent %d bytes in %v", clusterPace.burst+clusterPace.rate, took)
+	}
+	if err := server.Check(t.Context(), member.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if took := sendTo(t, server, member, 16*clusterPace.rate); took >= 16*time.Second {
+		t.Errorf("a member waits, too: %v", took)
+	}
 }
 
 // Streams that are opened without end are served at the pace of their address. None is
