@@ -27,7 +27,7 @@ type asking struct {
 func newAsking(d *DataHost) *asking {
 	a := &asking{DataHost: d,
 		wake:   make(chan struct{}, 1),
-		done:   make(chan peer.ID, 2*connectsAtOnce),
+		done:   make(chan peer.ID, connectsAtOnce),
 		busy:   map[peer.ID]bool{},
 		asked:  map[peer.ID]time.Time{},
 		likely: &errgroup.Group{},
@@ -54,7 +54,6 @@ func (a *asking) run(ctx context.Context) error {
 		a.look(ctx, time.Now())
 		select {
 		case <-ctx.Done():
-			// Questions end with ctx and report to done, which has room for all of them.
 			_ = a.likely.Wait() // none has an error
 			return a.others.Wait()
 		case id := <-a.done:
@@ -78,8 +77,11 @@ func (a *asking) look(ctx context.Context, now time.Time) {
 			jobs = a.likely
 		}
 		if jobs.TryGo(func() error {
-			defer func() { a.done <- id }()
 			a.check(ctx, id)
+			select {
+			case a.done <- id:
+			case <-ctx.Done(): // nobody reads it any more
+			}
 			return nil
 		}) {
 			a.busy[id] = true

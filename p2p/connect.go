@@ -61,7 +61,7 @@ func (s *schedule) failed(now time.Time) {
 func (h *Host) stayConnected(ctx context.Context) error {
 	c := &connector{Host: h,
 		wake: make(chan struct{}, 1),
-		done: make(chan peer.ID, 2*connectsAtOnce),
+		done: make(chan peer.ID, connectsAtOnce),
 		busy: map[peer.ID]bool{},
 		dial: map[peer.ID]*schedule{},
 		ask:  map[peer.ID]*schedule{},
@@ -85,7 +85,6 @@ func (h *Host) stayConnected(ctx context.Context) error {
 		c.look(ctx, time.Now())
 		select {
 		case <-ctx.Done():
-			// Jobs end with ctx and report to done, which has room for all of them.
 			return errors.Join(c.jobs.Wait(), c.others.Wait())
 		case id := <-c.done:
 			delete(c.busy, id)
@@ -165,7 +164,7 @@ func (c *connector) certify(ctx context.Context, id peer.ID, now time.Time) {
 	if c.isAdmitted(id) || len(c.book.addrs(id)) > 0 {
 		jobs = c.jobs
 	}
-	c.start(jobs, id, func() {
+	c.start(ctx, jobs, id, func() {
 		if err := c.Check(ctx, id); err != nil {
 			c.log.Debug("connected with a stranger", "peer", id, "err", err)
 		}
@@ -181,7 +180,7 @@ func (c *connector) redial(ctx context.Context, info peer.AddrInfo, now time.Tim
 	if now.Before(s.next) {
 		return
 	}
-	c.start(c.jobs, info.ID, func() {
+	c.start(ctx, c.jobs, info.ID, func() {
 		// The schedule here is the only one: forget libp2p's own.
 		if sw, ok := c.h.Network().(*swarm.Swarm); ok {
 			sw.Backoff().Clear(info.ID)
@@ -194,13 +193,16 @@ func (c *connector) redial(ctx context.Context, info peer.AddrInfo, now time.Tim
 
 // start runs job as one of jobs, unless one for the peer is running or there are too many;
 // began is called if it does.
-func (c *connector) start(jobs *errgroup.Group, id peer.ID, job, began func()) {
+func (c *connector) start(ctx context.Context, jobs *errgroup.Group, id peer.ID, job, began func()) {
 	if c.busy[id] {
 		return
 	}
 	if jobs.TryGo(func() error {
-		defer func() { c.done <- id }()
 		job()
+		select {
+		case c.done <- id:
+		case <-ctx.Done(): // nobody reads it any more
+		}
 		return nil
 	}) {
 		c.busy[id] = true

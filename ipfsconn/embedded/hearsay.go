@@ -24,9 +24,14 @@ const (
 	// blocks one message is made, and those of a message come together.
 	trialTime = 2 * time.Second
 	oweTime   = 10 * time.Second
+	// askedLong is for how long nobody else is asked for what one was who gives other blocks.
+	askedLong = time.Minute
 	// deafMin is the first such while, doubled each time.
 	deafMin = 30 * time.Second
 	deafMax = 8 * time.Minute
+	// deafLeast is for how long not even its blocks are taken: boxo looks at what happened
+	// from time to time, and not at what of it was first.
+	deafLeast = time.Second
 	// deafAway bounds those of whom it is remembered that have left.
 	deafAway = 1024
 )
@@ -44,8 +49,10 @@ type hearsay struct {
 
 	mu       sync.Mutex
 	by       map[peer.ID]*dealing
-	next     time.Time // when more guests are tried for what nobody else gives,
-	nextEasy time.Time // and for what somebody does
+	hearing  map[peer.ID]int  // messages that boxo hears now
+	given    map[cid.Cid]bool // what some are asked for who give; as of the last look
+	next     time.Time        // when more guests are tried for what nobody else gives,
+	nextEasy time.Time        // and for what somebody does
 }
 
 // A dealing is what there was with one peer.
@@ -61,16 +68,21 @@ type dealing struct {
 	tried  time.Time             // when that began
 	failed int                   // times in a row
 	until  time.Time             // not heard before
-	deaf   bool                  // boxo was told that it has gone
+	deaf   bool                  // boxo takes it for gone,
+	gone   time.Time             // since then,
+	leaves bool                  // or once it has heard what came before
 }
 
-// A want is what a peer was asked: whether for the block, and whether boxo has heard that
-// the peer has it.
-type want struct{ block, heard bool }
+// A want is what a peer was asked: whether for the block, and since when, and whether boxo has
+// heard that the peer has it.
+type want struct {
+	block, heard bool
+	since        time.Time
+}
 
 func newHearsay(t *trader) *hearsay {
 	ctx, stop := context.WithCancel(context.Background())
-	h := &hearsay{t: t, wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}), by: map[peer.ID]*dealing{}}
+	h := &hearsay{t: t, wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{}), by: map[peer.ID]*dealing{}, hearing: map[peer.ID]int{}}
 	h.trials.SetLimit(maxTrials)
 	go h.run(ctx)
 	return h
@@ -115,6 +127,7 @@ func (h *hearsay) look(ctx context.Context, now time.Time) {
 			h.fail(p, d, now)
 		}
 	}
+	h.given = h.giving(now)
 	for p, d := range h.by {
 		if len(d.said) > 0 && (!d.guest || d.proven) {
 			h.pass(ctx, p, d, now)
@@ -123,21 +136,58 @@ func (h *hearsay) look(ctx context.Context, now time.Time) {
 	h.try(ctx, now)
 }
 
-// fails tells whether a guest has given nothing for too long.
+// fails tells whether a guest has given nothing for too long, of what it was asked for before.
 func (h *hearsay) fails(d *dealing, now time.Time) bool {
 	line := h.t.n.o.lineTime()
-	return d.trial.Defined() && now.Sub(d.tried) > trialTime+line || d.owes > 0 && now.Sub(d.waits) > oweTime+line
+	if d.trial.Defined() && now.Sub(d.tried) > trialTime+line {
+		return true
+	}
+	if d.owes == 0 || now.Sub(d.waits) <= oweTime+line {
+		return false
+	}
+	for _, w := range d.asked {
+		if w.block && now.Sub(w.since) > oweTime+line {
+			return true
+		}
+	}
+	return false
 }
 
 // fail has boxo take the guest for gone: what it was asked for others are asked for, and it
-// is asked for nothing.
+// is asked for nothing. That comes after what boxo hears of it now: who has gone and then gave
+// a block, or said that it has one, is there for boxo, but what it was asked for is asked of
+// nobody any more.
 func (h *hearsay) fail(p peer.ID, d *dealing, now time.Time) {
-	d.proven, d.deaf = false, true
+	d.proven, d.deaf, d.gone, d.leaves = false, true, now, true
 	d.until = now.Add(min(deafMin<<min(d.failed, 10), deafMax))
 	d.failed++
 	clear(d.said)
-	h.t.Client.PeerDisconnected(p)
 	h.t.n.log.Debug("guest did not give what it said it has", "peer", p, "times", d.failed)
+	h.leave(p, d, now)
+}
+
+// leave tells boxo that the guest has gone, if that is due.
+func (h *hearsay) leave(p peer.ID, d *dealing, now time.Time) {
+	if d.leaves && h.hearing[p] == 0 {
+		d.leaves, d.gone = false, now
+		h.t.Client.PeerDisconnected(p)
+	}
+}
+
+// receive has boxo hear what it is to hear of a message.
+func (h *hearsay) receive(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
+	h.mu.Lock()
+	h.hearing[from]++
+	h.mu.Unlock()
+	h.t.Client.ReceiveMessage(ctx, from, h.hear(from, m))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.hearing[from]--; h.hearing[from] == 0 {
+		delete(h.hearing, from)
+	}
+	if d := h.by[from]; d != nil {
+		h.leave(from, d, time.Now())
+	}
 }
 
 // hearAgain ends what fail began.
@@ -151,7 +201,7 @@ func (h *hearsay) hearAgain(p peer.ID, d *dealing) {
 func (h *hearsay) pass(ctx context.Context, p peer.ID, d *dealing, now time.Time) {
 	m := message.New(false)
 	for c, at := range d.said {
-		if d.guest && h.t.n.o.Wary && (now.Sub(at) < hearsayLate || h.given(c, now)) {
+		if d.guest && h.t.n.o.Wary && (now.Sub(at) < hearsayLate || h.given[c]) {
 			continue
 		}
 		d.hears(c)
@@ -162,14 +212,21 @@ func (h *hearsay) pass(ctx context.Context, p peer.ID, d *dealing, now time.Time
 	}
 }
 
-// given tells whether somebody was asked for the block who gives what it is asked for.
-func (h *hearsay) given(c cid.Cid, now time.Time) bool {
+// giving lists the blocks for which somebody was asked, not too long ago, who gives what it
+// is asked for.
+func (h *hearsay) giving(now time.Time) map[cid.Cid]bool {
+	given, line := map[cid.Cid]bool{}, h.t.n.o.lineTime()
 	for _, d := range h.by {
-		if d.asked[c].block && d.here && !d.deaf && (d.proven || !d.guest) && now.Sub(d.waits) < oweTime+h.t.n.o.lineTime() {
-			return true
+		if !d.here || d.deaf || d.guest && !d.proven || d.owes == 0 || now.Sub(d.waits) >= oweTime+line {
+			continue
+		}
+		for c, w := range d.asked {
+			if w.block && now.Sub(w.since) < askedLong+line {
+				given[c] = true
+			}
 		}
 	}
-	return false
+	return given
 }
 
 // hears notes that boxo has heard, or is about to, that the peer has the block.
@@ -235,9 +292,12 @@ func (h *hearsay) hear(from peer.ID, m message.BitSwapMessage) message.BitSwapMe
 	d := h.by[from]
 	if d == nil || !d.here { // it has gone meanwhile, or boxo has not heard that it came
 		if guest {
-			return without(m)
+			return message.New(false)
 		}
 		return m
+	}
+	if d.deaf && (d.leaves || now.Sub(d.gone) < deafLeast) {
+		return message.New(false)
 	}
 	d.guest = guest
 	gave := false
@@ -267,7 +327,7 @@ func (h *hearsay) hear(from peer.ID, m message.BitSwapMessage) message.BitSwapMe
 		d.lacks(c)
 		if lied {
 			h.fail(from, d, now)
-			return without(m)
+			return message.New(false)
 		}
 	}
 	h.keep(d, m.Haves(), now)

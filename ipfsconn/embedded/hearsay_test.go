@@ -208,11 +208,20 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// tryNobody has guests be tried no more, which give nothing.
+func tryNobody(h *hearsay) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.next = time.Now().Add(time.Hour)
+	h.nextEasy = h.next
+}
+
 // What guests say is kept where they were asked for it: however much that is, and nothing else.
 func TestHearsay_KeepsWhatWasAskedFor(t *testing.T) {
 	const many = 5000
 	n, guest, d := guestOf(t, Options{})
 	h := n.bitswap.hearsay
+	tryNobody(h)
 	wants, m := message.New(false), message.New(false)
 	for n := range many {
 		c := block.NewBlock(fmt.Append(nil, n)).Cid()
@@ -257,6 +266,7 @@ func TestHearsay_KeepsWhatWasAskedFor(t *testing.T) {
 func TestHearsay_PassesNothingOfWhoHasGone(t *testing.T) {
 	n, guest, d := guestOf(t, Options{})
 	h := n.bitswap.hearsay
+	tryNobody(h)
 	c := block.NewBlock([]byte("there")).Cid()
 	wants, m := message.New(false), message.New(false)
 	wants.AddEntry(c, 1, pb.Message_Wantlist_Have, true)
@@ -321,7 +331,58 @@ func TestHearsay_ForgivesWhoGives(t *testing.T) {
 	if !deaf() {
 		t.Fatal("it is asked, and gives nothing")
 	}
+	if got := h.hear(guest.ID(), gives); len(got.Blocks()) != 0 || !deaf() {
+		t.Error("it is heard before boxo knows that it has failed")
+	}
+	h.mu.Lock()
+	d.gone = time.Now().Add(-deafLeast)
+	h.mu.Unlock()
 	if got := h.hear(guest.ID(), gives); len(got.Blocks()) != 1 || deaf() || !h.heard(guest.ID()) {
 		t.Error("it gave the block, and is not asked")
+	}
+}
+
+// Who gives some blocks keeps nobody from giving another that it does not give.
+func TestHearsay_GivenIsWhatComes(t *testing.T) {
+	now := time.Now()
+	asked := func(since time.Duration) map[cid.Cid]want {
+		return map[cid.Cid]want{block.NewBlock([]byte("a block")).Cid(): {block: true, since: now.Add(-since)}}
+	}
+	for name, test := range map[string]struct {
+		of   dealing
+		want int
+	}{
+		"by a member":              {dealing{here: true, asked: asked(0), owes: 1, waits: now}, 1},
+		"by a guest that gave":     {dealing{here: true, guest: true, proven: true, asked: asked(0), owes: 1, waits: now}, 1},
+		"by one that never gave":   {dealing{here: true, guest: true, asked: asked(0), owes: 1, waits: now}, 0},
+		"by one that is not heard": {dealing{here: true, deaf: true, asked: asked(0), owes: 1, waits: now}, 0},
+		"by one that has gone":     {dealing{asked: asked(0), owes: 1, waits: now}, 0},
+		"by one that gives none":   {dealing{here: true, asked: asked(0), owes: 1, waits: now.Add(-oweTime)}, 0},
+		"by one that gives others": {dealing{here: true, asked: asked(askedLong), owes: 1, waits: now}, 0},
+	} {
+		h := &hearsay{t: &trader{n: &Node{}}, by: map[peer.ID]*dealing{"": &test.of}}
+		if got := len(h.giving(now)); got != test.want {
+			t.Errorf("%s: %d blocks are given, want %d", name, got, test.want)
+		}
+	}
+}
+
+// Who says at once of each block that it has not got it owes none for long, though it gives none.
+func TestHearsay_OwesWhatWasAskedLongAgo(t *testing.T) {
+	now := time.Now()
+	h := &hearsay{t: &trader{n: &Node{}}}
+	c := block.NewBlock([]byte("a block")).Cid()
+	for name, test := range map[string]struct {
+		asked, gave time.Duration // ago
+		want        bool
+	}{
+		"just asked":         {0, 2 * oweTime, false},
+		"gave another":       {2 * oweTime, 0, false},
+		"gives none of them": {2 * oweTime, 2 * oweTime, true},
+	} {
+		d := &dealing{here: true, guest: true, owes: 1, waits: now.Add(-test.gave), asked: map[cid.Cid]want{c: {block: true, since: now.Add(-test.asked)}}}
+		if got := h.fails(d, now); got != test.want {
+			t.Errorf("%s: fails: %t, want %t", name, got, test.want)
+		}
 	}
 }

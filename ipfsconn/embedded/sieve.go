@@ -155,7 +155,7 @@ func (s *sievedStream) begin(size int) error {
 		return err
 	}
 	s.done = append(s.done, func() { scope.ReleaseMemory(size) })
-	if err := s.SetReadDeadline(time.Now().Add(guestLarge)); err != nil {
+	if err := s.SetReadDeadline(time.Now().Add(guestLarge + 5*s.of.n.o.lineTime())); err != nil {
 		return err
 	}
 	s.done = append(s.done, func() { _ = s.SetReadDeadline(time.Time{}) }) // if it cannot be, the stream has ended

@@ -125,7 +125,7 @@ func (t *trader) ReceivedBlocks(from peer.ID, bs []blocks.Block) {
 // ReceiveMessage implements network.Receiver, as the next ones do.
 func (t *trader) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
 	t.serverOf(from).ReceiveMessage(ctx, from, m)
-	t.Client.ReceiveMessage(ctx, from, t.hearsay.hear(from, m))
+	t.hearsay.receive(ctx, from, m)
 }
 
 func (t *trader) ReceiveError(err error) { t.n.log.Debug("bitswap", "err", err) }

@@ -65,7 +65,7 @@ func (h *hearsay) forTrial(d *dealing, now time.Time) (choice cid.Cid, given boo
 		if h.t.n.o.Wary && now.Sub(at) < hearsayLate {
 			continue
 		}
-		if !h.given(c, now) {
+		if !h.given[c] {
 			return c, false
 		}
 		choice, given = c, true
@@ -163,7 +163,7 @@ func (h *hearsay) ask(p peer.ID, m message.BitSwapMessage, now time.Time) {
 			if d.owes++; d.owes == 1 {
 				d.waits = now
 			}
-			w.block = true
+			w.block, w.since = true, now
 			d.asked[e.Cid] = w
 		case guest && !ok:
 			d.asked[e.Cid] = w
