@@ -169,14 +169,14 @@ func (d *DataHost) Guests() int {
 }
 
 // Spend counts bytes beside those that were read of a connected peer, as what it asks for
-// costs more than them. It tells for how long the peer has had too much.
-func (d *DataHost) Spend(id peer.ID, bytes int) time.Duration {
+// costs more than them. Where its address has had too much it takes none, and tells when to
+// come again; 0 is done.
+func (d *DataHost) Spend(id peer.ID, bytes int) (again time.Duration) {
 	conns := d.base.Network().ConnsToPeer(id)
 	if len(conns) == 0 {
 		return 0
 	}
-	now := time.Now()
-	return d.paces.spend(d.paces.of(addressKey(conns[0].RemoteMultiaddr()), now), min(bytes, d.paces.burst), now)
+	return d.paces.spendMore(addressKey(conns[0].RemoteMultiaddr()), bytes, time.Now())
 }
 
 // CameIn is how many bytes were read of all streams so far, where MaxBandwidth bounds them.

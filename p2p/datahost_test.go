@@ -262,10 +262,18 @@ func TestDataHost_Spend(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the guest is connected", func() bool { return len(d.Network().ConnsToPeer(guest.ID())) > 0 })
-	if wait := d.Spend(guest.ID(), dataPace.burst/2); wait > 0 {
-		t.Errorf("half of what there is takes %v", wait)
+	for _, n := range []int{dataPace.burst / 2, dataPace.burst} {
+		if wait := d.Spend(guest.ID(), n); wait > 0 {
+			t.Errorf("%d bytes of %d wait %v", n, dataPace.burst, wait)
+		}
 	}
-	if wait := d.Spend(guest.ID(), dataPace.burst); wait <= 0 {
-		t.Error("it has more than there is")
+	most := time.Duration(dataPace.burst/dataPace.rate) * time.Second
+	for range 100 { // for as long, since nothing is taken
+		if wait := d.Spend(guest.ID(), dataPace.burst); wait <= 0 || wait > most {
+			t.Fatalf("it has more than there is, and waits %v, %v at the most", wait, most)
+		}
+	}
+	if all := d.paces.all.Tokens(); all < float64(paceAll*dataPace.burst-1<<20) {
+		t.Errorf("others have %.0f bytes left", all)
 	}
 }

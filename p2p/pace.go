@@ -79,10 +79,16 @@ func (p *paces) of(address string, now time.Time) *rate.Limiter {
 	return one
 }
 
-// spend takes n bytes, which are no more than a burst, from what an address has, and tells for
-// how long that is too much.
-func (p *paces) spend(one *rate.Limiter, n int, now time.Time) (wait time.Duration) {
-	return max(one.ReserveN(now, n).DelayFrom(now), p.all.ReserveN(now, n).DelayFrom(now))
+// spendMore takes n bytes beside those that are read, from what the address has alone: what
+// all have together others are read with, who must not wait for it. An address that owes gives
+// none, so that nobody of it waits longer than for one.
+func (p *paces) spendMore(address string, n int, now time.Time) (again time.Duration) {
+	one := p.of(address, now)
+	if owed := -one.TokensAt(now); owed > 0 {
+		return time.Duration(owed / float64(p.rate) * float64(time.Second))
+	}
+	one.ReserveN(now, min(n, p.burst))
+	return 0
 }
 
 // pacedConn is a connection that is read no faster than its pace, unless free says so: then
@@ -150,7 +156,7 @@ func (c *pacedConn) Write(b []byte) (int, error) {
 
 // spend takes n bytes from what there is, and tells for how long that is too much.
 func (c *pacedConn) spend(n int, now time.Time) (wait time.Duration) {
-	return c.of.spend(c.bytes, n, now)
+	return max(c.bytes.ReserveN(now, n).DelayFrom(now), c.of.all.ReserveN(now, n).DelayFrom(now))
 }
 
 // Close implements net.Conn.

@@ -135,12 +135,14 @@ func (s *sievedStream) admit(message []byte) error {
 		return fmt.Errorf("a message of more than %d entries", guestEntries)
 	}
 	n := s.of.n
-	turn := time.NewTimer(n.spend(s.from, entries*guestEntryCost))
-	defer turn.Stop()
-	select {
-	case <-turn.C:
-	case <-n.closing.Done():
-		return errClosed
+	for again := n.spend(s.from, entries*guestEntryCost); again > 0; again = n.spend(s.from, entries*guestEntryCost) {
+		turn := time.NewTimer(again)
+		select {
+		case <-turn.C:
+		case <-n.closing.Done():
+			turn.Stop()
+			return errClosed
+		}
 	}
 	s.of.atWork <- struct{}{}
 	s.done = append(s.done, func() { <-s.of.atWork })

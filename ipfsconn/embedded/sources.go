@@ -23,9 +23,9 @@ type privateHost interface {
 	IsMember(id peer.ID) bool
 	// Guests is how many may be connected that are not, about.
 	Guests() int
-	// Spend counts bytes beside those that were read of a peer, and tells for how long that
-	// is too much.
-	Spend(id peer.ID, bytes int) time.Duration
+	// Spend counts bytes beside those that were read of a peer. Where it has had too much
+	// it takes none, and tells when to come again; 0 is done.
+	Spend(id peer.ID, bytes int) (again time.Duration)
 }
 
 // expect lets the origins of a pin in, which are strangers: their blocks come over
@@ -66,7 +66,7 @@ func (n *Node) guests() int {
 }
 
 // spend is Spend of the host.
-func (n *Node) spend(id peer.ID, bytes int) time.Duration {
+func (n *Node) spend(id peer.ID, bytes int) (again time.Duration) {
 	if h, ok := n.host.(privateHost); ok {
 		return h.Spend(id, bytes)
 	}
