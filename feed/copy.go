@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ type offer struct {
 // copyPages makes the state the pinset of a signed root. It tells whether it got there;
 // where it did not, it goes on from what it has the next time.
 func (f *Follower) copyPages(ctx context.Context) (bool, error) {
-	offers := f.roots(ctx)
+	offers := f.leadOn(f.roots(ctx))
 	if len(offers) == 0 {
 		return false, nil
 	}
@@ -83,6 +84,22 @@ func (f *Follower) roots(ctx context.Context) (offers []offer) {
 		late.Stop()
 	}
 	return offers
+}
+
+// leadOn leaves out the offers of what the pinset was before: all roots that a member ever
+// signed can be shown for ever. Where no others are left, batches may lead on.
+func (f *Follower) leadOn(offers []offer) []offer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	least := max(f.st.Applied(), f.stood)
+	if f.unsure { // it may be nobody's
+		least = 0
+	}
+	on := slices.DeleteFunc(slices.Clone(offers), func(o offer) bool { return o.root.Index < least })
+	if len(offers) > 0 && len(on) == 0 {
+		f.gone = false
+	}
+	return on
 }
 
 // offered adds what one neighbour has to the offers.
@@ -163,6 +180,9 @@ func (f *Follower) beginCopy(o offer) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.copying = f.evidence == nil && o.key == f.judge.key.Load()
+	if f.copying {
+		f.stood = max(f.stood, f.st.Applied())
+	}
 	f.copy = copyRun{o.root.Pins, f.st.Stats().Pins, time.Now()}
 	return f.copying
 }
@@ -199,7 +219,7 @@ func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
 	default:
 		return nil, false, fmt.Errorf("copy the pinset: %w", err)
 	}
-	f.gone, f.unsure = false, false
+	f.gone, f.unsure, f.stood = false, false, 0
 	f.past = newPast(f.o.KeptBytes)
 	f.past.add(o.message, o.root.Index, o.root.Digest, [32]byte{})
 	select {

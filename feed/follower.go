@@ -91,6 +91,7 @@ type Follower struct {
 	copy       copyRun   // the last one
 	gone       bool      // batches do not lead on from here: it takes pages
 	unsure     bool      // since the cluster's key was renewed nobody has said that the state is right
+	stood      uint64    // where the state stood before the copy that is under way, or broke off
 	overtaken  bool      // by a renewal: the pages under way
 	evidence   *Evidence
 	neighbours map[api.PeerID]Peer
@@ -224,6 +225,7 @@ func (f *Follower) Resume() error {
 		return api.Unavailable.Errorf("pages are under way; try again")
 	}
 	// From here on until the pages are there, the state is that of no index.
+	f.stood = 0
 	if err := f.st.NewBatch().CommitAt(0); err != nil {
 		return err
 	}
