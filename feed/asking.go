@@ -2,6 +2,8 @@ package feed
 
 import (
 	"context"
+	"encoding/binary"
+	"math"
 	"slices"
 	"time"
 
@@ -20,7 +22,29 @@ func (p *Publisher) Report(ctx context.Context, id api.PeerID) (Report, error) {
 
 // PinStatuses asks a follower about at most MaxAsked pins.
 func (p *Publisher) PinStatuses(ctx context.Context, id api.PeerID, cids []api.Cid) ([]api.PinInfo, error) {
-	return question[[]api.PinInfo](ctx, p, id, request{Op: opPinStatuses, Cids: cids})
+	return question[statuses](ctx, p, id, request{Op: opPinStatuses, Cids: cids})
+}
+
+// statuses are at most MaxAsked: a byte of an answer can be one of 300 bytes of memory.
+type statuses []api.PinInfo
+
+// UnmarshalCBOR implements cbor.Unmarshaler.
+func (s *statuses) UnmarshalCBOR(b []byte) error {
+	const array, one, two = 4 << 5, 24, 25 // see RFC 8949, section 3
+	n := math.MaxInt
+	switch head := int(b[0]); {
+	case head < array || head > array|two:
+	case head < array|one:
+		n = head - array
+	case head == array|one:
+		n = int(b[1])
+	default:
+		n = int(binary.BigEndian.Uint16(b[1:]))
+	}
+	if n > MaxAsked {
+		return api.Invalid.Errorf("not the statuses of %d pins at the most", MaxAsked)
+	}
+	return api.Decode(b, (*[]api.PinInfo)(s))
 }
 
 // Challenge has a follower show that it has blocks.

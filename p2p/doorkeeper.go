@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"net"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -60,8 +61,10 @@ func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs n
 // letIn tells whether one more visitor may come from an address. One that is idle may have
 // to go for that.
 func (h *Host) letIn(address string, now time.Time) bool {
-	near, all := 0, []place[network.Conn]{}
-	for _, c := range h.h.Network().Conns() {
+	near, all, asking := 0, []place[network.Conn]{}, map[string]int{}
+	conns := h.h.Network().Conns()
+	slices.SortFunc(conns, func(a, b network.Conn) int { return a.Stat().Opened.Compare(b.Stat().Opened) })
+	for _, c := range conns {
 		if !h.isVisitor(c) {
 			continue
 		}
@@ -69,7 +72,11 @@ func (h *Host) letIn(address string, now time.Time) bool {
 		if at == address {
 			near++
 		}
-		all = append(all, place[network.Conn]{of: c, address: at, since: c.Stat().Opened, kept: h.asks(c)})
+		kept := asking[at] < visitorsKept && h.asks(c)
+		if kept {
+			asking[at]++
+		}
+		all = append(all, place[network.Conn]{of: c, address: at, since: c.Stat().Opened, kept: kept})
 	}
 	if len(all) < maxVisitors && near < visitorsEach {
 		return true

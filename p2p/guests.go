@@ -22,6 +22,7 @@ const (
 	maxVisitors     = 128              // connected at once, of all
 	visitorsEach    = 64               // of one address
 	visitorTime     = 2 * time.Second  // after which an idle one makes room for another
+	visitorsKept    = 4                // of one address that ask, and make no room: the first come
 	guestTag        = "guest"
 	exileTime       = 10 * time.Minute // for which a guest that misbehaved is kept out
 	maxExiles       = 1024             // remembered

@@ -102,6 +102,13 @@ func from(ip string) Dialer {
 	return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}).DialContext
 }
 
+// visit connects, and has the other let it in: that it may not it hears only later.
+func visit(t *testing.T, from, to *Host) {
+	t.Helper()
+	connect(t, from, to)
+	eventually(t, "the visitor is let in", func() bool { return to.h.Network().Connectedness(from.ID()) == network.Connected })
+}
+
 // call makes a connection beside those that there are.
 func call(t *testing.T, from, to *Host) {
 	t.Helper()
@@ -147,7 +154,7 @@ func TestHost_VisitorsMakeRoom(t *testing.T) {
 	}
 	eventually(t, "all places are taken", func() bool { return len(server.h.Network().Conns()) == maxVisitors })
 	for range 3 {
-		connect(t, visitor("127.0.0.9"), server)
+		visit(t, visitor("127.0.0.9"), server)
 	}
 	if n := len(server.h.Network().Conns()); n > maxVisitors {
 		t.Errorf("%d connections", n)
@@ -181,5 +188,39 @@ func TestHost_MuteVisitorsDelayNoCall(t *testing.T) {
 	eventually(t, "the member is called", func() bool { return server.isMember(member.ID()) })
 	if n := ended.Load(); n > 0 {
 		t.Errorf("it was called after %d of the visitors had had their time", n)
+	}
+}
+
+// Nor do visitors of a few addresses that all have a request under way.
+func TestHost_AskingVisitorsMakeRoom(t *testing.T) {
+	c := newTestCluster(t)
+	server := c.member()
+	l, err := server.ListenOpen(echoProtocol)
+	serveEcho(t, l, err)
+	const feedProtocol = "/test/feed/1"
+	l, err = server.ListenFeed(feedProtocol)
+	serveEcho(t, l, err)
+	visitor := func(ip string) *Host {
+		return c.host(newIdentity(t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, Options{Dial: from(ip)})
+	}
+	for i := range maxVisitors {
+		v, proto := visitor(fmt.Sprintf("127.0.0.%d", 2+i%4)), echoProtocol
+		if i >= maxVisitors/2 {
+			proto = feedProtocol
+		}
+		connect(t, v, server)
+		s, err := v.Open(t.Context(), server.ID(), proto)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		visit(t, visitor("127.0.0.9"), server)
 	}
 }
