@@ -1,79 +1,52 @@
 package feed
 
-import (
-	"context"
-	"os"
-	"path/filepath"
-	"testing"
-	"time"
+import "testing"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-
-	"github.com/pinfold-cluster/pinfold/api"
-)
-
-// oldRoot says that no batches lead on, and gives a root that a member signed long ago, with
-// its pages.
-type oldRoot struct {
-	source
-	net    Network
-	signed []byte
-	pages  *Publisher
-	asked  chan struct{}
-}
-
-func (o *oldRoot) hello(_ context.Context, from api.PeerID, _ hello) (hello, error) {
-	return hello{Admitted: o.net.Welcome(from)}, nil
-}
-
-func (o *oldRoot) root(context.Context) ([]byte, error) {
-	select {
-	case o.asked <- struct{}{}:
-	default:
-	}
-	return o.signed, nil
-}
-
-func (o *oldRoot) page(ctx context.Context, h []byte) ([]byte, error) { return o.pages.page(ctx, h) }
-
-func (o *oldRoot) since(context.Context, uint64, [32]byte, func([]byte) error) error {
-	return api.NotFound.Errorf("what came after is not here any more")
-}
-
-// A neighbour that shows what the pinset was, as a member signed it, does not have a
-// follower go back to that; nor does it keep it from going on.
+// A neighbour may show any root that a member ever signed: a follower does not go back to
+// what the pinset was, unless it is in doubt about what it has.
 func TestFollower_DoesNotGoBack(t *testing.T) {
 	w := newWorld(t, 1)
 	w.pin(0, 20)
-	m := w.members[0]
-	signed, err := m.pub.root(t.Context())
-	check(t, err)
-	f := w.follow(FollowerOptions{Patience: 200 * time.Millisecond})
+	f := w.follow(FollowerOptions{})
 	w.same(f)
-	w.pin(20, 60)
-	w.same(f)
-	was := f.st.Digest()
-	f.stop()
-	check(t, os.Remove(filepath.Join(f.dir, bookFile)))
-	i := w.intrude()
-	old := &oldRoot{net: i, signed: signed, pages: m.pub, asked: make(chan struct{})}
-	run(t, newStreams(i, old, 0, feedLog()).run)
-	members := f.o.Members
-	f.o.Members = []peer.AddrInfo{info(i.host)}
-	f.start()
-	for range 2 { // the first has been looked at by then
-		select {
-		case <-old.asked:
-		case <-time.After(time.Minute):
-			t.Fatal("it is not asked for its root")
-		}
+	own := f.st.Applied()
+	at := func(index uint64) offer { return offer{message: message{kind: kindRoot, root: Root{Index: index}}} }
+	old, same, newer := at(own-1), at(own), at(own+1)
+	on := func(offers ...offer) (n int, gone bool) {
+		f.mu.Lock()
+		f.gone = true
+		f.mu.Unlock()
+		n = len(f.leadOn(offers))
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		gone, f.gone = f.gone, false
+		return n, gone
 	}
-	if now := f.st.Digest(); now != was {
-		t.Fatalf("the follower stood at %d, and stands at %d", was.Index, now.Index)
+	if n, gone := on(old, same, newer); n != 2 || !gone {
+		t.Errorf("%d offers lead on, want 2", n)
 	}
-	f.stop()
-	f.o.Members = members
-	w.pin(60, 80)
-	f.start()
-	w.same(f)
+	if n, gone := on(old); n != 0 || gone {
+		t.Errorf("%d offers lead on, want none, and to ask for batches", n)
+	}
+	f.mu.Lock()
+	f.unsure = true
+	f.mu.Unlock()
+	if n, _ := on(old); n != 1 {
+		t.Error("in doubt it takes no pinset anew")
+	}
+	f.mu.Lock()
+	f.unsure = false
+	f.mu.Unlock()
+
+	// A copy that broke off leaves a state of no index.
+	if !f.beginCopy(offer{message: message{key: f.judge.key.Load(), root: newer.root}}) {
+		t.Fatal("no copy begins")
+	}
+	f.mu.Lock()
+	f.copying = false
+	check(t, f.st.NewBatch().CommitAt(0))
+	f.mu.Unlock()
+	if n, _ := on(old, newer); n != 1 {
+		t.Errorf("%d offers lead on from a copy that broke off, want 1", n)
+	}
 }
