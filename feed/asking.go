@@ -30,7 +30,11 @@ type statuses []api.PinInfo
 
 // UnmarshalCBOR implements cbor.Unmarshaler.
 func (s *statuses) UnmarshalCBOR(b []byte) error {
-	const array, one, two = 4 << 5, 24, 25 // see RFC 8949, section 3
+	const array, one, two, null = 4 << 5, 24, 25, 0xf6 // see RFC 8949, section 3
+	if b[0] == null {
+		*s = nil
+		return nil
+	}
 	n := math.MaxInt
 	switch head := int(b[0]); {
 	case head < array || head > array|two:

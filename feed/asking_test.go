@@ -32,6 +32,7 @@ func TestStatuses_AreBounded(t *testing.T) {
 		"without end":  {[]byte{0x9f, 0xa0, 0xff}, -1},
 		"a map":        {[]byte{0xa0}, -1},
 		"a number":     {[]byte{0x05}, -1},
+		"null":         {[]byte{0xf6}, 0},
 		"nothing":      {nil, -1},
 		"cut":          {[]byte{0x98}, -1},
 	} {

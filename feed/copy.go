@@ -180,7 +180,7 @@ func (f *Follower) beginCopy(o offer) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.copying = f.evidence == nil && o.key == f.judge.key.Load()
-	if f.copying {
+	if f.copying && !f.unsure {
 		f.stood = max(f.stood, f.st.Applied())
 	}
 	f.copy = copyRun{o.root.Pins, f.st.Stats().Pins, time.Now()}

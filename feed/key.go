@@ -72,7 +72,7 @@ func (f *Follower) Renew(key ed25519.PublicKey) {
 	f.forget()
 	f.table = nil
 	f.heard = time.Now().Add(-f.o.Patience - time.Second) // so that it asks at once
-	f.unsure, f.overtaken = true, f.copying
+	f.unsure, f.overtaken, f.stood = true, f.copying, 0
 	f.nudge()
 }
 

@@ -50,3 +50,36 @@ func TestFollower_DoesNotGoBack(t *testing.T) {
 		t.Errorf("%d offers lead on from a copy that broke off, want 1", n)
 	}
 }
+
+// Where the pinset is again what it was, a root says so of now, though the tree is that of
+// then: what stood in between would not go back to it.
+func TestTrees_TellWhenItWasLast(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pin(0, 20)
+	m, f := w.members[0], w.follow(FollowerOptions{})
+	w.same(f)
+	root := func() Root {
+		raw, err := m.pub.root(t.Context())
+		check(t, err)
+		signed, err := f.judge.read(raw)
+		check(t, err)
+		return signed.root
+	}
+	first := root()
+	var between []int
+	for i := range 40 {
+		between = append(between, 20+i)
+	}
+	w.commit(edit{put: between})
+	w.commit(edit{remove: between})
+	last := root()
+	if last.Digest != first.Digest || last.Hash != first.Hash {
+		t.Fatal("the pinset is not what it was")
+	}
+	if last.Index != w.index {
+		t.Errorf("the root is of index %d, want %d", last.Index, w.index)
+	}
+	if _, err := m.pub.page(t.Context(), last.Hash[:]); err != nil {
+		t.Errorf("its pages are not there: %v", err)
+	}
+}

@@ -58,8 +58,12 @@ func (t *trees) root(ctx context.Context) ([]byte, error) {
 	if n := len(t.kept); n > 0 {
 		last := t.kept[n-1]
 		r := last.Root()
-		same := r.Digest == t.st.Digest().Pins
-		if same || time.Since(last.made) < treeAge && t.leadsOn(r.Index, r.Digest) {
+		now := t.st.Digest()
+		if r.Digest == now.Pins { // also again: what came after r.Index may be gone
+			r.Index = max(r.Index, now.Index)
+			return t.signed(r)
+		}
+		if time.Since(last.made) < treeAge && t.leadsOn(r.Index, r.Digest) {
 			return t.signed(r)
 		}
 	}

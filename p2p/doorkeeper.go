@@ -58,8 +58,8 @@ func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs n
 	return h.letIn(addressKey(addrs.RemoteMultiaddr()), time.Now())
 }
 
-// letIn tells whether one more visitor may come from an address. One that is idle may have
-// to go for that.
+// letIn tells whether one more visitor may come from an address. Another may have to go for
+// that: one that is idle, or beside the first few of its address that ask.
 func (h *Host) letIn(address string, now time.Time) bool {
 	near, all, asking := 0, []place[network.Conn]{}, map[string]int{}
 	conns := h.h.Network().Conns()
