@@ -2,7 +2,9 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -54,8 +56,7 @@ func (a *asking) run(ctx context.Context) error {
 		a.look(ctx, time.Now())
 		select {
 		case <-ctx.Done():
-			_ = a.likely.Wait() // none has an error
-			return a.others.Wait()
+			return errors.Join(a.likely.Wait(), a.others.Wait())
 		case id := <-a.done:
 			delete(a.busy, id)
 		case <-a.wake:
@@ -73,7 +74,7 @@ func (a *asking) look(ctx context.Context, now time.Time) {
 			continue
 		}
 		jobs := a.others
-		if listed[id] || a.called(id) {
+		if listed[id] || called(a.base.Network().ConnsToPeer(id)) {
 			jobs = a.likely
 		}
 		if jobs.TryGo(func() error {
@@ -111,12 +112,7 @@ func (a *asking) check(ctx context.Context, id peer.ID) {
 	}
 }
 
-// called tells whether this host has called the peer.
-func (d *DataHost) called(id peer.ID) bool {
-	for _, c := range d.base.Network().ConnsToPeer(id) {
-		if c.Stat().Direction == network.DirOutbound {
-			return true
-		}
-	}
-	return false
+// called tells whether any of the connections was this host's idea.
+func called(conns []network.Conn) bool {
+	return slices.ContainsFunc(conns, func(c network.Conn) bool { return c.Stat().Direction == network.DirOutbound })
 }

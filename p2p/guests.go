@@ -173,8 +173,7 @@ func (h *Host) Welcome(id peer.ID) bool {
 	if len(conns) == 0 {
 		return false
 	}
-	called := h.follows && slices.ContainsFunc(conns, func(c network.Conn) bool { return c.Stat().Direction == network.DirOutbound })
-	ok, lost := h.guests.welcome(id, guest{called: called, address: addressKey(conns[0].RemoteMultiaddr()), since: time.Now()})
+	ok, lost := h.guests.welcome(id, guest{called: h.follows && called(conns), address: addressKey(conns[0].RemoteMultiaddr()), since: time.Now()})
 	if !ok {
 		return false
 	}
