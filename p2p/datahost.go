@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -17,6 +16,11 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/multiformats/go-multiaddr"
+)
+
+const (
+	spendRate  = 32 << 20  // bytes a second, of all guests
+	spendChunk = 256 << 10 // of a turn
 )
 
 // DataHost is the host over which blocks travel: a libp2p host of its own identity.
@@ -31,7 +35,7 @@ type DataHost struct {
 	public  bool
 	most    int // connections, above which idle ones are closed
 	speed   *bandwidth
-	paces   *paces
+	spent   *line // of guests, see Spend
 	log     *slog.Logger
 
 	mu       sync.Mutex
@@ -64,7 +68,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth, isMember), paces: keep.paces, log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(spendRate), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
 	keep.d = d
@@ -168,15 +172,21 @@ func (d *DataHost) Guests() int {
 	return dataStrangers
 }
 
-// Spend counts bytes beside those that were read of a connected peer, as what it asks for
-// costs more than them. Where its address has had too much it takes none, and tells when to
-// come again; 0 is done.
-func (d *DataHost) Spend(id peer.ID, bytes int) (again time.Duration) {
-	conns := d.base.Network().ConnsToPeer(id)
-	if len(conns) == 0 {
-		return 0
+// Spend waits until a connected peer may have so many bytes count beside those that are read
+// of it: what it asks for costs more than them. Guests take turns, as where MaxBandwidth
+// bounds them, and nobody is read later for it. The error is ctx's.
+func (d *DataHost) Spend(ctx context.Context, id peer.ID, bytes int) error {
+	for ; bytes > 0; bytes -= spendChunk {
+		conns := d.base.Network().ConnsToPeer(id)
+		if len(conns) == 0 || d.isMember(id) {
+			return nil
+		}
+		c := conns[0]
+		if err := d.spent.wait(ctx, []string{addressKey(c.RemoteMultiaddr()), string(id)}, min(bytes, spendChunk), c.IsClosed); err != nil {
+			return err
+		}
 	}
-	return d.paces.spendMore(addressKey(conns[0].RemoteMultiaddr()), bytes, time.Now())
+	return nil
 }
 
 // CameIn is how many bytes were read of all streams so far, where MaxBandwidth bounds them.

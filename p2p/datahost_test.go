@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"testing"
 	"time"
 
@@ -249,31 +250,50 @@ func TestDataHost_SilentStrangersHoldUpNoMember(t *testing.T) {
 	}
 }
 
-// What a peer asks for may cost more than its bytes: it has so much at once, and then waits.
+// What guests ask for may cost more than its bytes. They wait in turn: one that always waits
+// keeps nobody out, at its address or another.
 func TestDataHost_Spend(t *testing.T) {
 	c := newTestCluster(t)
 	d, _ := c.data(DataOptions{Public: true})
 	run(t, d.Run)
-	guest := plainHost(t)
-	if wait := d.Spend(guest.ID(), 1<<30); wait > 0 {
-		t.Errorf("who is not connected waits %v", wait)
-	}
-	if err := guest.Connect(t.Context(), peer.AddrInfo{ID: d.ID(), Addrs: d.Addrs()}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the guest is connected", func() bool { return len(d.Network().ConnsToPeer(guest.ID())) > 0 })
-	for _, n := range []int{dataPace.burst / 2, dataPace.burst} {
-		if wait := d.Spend(guest.ID(), n); wait > 0 {
-			t.Errorf("%d bytes of %d wait %v", n, dataPace.burst, wait)
+	greedy, neighbour, gone := plainHost(t), plainHost(t), plainHost(t)
+	for _, guest := range []host.Host{greedy, neighbour} {
+		if err := guest.Connect(t.Context(), peer.AddrInfo{ID: d.ID(), Addrs: d.Addrs()}); err != nil {
+			t.Fatal(err)
 		}
+		eventually(t, "the guest is connected", func() bool { return len(d.Network().ConnsToPeer(guest.ID())) > 0 })
 	}
-	most := time.Duration(dataPace.burst/dataPace.rate) * time.Second
-	for range 100 { // for as long, since nothing is taken
-		if wait := d.Spend(guest.ID(), dataPace.burst); wait <= 0 || wait > most {
-			t.Fatalf("it has more than there is, and waits %v, %v at the most", wait, most)
+	if err := d.Spend(t.Context(), gone.ID(), math.MaxInt); err != nil {
+		t.Errorf("who is not connected: %v", err)
+	}
+	const many, hour = 1024, 3600 * spendRate
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	waiting := make(chan error)
+	for range many {
+		go func() { waiting <- d.Spend(ctx, greedy.ID(), hour) }()
+	}
+	eventually(t, "all wait", func() bool {
+		d.spent.mu.Lock()
+		defer d.spent.mu.Unlock()
+		return d.spent.all.waits == many
+	})
+	neighbours := make(chan error)
+	go func() { neighbours <- d.Spend(ctx, neighbour.ID(), 16*spendChunk) }()
+	select {
+	case err := <-neighbours:
+		if err != nil {
+			t.Error(err)
 		}
+	case err := <-waiting:
+		t.Fatalf("who wants too much has it: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("a guest waits for its neighbour")
 	}
-	if all := d.paces.all.Tokens(); all < float64(paceAll*dataPace.burst-1<<20) {
-		t.Errorf("others have %.0f bytes left", all)
+	cancel()
+	for range many {
+		if err := <-waiting; !errors.Is(err, context.Canceled) {
+			t.Errorf("after the end: %v", err)
+		}
 	}
 }

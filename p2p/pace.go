@@ -79,18 +79,6 @@ func (p *paces) of(address string, now time.Time) *rate.Limiter {
 	return one
 }
 
-// spendMore takes n bytes beside those that are read, from what the address has alone: what
-// all have together others are read with, who must not wait for it. An address that owes gives
-// none, so that nobody of it waits longer than for one.
-func (p *paces) spendMore(address string, n int, now time.Time) (again time.Duration) {
-	one := p.of(address, now)
-	if owed := -one.TokensAt(now); owed > 0 {
-		return time.Duration(owed / float64(p.rate) * float64(time.Second))
-	}
-	one.ReserveN(now, min(n, p.burst))
-	return 0
-}
-
 // pacedConn is a connection that is read no faster than its pace, unless free says so: then
 // it takes nothing from others of its address either. It is read by one goroutine.
 type pacedConn struct {

@@ -22,7 +22,7 @@ import (
 // at once.
 const (
 	guestEntries   = 16384       // of a message: four times what is remembered of a guest's wants
-	guestEntryCost = 1 << 10     // bytes of its pace
+	guestEntryCost = 1 << 10     // bytes, see Spend
 	guestSmall     = 64 << 10    // bytes of a message, of which it may send several at a time
 	guestLarge     = time.Minute // in which a larger one has to come
 )
@@ -134,15 +134,8 @@ func (s *sievedStream) admit(message []byte) error {
 	if entries > guestEntries {
 		return fmt.Errorf("a message of more than %d entries", guestEntries)
 	}
-	n := s.of.n
-	for again := n.spend(s.from, entries*guestEntryCost); again > 0; again = n.spend(s.from, entries*guestEntryCost) {
-		turn := time.NewTimer(again)
-		select {
-		case <-turn.C:
-		case <-n.closing.Done():
-			turn.Stop()
-			return errClosed
-		}
+	if n := s.of.n; n.spend(n.closing, s.from, entries*guestEntryCost) != nil {
+		return errClosed
 	}
 	s.of.atWork <- struct{}{}
 	s.done = append(s.done, func() { <-s.of.atWork })

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -23,9 +24,9 @@ type privateHost interface {
 	IsMember(id peer.ID) bool
 	// Guests is how many may be connected that are not, about.
 	Guests() int
-	// Spend counts bytes beside those that were read of a peer. Where it has had too much
-	// it takes none, and tells when to come again; 0 is done.
-	Spend(id peer.ID, bytes int) (again time.Duration)
+	// Spend waits until a peer may have bytes count beside those that are read of it. The
+	// error is ctx's.
+	Spend(ctx context.Context, id peer.ID, bytes int) error
 }
 
 // expect lets the origins of a pin in, which are strangers: their blocks come over
@@ -66,11 +67,11 @@ func (n *Node) guests() int {
 }
 
 // spend is Spend of the host.
-func (n *Node) spend(id peer.ID, bytes int) (again time.Duration) {
+func (n *Node) spend(ctx context.Context, id peer.ID, bytes int) error {
 	if h, ok := n.host.(privateHost); ok {
-		return h.Spend(id, bytes)
+		return h.Spend(ctx, id, bytes)
 	}
-	return 0
+	return nil
 }
 
 // mayFetch keeps what the node has from those that only give.
