@@ -91,8 +91,8 @@ func (p *Publisher) signedBeacon() ([]byte, error) {
 	return p.sign(kindBeacon, body)
 }
 
-// ignoreEnough takes an answer that is as long as may be for one that is complete: the
-// asker asks for the rest.
+// ignoreEnough takes an answer that is as long as may be, or of which no more is read, for
+// one that is complete: the asker asks for the rest.
 func ignoreEnough(err error) error {
 	if errors.Is(err, errEnough) {
 		return nil

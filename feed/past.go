@@ -71,12 +71,13 @@ func (p *past) after(index uint64, digest [32]byte) (list [][]byte, ok bool) {
 		if m.kind == kindRoot {
 			return list, len(list) > 0 // a copy began here
 		}
-		if m.kind != kindBatches {
+		if m.kind != kindBatches || m.last() <= index { // another has brought the rest of it
 			continue
 		}
 		if len(list) == 0 && !leadsOn(m.batches, index, digest) {
 			return nil, false
 		}
+		index = m.last()
 		if bytes += len(m.raw); bytes > maxAnswer-maxStatement {
 			break
 		}
