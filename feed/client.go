@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -56,12 +57,25 @@ func (c client) one(ctx context.Context, id api.PeerID, req request, limit time.
 	return b, err
 }
 
-func (c client) hello(ctx context.Context, id api.PeerID, own hello) (h hello, err error) {
-	b, err := c.one(ctx, id, request{Op: opHello, Hello: &own}, helloTime)
+// value asks for an answer that is one value, of a stranger: a byte of it can be one of 300
+// bytes of memory, so no list in it may be long.
+func (c client) value(ctx context.Context, id api.PeerID, req request, limit time.Duration, v any) error {
+	b, err := c.one(ctx, id, req, limit)
 	if err != nil {
-		return h, err
+		return err
 	}
-	if err := api.Decode(b, &h); err != nil {
+	short, err := cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, MaxArrayElements: MaxAsked, MaxMapPairs: MaxAsked}.DecMode()
+	if err != nil {
+		return err
+	}
+	if err := short.Unmarshal(b, v); err != nil {
+		return api.Invalid.Errorf("decode: %w", err)
+	}
+	return nil
+}
+
+func (c client) hello(ctx context.Context, id api.PeerID, own hello) (h hello, err error) {
+	if err := c.value(ctx, id, request{Op: opHello, Hello: &own}, helloTime, &h); err != nil {
 		return h, err
 	}
 	return h, h.check()
