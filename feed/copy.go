@@ -40,9 +40,9 @@ type offer struct {
 // copyPages makes the state the pinset of a signed root. It tells whether it got there;
 // where it did not, it goes on from what it has the next time.
 func (f *Follower) copyPages(ctx context.Context) (bool, error) {
-	offers := f.leadOn(f.roots(ctx))
-	if len(offers) == 0 {
-		return false, nil
+	offers, err := f.leadOn(f.roots(ctx))
+	if err != nil || len(offers) == 0 {
+		return false, err
 	}
 	best := offers[0]
 	for _, o := range offers {
@@ -50,11 +50,11 @@ func (f *Follower) copyPages(ctx context.Context) (bool, error) {
 			best = o
 		}
 	}
-	if !f.beginCopy(best) {
-		return false, nil
+	if begun, err := f.beginCopy(best); !begun || err != nil {
+		return false, err
 	}
 	f.log.Info("the pinset is copied", "index", best.root.Index, "pins", best.root.Pins, "from", len(best.from))
-	err := Sync(ctx, f.st, best.root, f.getters(best, offers)...)
+	err = Sync(ctx, f.st, best.root, f.getters(best, offers)...)
 	return f.endCopy(ctx, best, err)
 }
 
@@ -86,20 +86,33 @@ func (f *Follower) roots(ctx context.Context) (offers []offer) {
 	return offers
 }
 
-// leadOn leaves out the offers of what the pinset was before: all roots that a member ever
-// signed can be shown for ever. Where no others are left, batches may lead on.
-func (f *Follower) leadOn(offers []offer) []offer {
+// leadOn takes what the offers say, and leaves out those of what the pinset was before, or
+// is: all roots that a member ever signed can be shown for ever. Where no others are left,
+// batches may lead on.
+func (f *Follower) leadOn(offers []offer) ([]offer, error) {
+	for _, o := range offers {
+		if err := f.take(o.message); err != nil {
+			return nil, err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	least := max(f.st.Applied(), f.stood)
+	least := max(f.stood.Index, f.st.Applied()+1)
 	if f.unsure { // it may be nobody's
 		least = 0
 	}
-	on := slices.DeleteFunc(slices.Clone(offers), func(o offer) bool { return o.root.Index < least })
+	on := slices.DeleteFunc(slices.Clone(offers), func(o offer) bool { return o.root.Index < least || o.key != f.judge.key.Load() })
 	if len(offers) > 0 && len(on) == 0 {
 		f.gone = false
 	}
-	return on
+	for i, o := range on {
+		for _, other := range on[:i] {
+			if o.root.Index == other.root.Index && o.root.Digest != other.root.Digest {
+				return nil, f.differ(other.message, other.root.Digest, o.message, o.root.Digest)
+			}
+		}
+	}
+	return on, nil
 }
 
 // offered adds what one neighbour has to the offers.
@@ -176,15 +189,19 @@ func (c copyRun) rate(pins uint64, now time.Time) float64 {
 	return float64(pins-c.had) / took
 }
 
-func (f *Follower) beginCopy(o offer) bool {
+func (f *Follower) beginCopy(o offer) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.copying = f.evidence == nil && o.key == f.judge.key.Load()
-	if f.copying && !f.unsure {
-		f.stood = max(f.stood, f.st.Applied())
+	if f.evidence != nil || o.key != f.judge.key.Load() {
+		return false, nil
 	}
-	f.copy = copyRun{o.root.Pins, f.st.Stats().Pins, time.Now()}
-	return f.copying
+	if f.st.Applied() > 0 && !f.unsure {
+		if err := f.trust(o.message); err != nil {
+			return false, err
+		}
+	}
+	f.copying, f.copy = true, copyRun{o.root.Pins, f.st.Stats().Pins, time.Now()}
+	return true, nil
 }
 
 func (f *Follower) endCopy(ctx context.Context, o offer, err error) (bool, error) {
@@ -219,7 +236,10 @@ func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
 	default:
 		return nil, false, fmt.Errorf("copy the pinset: %w", err)
 	}
-	f.gone, f.unsure, f.stood = false, false, 0
+	f.gone = false
+	if err := f.trust(o.message); err != nil {
+		return nil, false, err
+	}
 	f.past = newPast(f.o.KeptBytes)
 	f.past.add(o.message, o.root.Index, o.root.Digest, [32]byte{})
 	select {

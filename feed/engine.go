@@ -116,21 +116,29 @@ func (f *Follower) hold(m message, b batch) error {
 func (f *Follower) compare(m message, index uint64, digest [32]byte) error {
 	known, ok := f.past.points[index]
 	if !ok {
-		own := f.st.Digest()
+		own := f.stands()
 		if f.copying || index == 0 || own.Index != index {
 			return nil
 		}
-		if f.unsure && own.Pins != digest {
+		switch {
+		case f.unsure && own.Pins != digest:
 			f.gone = true // the state is somebody's who knew the key before
 			return nil
+		case f.unsure:
+			return f.trust(m)
 		}
-		f.unsure = false
 		known = point{digest: own.Pins}
 	}
 	if known.digest != digest {
-		return f.stop(known.from, m, fmt.Sprintf("at index %d one says that the pinset has digest %s, another %s", index, short(known.digest), short(digest)))
+		return f.differ(known.from, known.digest, m, digest)
 	}
 	return nil
+}
+
+// differ stops where two say different things of the index that the second ends at. The
+// caller holds mu.
+func (f *Follower) differ(first message, was [32]byte, second message, is [32]byte) error {
+	return f.stop(first, second, fmt.Sprintf("at index %d one says that the pinset has digest %s, another %s", second.last(), short(was), short(is)))
 }
 
 // doubt has the pinset taken anew where it is further than what is said under the cluster's
@@ -194,7 +202,11 @@ func (f *Follower) apply(b heldBatch) error {
 	if err := w.Commit(b.index); err != nil {
 		return err
 	}
-	f.unsure = false
+	if f.unsure {
+		if err := f.trust(b.from); err != nil {
+			return err
+		}
+	}
 	f.past.add(b.from, b.index, b.after, b.hash32)
 	for _, t := range tell {
 		t()

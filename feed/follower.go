@@ -91,10 +91,10 @@ type Follower struct {
 	copy       copyRun   // the last one
 	gone       bool      // batches do not lead on from here: it takes pages
 	unsure     bool      // since the cluster's key was renewed nobody has said that the state is right
-	stood      uint64    // where the state stood before the copy that is under way, or broke off
 	overtaken  bool      // by a renewal: the pages under way
 	evidence   *Evidence
 	neighbours map[api.PeerID]Peer
+	stood      state.Digest             // of the state when it was trusted last; zero: never under the key of now
 	liars      map[api.PeerID]time.Time // until when each is not called again
 	tree       *signedTree              // of the pages that others may have; nil: none
 	table      *table                   // the newest of coverage that was seen; nil: none
@@ -114,6 +114,9 @@ func NewFollower(n Network, v *p2p.Verifier, st *state.State, dir string, l List
 		return nil, err
 	}
 	if err := f.settleKey(o.SureKey); err != nil {
+		return nil, err
+	}
+	if err := f.loadStood(); err != nil {
 		return nil, err
 	}
 	if f.book, err = openBook(filepath.Join(dir, bookFile), o.Members, log); err != nil {
@@ -225,7 +228,10 @@ func (f *Follower) Resume() error {
 		return api.Unavailable.Errorf("pages are under way; try again")
 	}
 	// From here on until the pages are there, the state is that of no index.
-	f.stood = 0
+	f.stood = state.Digest{}
+	if err := putAside(filepath.Join(f.dir, stoodFile)); err != nil {
+		return err
+	}
 	if err := f.st.NewBatch().CommitAt(0); err != nil {
 		return err
 	}

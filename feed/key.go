@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/p2p"
+	"github.com/pinfold-cluster/pinfold/state"
 )
 
 const (
@@ -72,7 +73,7 @@ func (f *Follower) Renew(key ed25519.PublicKey) {
 	f.forget()
 	f.table = nil
 	f.heard = time.Now().Add(-f.o.Patience - time.Second) // so that it asks at once
-	f.unsure, f.overtaken, f.stood = true, f.copying, 0
+	f.unsure, f.overtaken, f.stood = true, f.copying, state.Digest{}
 	f.nudge()
 }
 

@@ -115,9 +115,15 @@ func TestFollower_GoesOnUnderTheNewKey(t *testing.T) {
 }
 
 // Before the key was renewed, the member that has it still led a follower astray. The
-// follower finds back by itself.
+// follower finds back by itself; also one that was away, and has a new link.
 func TestFollower_FindsBackUnderTheNewKey(t *testing.T) {
-	for name, ahead := range map[string]uint64{"at an index of the log": 2, "past the log's end": 1000} {
+	for name, c := range map[string]struct {
+		ahead uint64
+		away  bool
+	}{
+		"at an index of the log": {2, false}, "past the log's end": {1000, false},
+		"away, at an index of the log": {2, true}, "away, past the log's end": {1000, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 2)
 			w.pin(0, 20)
@@ -125,7 +131,7 @@ func TestFollower_FindsBackUnderTheNewKey(t *testing.T) {
 			w.same(f)
 			rogue := w.members[1]
 			rogue.off = true
-			did := apply(t, rogue.st, w.index+ahead, edit{put: []int{500}})
+			did := apply(t, rogue.st, w.index+c.ahead, edit{put: []int{500}})
 			enc, err := encodeBatch(did)
 			check(t, err)
 			raw, err := rogue.sign(kindBatches, batchesBody([][]byte{enc}))
@@ -137,8 +143,15 @@ func TestFollower_FindsBackUnderTheNewKey(t *testing.T) {
 				t.Fatalf("the follower believes no member: it is at %d", got.Index)
 			}
 
+			if c.away {
+				f.stop()
+			}
 			w.renew(w.members[0])
 			w.pin(20, 21)
+			if c.away {
+				f.cluster = w.link()
+				f.start()
+			}
 			defer func() {
 				if t.Failed() {
 					t.Logf("%+v, digest %x, want %+v", f.Status(), f.st.Digest(), w.members[0].st.Digest())
