@@ -84,21 +84,15 @@ func (l arrivalsListener) Accept() (manet.Conn, network.ConnManagementScope, err
 func (as *arrivals) enter(a *arrival) (ok bool, lost *arrival) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	near, places := 0, make([]place[*arrival], 0, len(as.in))
+	places := make([]place[*arrival], 0, len(as.in))
 	for b := range as.in {
-		if b.address == a.address {
-			near++
-		}
 		places = append(places, place[*arrival]{of: b, address: b.address, since: b.since})
 	}
-	if len(places) >= arrivalsMost || near >= arrivalsEach {
-		if lost, ok = makesRoom(places, a.address, arrivalsEach, a.since.Add(-arrivalTime)); !ok {
-			return false, nil
-		}
+	if lost, ok = makesRoom(places, a.address, arrivalsMost, arrivalsEach, a.since.Add(-arrivalTime)); ok {
 		delete(as.in, lost)
+		as.in[a] = true
 	}
-	as.in[a] = true
-	return true, lost
+	return ok, lost
 }
 
 func (as *arrivals) leave(a *arrival) {

@@ -61,7 +61,7 @@ func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs n
 // letIn tells whether one more visitor may come from an address. Another may have to go for
 // that: one that is idle, or beside the first few of its address that ask.
 func (h *Host) letIn(address string, now time.Time) bool {
-	near, all, asking := 0, []place[network.Conn]{}, map[string]int{}
+	all, asking := []place[network.Conn]{}, map[string]int{}
 	conns := h.h.Network().Conns()
 	slices.SortFunc(conns, func(a, b network.Conn) int { return a.Stat().Opened.Compare(b.Stat().Opened) })
 	for _, c := range conns {
@@ -69,20 +69,14 @@ func (h *Host) letIn(address string, now time.Time) bool {
 			continue
 		}
 		at := addressKey(c.RemoteMultiaddr())
-		if at == address {
-			near++
-		}
 		kept := asking[at] < visitorsKept && h.asks(c)
 		if kept {
 			asking[at]++
 		}
 		all = append(all, place[network.Conn]{of: c, address: at, since: c.Stat().Opened, kept: kept})
 	}
-	if len(all) < maxVisitors && near < visitorsEach {
-		return true
-	}
-	c, ok := makesRoom(all, address, visitorsEach, now.Add(-visitorTime))
-	if ok {
+	c, ok := makesRoom(all, address, maxVisitors, visitorsEach, now.Add(-visitorTime))
+	if c != nil {
 		h.log.Debug("a visitor makes room for another", "peer", c.RemotePeer())
 		_ = c.Close() // its end has nothing to tell
 	}

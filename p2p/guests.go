@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -86,12 +87,11 @@ func (g *guests) yields(address string) (last peer.ID) {
 			n[who.address]++
 		}
 	}
-	most, ok := crowded(n, address)
-	if !ok {
-		return ""
-	}
 	for id, who := range g.in {
-		if !who.called && who.address == most && (last == "" || who.since.After(g.in[last].since)) {
+		if who.called || n[who.address] < n[address]+2 {
+			continue
+		}
+		if best := g.in[last]; last == "" || cmp.Or(n[who.address]-n[best.address], who.since.Compare(best.since)) > 0 {
 			last = id
 		}
 	}

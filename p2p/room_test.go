@@ -17,40 +17,47 @@ import (
 func TestMakesRoom(t *testing.T) {
 	start := time.Now()
 	old := start.Add(10 * time.Second)
-	// takes are places taken a second after another, "a" by one at a, "A" by one that is kept.
-	take := func(takes string) (places []place[int]) {
-		for i, c := range takes {
+	// taken are places taken a second after another, "a" by one at a, "A" by one that is kept.
+	take := func(taken string) (places []place[int]) {
+		for i, c := range taken {
+			if c == '.' {
+				continue // this one is free
+			}
 			address, kept := string(c), c < 'a'
 			if kept {
 				address = string(c + 'a' - 'A')
 			}
-			places = append(places, place[int]{of: i, address: address, since: start.Add(time.Duration(i) * time.Second), kept: kept})
+			places = append(places, place[int]{of: i + 1, address: address, since: start.Add(time.Duration(i) * time.Second), kept: kept})
 		}
 		return places
 	}
 	for _, test := range []struct {
 		taken, from string
-		want        int // -1: nobody
+		want        int // whose place, from 1 on; 0: one that is free, -1: none
 		of          time.Time
 	}{
-		{"aaab", "c", 0, start},          // however short it is there
-		{"baaa", "c", 1, start},          // the oldest of those that have most
-		{"Baaa", "b", 1, start},          // what is kept counts
-		{"AAab", "c", 2, start},          // but makes no room
+		{"aaab.", "c", 0, start},         // nobody has to
+		{"aaaaa.", "a", -1, start},       // one that has each
+		{"aaaaa.", "a", 1, old},          // takes of its own, though there is room
+		{"aaab", "c", 1, start},          // however short it is there
+		{"baaa", "c", 2, start},          // the oldest of those that have most
+		{"Baaa", "b", 2, start},          // what is kept counts
+		{"AAab", "c", 3, start},          // but makes no room
+		{"AAbb", "c", 3, start},          // of others that have as many
 		{"AAAb", "c", -1, start},         // even if nobody is left
-		{"AAAb", "c", 3, old},            // but one that has had its time
+		{"AAAb", "c", 4, old},            // but one that has had its time
 		{"abcd", "e", -1, start},         // one each
-		{"abcd", "e", 0, old},            // have had their time
-		{"abcd", "a", 0, old},            // also for its own
+		{"abcd", "e", 1, old},            // have had their time
+		{"abcd", "a", 1, old},            // also for its own
 		{"aabb", "b", -1, start},         // none has two more than it
 		{"bbbbaaa", "a", -1, start},      // nor here
 		{"baaaaa", "a", -1, start},       // one that has each
-		{"baaaaa", "a", 1, old},          // takes of its own only
-		{"baaaaa", "b", 1, start},        // others take of it
+		{"baaaaa", "a", 2, old},          // takes of its own only
+		{"baaaaa", "b", 2, start},        // others take of it
 		{"", "a", -1, old},               // there is none
 		{"abcd", "e", -1, start.Add(-1)}, // older than all
 	} {
-		got, ok := makesRoom(take(test.taken), test.from, 5, test.of)
+		got, ok := makesRoom(take(test.taken), test.from, len(test.taken), 5, test.of)
 		if !ok {
 			got = -1
 		}

@@ -81,15 +81,13 @@ func (st *strangers) enter(s *strangerStream, now time.Time) (lost *strangerStre
 	if !v.rate.AllowN(now, 1) {
 		return nil, fmt.Errorf("too many streams of strangers at %s in a short time", s.address)
 	}
-	room := v.open < strangerStreamsEach
-	if room && len(st.open) >= strangerStreams {
-		// However long one takes already: it may be long.
-		if lost, room = makesRoom(st.places(), s.address, strangerStreamsEach, time.Time{}); room {
-			st.remove(lost)
-		}
-	}
-	if !room {
+	// However long one takes already, it goes for no other of its address: it may be long.
+	lost, ok := makesRoom(st.places(), s.address, strangerStreams, strangerStreamsEach, time.Time{})
+	if !ok {
 		return nil, fmt.Errorf("too many streams of strangers: %d open, %d of them from %s", len(st.open), v.open, s.address)
+	}
+	if lost != nil {
+		st.remove(lost)
 	}
 	st.open[s] = now
 	v.open++
