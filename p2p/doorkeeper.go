@@ -59,28 +59,39 @@ func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs n
 }
 
 // letIn tells whether one more visitor may come from an address. Another may have to go for
-// that: one that is idle, or beside the first few of its address that ask.
+// that: one that is idle, or none of the first of those that ask.
 func (h *Host) letIn(address string, now time.Time) bool {
-	all, asking := []place[network.Conn]{}, map[string]int{}
-	conns := h.h.Network().Conns()
-	slices.SortFunc(conns, func(a, b network.Conn) int { return a.Stat().Opened.Compare(b.Stat().Opened) })
-	for _, c := range conns {
-		if !h.isVisitor(c) {
-			continue
+	var all []place[network.Conn]
+	for _, c := range h.h.Network().Conns() {
+		if h.isVisitor(c) {
+			all = append(all, place[network.Conn]{of: c, address: addressKey(c.RemoteMultiaddr()), since: c.Stat().Opened})
 		}
-		at := addressKey(c.RemoteMultiaddr())
-		kept := asking[at] < visitorsKept && h.asks(c)
-		if kept {
-			asking[at]++
-		}
-		all = append(all, place[network.Conn]{of: c, address: at, since: c.Stat().Opened, kept: kept})
 	}
+	keep(all, h.asks)
 	c, ok := makesRoom(all, address, maxVisitors, visitorsEach, now.Add(-visitorTime))
 	if c != nil {
 		h.log.Debug("a visitor makes room for another", "peer", c.RemotePeer())
 		_ = c.Close() // its end has nothing to tell
 	}
 	return ok
+}
+
+// keep has visitors that ask keep their places: of each address the first that came, then of
+// each the second, and so on.
+func keep[T any](visitors []place[T], asks func(T) bool) {
+	slices.SortFunc(visitors, func(a, b place[T]) int { return a.since.Compare(b.since) })
+	n := map[string]int{}
+	turns := make([][]*place[T], visitorsKeptEach)
+	for i := range visitors {
+		if v := &visitors[i]; n[v.address] < visitorsKeptEach && asks(v.of) {
+			turns[n[v.address]] = append(turns[n[v.address]], v)
+			n[v.address]++
+		}
+	}
+	asking := slices.Concat(turns...)
+	for _, v := range asking[:min(len(asking), visitorsKept)] {
+		v.kept = true
+	}
 }
 
 // Vouch has the connections with a client be read as fast as they come, for as long as

@@ -18,18 +18,19 @@ import (
 // member stays. A guest has a place for as long as it is connected. All others are
 // visitors: they say what they want, or go.
 const (
-	visitTime       = 10 * time.Second // for which a visitor may be idle
-	visitLimit      = 30 * time.Second // for one of which it is not known that it is no member
-	maxVisitors     = 128              // connected at once, of all
-	visitorsEach    = 64               // of one address
-	visitorTime     = 2 * time.Second  // after which an idle one makes room for another
-	visitorsKept    = 4                // of one address that ask, and make no room: the first come
-	guestTag        = "guest"
-	exileTime       = 10 * time.Minute // for which a guest that misbehaved is kept out
-	maxExiles       = 1024             // remembered
-	guestReadRate   = 2 << 20          // bytes a second of gossip that is read of a guest
-	guestReadBurst  = 4 << 20          // bytes
-	waitingForPlace = 128              // streams of gossip of visitors that wait to be guests
+	visitTime        = 10 * time.Second // for which a visitor may be idle
+	visitLimit       = 30 * time.Second // for one of which it is not known that it is no member
+	maxVisitors      = 128              // connected at once, of all
+	visitorsEach     = 64               // of one address
+	visitorTime      = 2 * time.Second  // after which an idle one makes room for another
+	visitorsKept     = maxVisitors / 2  // that ask, and make no room
+	visitorsKeptEach = 4                // of one address
+	guestTag         = "guest"
+	exileTime        = 10 * time.Minute // for which a guest that misbehaved is kept out
+	maxExiles        = 1024             // remembered
+	guestReadRate    = 2 << 20          // bytes a second of gossip that is read of a guest
+	guestReadBurst   = 4 << 20          // bytes
+	waitingForPlace  = 128              // streams of gossip of visitors that wait to be guests
 )
 
 // guests are the peers that are no members and have a place.

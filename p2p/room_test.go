@@ -198,7 +198,7 @@ func TestHost_MuteVisitorsDelayNoCall(t *testing.T) {
 	}
 }
 
-// Nor do visitors of a few addresses that all have a request under way.
+// Nor do visitors of many addresses that all have a request under way.
 func TestHost_AskingVisitorsMakeRoom(t *testing.T) {
 	c := newTestCluster(t)
 	server := c.member()
@@ -211,7 +211,7 @@ func TestHost_AskingVisitorsMakeRoom(t *testing.T) {
 		return c.host(newIdentity(t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, Options{Dial: from(ip)})
 	}
 	for i := range maxVisitors {
-		v, proto := visitor(fmt.Sprintf("127.0.0.%d", 2+i%4)), echoProtocol
+		v, proto := visitor(fmt.Sprintf("127.0.0.%d", 2+i%(maxVisitors/visitorsKeptEach))), echoProtocol
 		if i >= maxVisitors/2 {
 			proto = feedProtocol
 		}
@@ -228,6 +228,48 @@ func TestHost_AskingVisitorsMakeRoom(t *testing.T) {
 		}
 	}
 	for range 3 {
-		visit(t, visitor("127.0.0.9"), server)
+		visit(t, visitor("127.0.1.1"), server)
+	}
+}
+
+// One that asks for the first time is kept though others ask from many addresses.
+func TestKeep_IsSharedByAddress(t *testing.T) {
+	var visitors []place[string]
+	now := time.Now()
+	come := func(address, what string) {
+		visitors = append(visitors, place[string]{of: what, address: address, since: now.Add(time.Duration(len(visitors)))})
+	}
+	for range 2 {
+		come("idle", "")
+	}
+	for range visitorsKeptEach + 2 {
+		come("first", "question")
+	}
+	for range visitorsKeptEach {
+		for a := range visitorsKept / 2 {
+			come(fmt.Sprint(a), "question")
+		}
+	}
+	come("late", "question")
+	kept := func() (n map[string]int, all int) {
+		keep(visitors, func(what string) bool { return what != "" })
+		n = map[string]int{}
+		for _, v := range visitors {
+			if v.kept {
+				n[v.address]++
+				all++
+			}
+		}
+		return n, all
+	}
+	if n, all := kept(); all != visitorsKept || n["late"] != 1 || n["first"] > 2 || n["idle"] > 0 {
+		t.Errorf("%d are kept: %v", all, n)
+	}
+	visitors = visitors[:2+visitorsKeptEach+2]
+	for i := range visitors {
+		visitors[i].kept = false
+	}
+	if n, all := kept(); all != visitorsKeptEach || n["first"] != visitorsKeptEach {
+		t.Errorf("%d are kept, want %d: %v", all, visitorsKeptEach, n)
 	}
 }
