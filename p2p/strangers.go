@@ -16,13 +16,12 @@ import (
 // Limits on the streams of peers that are not members. Peer IDs cost nothing, so
 // they are counted by IP address.
 const (
-	strangerStreams       = 64          // open at once, of all
-	strangerStreamsEach   = 16          // open at once, of one address
-	strangerRate          = 10          // streams a second, of one address
-	strangerBurst         = 40          // of one address, at once
-	strangerLifetime      = time.Minute // of a stream
-	strangerAddresses     = 1024        // remembered before idle ones are forgotten
-	strangerAddressMemory = time.Minute
+	strangerStreams     = 64          // open at once, of all
+	strangerStreamsEach = 16          // open at once, of one address
+	strangerRate        = 10          // streams a second, of one address
+	strangerBurst       = 40          // of one address, at once
+	strangerLifetime    = time.Minute // of a stream
+	strangerAddresses   = 1024        // remembered
 )
 
 // strangers counts the streams of peers that are not members.
@@ -37,7 +36,6 @@ type strangers struct {
 type visitor struct {
 	open int
 	rate *rate.Limiter
-	last time.Time
 }
 
 func newStrangers(vouched func(peer.ID) bool) *strangers {
@@ -77,7 +75,6 @@ func (st *strangers) enter(s *strangerStream, now time.Time) (lost *strangerStre
 		v = &visitor{rate: rate.NewLimiter(strangerRate, strangerBurst)}
 		st.by[s.address] = v
 	}
-	v.last = now
 	if !v.rate.AllowN(now, 1) {
 		return nil, fmt.Errorf("too many streams of strangers at %s in a short time", s.address)
 	}
@@ -117,9 +114,10 @@ func (st *strangers) remove(s *strangerStream) {
 	st.by[s.address].open--
 }
 
+// forget drops those that may open as many as ever. The caller holds mu.
 func (st *strangers) forget(now time.Time) {
 	for key, v := range st.by {
-		if v.open == 0 && now.Sub(v.last) > strangerAddressMemory {
+		if v.open == 0 && v.rate.TokensAt(now) >= strangerBurst {
 			delete(st.by, key)
 		}
 	}
