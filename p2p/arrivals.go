@@ -84,11 +84,11 @@ func (l arrivalsListener) Accept() (manet.Conn, network.ConnManagementScope, err
 func (as *arrivals) enter(a *arrival) (ok bool, lost *arrival) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	places := make([]place[*arrival], 0, len(as.in))
+	places := make([]Place[*arrival], 0, len(as.in))
 	for b := range as.in {
-		places = append(places, place[*arrival]{of: b, address: b.address, since: b.since})
+		places = append(places, Place[*arrival]{Of: b, Address: b.address, Since: b.since})
 	}
-	if lost, ok = makesRoom(places, a.address, arrivalsMost, arrivalsEach, a.since.Add(-arrivalTime)); ok {
+	if lost, ok = MakesRoom(places, a.address, arrivalsMost, arrivalsEach, a.since.Add(-arrivalTime)); ok {
 		delete(as.in, lost)
 		as.in[a] = true
 	}

@@ -61,14 +61,14 @@ func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs n
 // letIn tells whether one more visitor may come from an address. Another may have to go for
 // that: one that is idle, or none of the first of those that ask.
 func (h *Host) letIn(address string, now time.Time) bool {
-	var all []place[network.Conn]
+	var all []Place[network.Conn]
 	for _, c := range h.h.Network().Conns() {
 		if h.isVisitor(c) {
-			all = append(all, place[network.Conn]{of: c, address: addressKey(c.RemoteMultiaddr()), since: c.Stat().Opened})
+			all = append(all, Place[network.Conn]{Of: c, Address: addressKey(c.RemoteMultiaddr()), Since: c.Stat().Opened})
 		}
 	}
 	keep(all, h.asks)
-	c, ok := makesRoom(all, address, maxVisitors, visitorsEach, now.Add(-visitorTime))
+	c, ok := MakesRoom(all, address, maxVisitors, visitorsEach, now.Add(-visitorTime))
 	if c != nil {
 		h.log.Debug("a visitor makes room for another", "peer", c.RemotePeer())
 		_ = c.Close() // its end has nothing to tell
@@ -78,19 +78,19 @@ func (h *Host) letIn(address string, now time.Time) bool {
 
 // keep has visitors that ask keep their places: of each address the first that came, then of
 // each the second, and so on.
-func keep[T any](visitors []place[T], asks func(T) bool) {
-	slices.SortFunc(visitors, func(a, b place[T]) int { return a.since.Compare(b.since) })
+func keep[T any](visitors []Place[T], asks func(T) bool) {
+	slices.SortFunc(visitors, func(a, b Place[T]) int { return a.Since.Compare(b.Since) })
 	n := map[string]int{}
-	turns := make([][]*place[T], visitorsKeptEach)
+	turns := make([][]*Place[T], visitorsKeptEach)
 	for i := range visitors {
-		if v := &visitors[i]; n[v.address] < visitorsKeptEach && asks(v.of) {
-			turns[n[v.address]] = append(turns[n[v.address]], v)
-			n[v.address]++
+		if v := &visitors[i]; n[v.Address] < visitorsKeptEach && asks(v.Of) {
+			turns[n[v.Address]] = append(turns[n[v.Address]], v)
+			n[v.Address]++
 		}
 	}
 	asking := slices.Concat(turns...)
 	for _, v := range asking[:min(len(asking), visitorsKept)] {
-		v.kept = true
+		v.Kept = true
 	}
 }
 

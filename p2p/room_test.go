@@ -18,7 +18,7 @@ func TestMakesRoom(t *testing.T) {
 	start := time.Now()
 	old := start.Add(10 * time.Second)
 	// taken are places taken a second after another, "a" by one at a, "A" by one that is kept.
-	take := func(taken string) (places []place[int]) {
+	take := func(taken string) (places []Place[int]) {
 		for i, c := range taken {
 			if c == '.' {
 				continue // this one is free
@@ -27,7 +27,7 @@ func TestMakesRoom(t *testing.T) {
 			if kept {
 				address = string(c + 'a' - 'A')
 			}
-			places = append(places, place[int]{of: i + 1, address: address, since: start.Add(time.Duration(i) * time.Second), kept: kept})
+			places = append(places, Place[int]{Of: i + 1, Address: address, Since: start.Add(time.Duration(i) * time.Second), Kept: kept})
 		}
 		return places
 	}
@@ -57,7 +57,7 @@ func TestMakesRoom(t *testing.T) {
 		{"", "a", -1, old},               // there is none
 		{"abcd", "e", -1, start.Add(-1)}, // older than all
 	} {
-		got, ok := makesRoom(take(test.taken), test.from, len(test.taken), 5, test.of)
+		got, ok := MakesRoom(take(test.taken), test.from, len(test.taken), 5, test.of)
 		if !ok {
 			got = -1
 		}
@@ -234,10 +234,10 @@ func TestHost_AskingVisitorsMakeRoom(t *testing.T) {
 
 // One that asks for the first time is kept though others ask from many addresses.
 func TestKeep_IsSharedByAddress(t *testing.T) {
-	var visitors []place[string]
+	var visitors []Place[string]
 	now := time.Now()
 	come := func(address, what string) {
-		visitors = append(visitors, place[string]{of: what, address: address, since: now.Add(time.Duration(len(visitors)))})
+		visitors = append(visitors, Place[string]{Of: what, Address: address, Since: now.Add(time.Duration(len(visitors)))})
 	}
 	for range 2 {
 		come("idle", "")
@@ -255,8 +255,8 @@ func TestKeep_IsSharedByAddress(t *testing.T) {
 		keep(visitors, func(what string) bool { return what != "" })
 		n = map[string]int{}
 		for _, v := range visitors {
-			if v.kept {
-				n[v.address]++
+			if v.Kept {
+				n[v.Address]++
 				all++
 			}
 		}
@@ -267,7 +267,7 @@ func TestKeep_IsSharedByAddress(t *testing.T) {
 	}
 	visitors = visitors[:2+visitorsKeptEach+2]
 	for i := range visitors {
-		visitors[i].kept = false
+		visitors[i].Kept = false
 	}
 	if n, all := kept(); all != visitorsKeptEach || n["first"] != visitorsKeptEach {
 		t.Errorf("%d are kept, want %d: %v", all, visitorsKeptEach, n)

@@ -79,7 +79,7 @@ func (st *strangers) enter(s *strangerStream, now time.Time) (lost *strangerStre
 		return nil, fmt.Errorf("too many streams of strangers at %s in a short time", s.address)
 	}
 	// However long one takes already, it goes for no other of its address: it may be long.
-	lost, ok := makesRoom(st.places(), s.address, strangerStreams, strangerStreamsEach, time.Time{})
+	lost, ok := MakesRoom(st.places(), s.address, strangerStreams, strangerStreamsEach, time.Time{})
 	if !ok {
 		return nil, fmt.Errorf("too many streams of strangers: %d open, %d of them from %s", len(st.open), v.open, s.address)
 	}
@@ -92,10 +92,10 @@ func (st *strangers) enter(s *strangerStream, now time.Time) (lost *strangerStre
 }
 
 // places are those of the open streams. The caller holds mu.
-func (st *strangers) places() []place[*strangerStream] {
-	all := make([]place[*strangerStream], 0, len(st.open))
+func (st *strangers) places() []Place[*strangerStream] {
+	all := make([]Place[*strangerStream], 0, len(st.open))
 	for s, since := range st.open {
-		all = append(all, place[*strangerStream]{of: s, address: s.address, since: since, kept: st.vouched(s.from)})
+		all = append(all, Place[*strangerStream]{Of: s, Address: s.address, Since: since, Kept: st.vouched(s.from)})
 	}
 	return all
 }

@@ -10,19 +10,21 @@ import (
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/web"
+	"github.com/pinfold-cluster/pinfold/p2p"
 )
 
 // Who knows nothing but the swarm's secret, as every follower does, may read the REST API
 // over libp2p where it asks for no credentials. A request of a hundred bytes may have all
 // peers asked about all pins, so there are bounds on all of them together.
 const (
-	readsAtOnce = 4           // of all,
-	readsEach   = 2           // and of one address
-	readsRate   = 5           // requests a second, of one address
-	readsBurst  = 50          // at once
-	readsBytes  = 4 << 20     // a second, of all answers
-	readsWait   = time.Second // for a turn
-	readTime    = time.Minute // for an answer
+	readsAtOnce = 4                // of all,
+	readsEach   = 2                // and of one address
+	readsRate   = 5                // requests a second, of one address
+	readsBurst  = 50               // at once
+	readsBytes  = 4 << 20          // a second, of all answers
+	readsWait   = time.Second      // for a turn
+	readTime    = time.Minute      // for an answer,
+	readLong    = 10 * time.Second // after which it makes room for another
 
 	readsPart      = 16 << 10 // bytes of an answer that are let through at a time
 	readsAddresses = 1024     // remembered
@@ -33,18 +35,19 @@ type readers struct {
 	bytes *rate.Limiter
 
 	mu   sync.Mutex
-	open int
-	by   map[string]*reader
+	open map[*reading]bool
+	by   map[string]*rate.Limiter // of requests, by address
 }
 
-// A reader is all that come from one address.
-type reader struct {
-	open int
-	rate *rate.Limiter
+// A reading is a request that is answered.
+type reading struct {
+	address string
+	since   time.Time
+	end     func()
 }
 
 func newReaders() *readers {
-	return &readers{bytes: rate.NewLimiter(readsBytes, 2*readsPart), by: map[string]*reader{}}
+	return &readers{bytes: rate.NewLimiter(readsBytes, 2*readsPart), open: map[*reading]bool{}, by: map[string]*rate.Limiter{}}
 }
 
 // turn tells when it is that of a request from address, and whether it is answered then. Who
@@ -60,10 +63,10 @@ func (s *readers) turn(address string, now time.Time) (wait time.Duration, ok bo
 		if len(s.by) >= readsAddresses {
 			return readsWait, false
 		}
-		r = &reader{rate: rate.NewLimiter(readsRate, readsBurst)}
+		r = rate.NewLimiter(readsRate, readsBurst)
 		s.by[address] = r
 	}
-	turn := r.rate.ReserveN(now, 1)
+	turn := r.ReserveN(now, 1)
 	if wait = turn.DelayFrom(now); wait <= readsWait {
 		return wait, true
 	}
@@ -71,30 +74,35 @@ func (s *readers) turn(address string, now time.Time) (wait time.Duration, ok bo
 	return readsWait, false
 }
 
-// enter takes a place for who had its turn, if there is one.
-func (s *readers) enter(address string) bool {
+// enter takes a place for who had its turn, if there is one. Another may end for that.
+func (s *readers) enter(r *reading) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.by[address]
-	if r == nil || s.open >= readsAtOnce || r.open >= readsEach {
-		return false
+	places := make([]p2p.Place[*reading], 0, len(s.open))
+	for o := range s.open {
+		places = append(places, p2p.Place[*reading]{Of: o, Address: o.address, Since: o.since})
 	}
-	s.open++
-	r.open++
-	return true
+	lost, ok := p2p.MakesRoom(places, r.address, readsAtOnce, readsEach, r.since.Add(-readLong))
+	if lost != nil {
+		delete(s.open, lost)
+		lost.end() // it has not left: its answer is its own still
+	}
+	if ok {
+		s.open[r] = true
+	}
+	return ok
 }
 
-func (s *readers) leave(address string) {
+func (s *readers) leave(r *reading) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.open--
-	s.by[address].open--
+	delete(s.open, r)
 }
 
 // forget drops those that may ask as much as ever. The caller holds mu.
 func (s *readers) forget(now time.Time) {
 	for address, r := range s.by {
-		if r.open == 0 && r.rate.TokensAt(now) >= readsBurst {
+		if r.TokensAt(now) >= readsBurst {
 			delete(s.by, address)
 		}
 	}
@@ -109,16 +117,21 @@ func (s *readers) bound(address string, next http.Handler, w http.ResponseWriter
 	case <-turn.C:
 	case <-r.Context().Done():
 	}
-	if !ok || !s.enter(address) {
+	ctx, cancel := context.WithTimeout(r.Context(), readTime)
+	defer cancel()
+	answer := http.NewResponseController(w)
+	_ = answer.SetWriteDeadline(time.Now().Add(readTime)) // streams can
+	one := &reading{address: address, since: time.Now(), end: func() {
+		cancel()
+		_ = answer.SetWriteDeadline(time.Now())
+	}}
+	if !ok || !s.enter(one) {
 		w.Header().Set("Retry-After", "1")
 		web.WriteError(w, &api.Error{Code: http.StatusTooManyRequests, Message: "those who know the swarm's secret alone ask too much: " +
 			"ask again later, or set api.restapi.basic_auth_credentials and come with a password or token"})
 		return
 	}
-	defer s.leave(address)
-	ctx, cancel := context.WithTimeout(r.Context(), readTime)
-	defer cancel()
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(readTime)) // streams can
+	defer s.leave(one)
 	next.ServeHTTP(&slowAnswer{w, ctx, s.bytes}, r.WithContext(ctx))
 }
 

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,32 +39,38 @@ func TestDaemon_StrangersReadWithinBounds(t *testing.T) {
 
 func TestReaders_ShareTheirPlacesByAddress(t *testing.T) {
 	s, now := newReaders(), time.Now()
+	var last *reading
+	ended := 0
 	enter := func(address string) bool {
+		last = &reading{address: address, since: now, end: func() { ended++ }}
 		_, ok := s.turn(address, now)
-		return ok && s.enter(address)
+		return ok && s.enter(last)
 	}
-	for range readsEach {
-		if !enter("a") {
-			t.Fatal("the first has no place")
+	for _, step := range []struct {
+		address string
+		ok      bool
+		ended   int
+	}{
+		{"a", true, 0}, {"a", true, 0},
+		{"a", false, 0}, // one address may not ask more at once
+		{"b", true, 0}, {"b", true, 0},
+		{"c", true, 1}, {"d", true, 2}, // in the places of those that have two
+		{"e", false, 2}, // of each another address
+	} {
+		if ok := enter(step.address); ok != step.ok || ended != step.ended || len(s.open) > readsAtOnce {
+			t.Fatalf("%s enters %t, %d end and %d are answered; want %+v", step.address, ok, ended, len(s.open), step)
 		}
 	}
-	if enter("a") {
-		t.Error("one address may ask more at once than it should")
+	now = now.Add(readLong + 1)
+	if !enter("e") || ended != 3 {
+		t.Errorf("answers that take long make no room: %d end", ended)
 	}
-	for range readsEach {
-		if !enter("b") {
-			t.Error("another address has no place")
-		}
-	}
-	if enter("c") {
-		t.Error("there are more at once than should be")
-	}
-	s.leave("a")
-	if !enter("c") {
+	s.leave(last)
+	if !enter("f") || ended != 3 {
 		t.Error("a place is not given back")
 	}
 	for i := range 2 * readsAddresses {
-		enter(string(rune('d' + i)))
+		enter(string(rune('g' + i)))
 	}
 	if len(s.by) > readsAddresses {
 		t.Errorf("%d addresses are remembered", len(s.by))
@@ -87,6 +96,56 @@ func TestReaders_RefuseSlowly(t *testing.T) {
 		}
 	})
 }
+
+// Who does not read, or asks for what takes long, keeps nobody out who comes from elsewhere.
+func TestReaders_MakeRoom(t *testing.T) {
+	for name, from := range map[string][]string{"of two addresses": {"a", "a", "b", "b"}, "each of another address": {"a", "b", "c", "d"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newReaders()
+				ask := func(address string, w http.ResponseWriter, h http.HandlerFunc) {
+					s.bound(address, h, w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+				}
+				var held sync.WaitGroup
+				var ended atomic.Int64
+				for _, address := range from {
+					held.Go(func() {
+						here, there := net.Pipe()
+						defer there.Close()
+						ask(address, unread{httptest.NewRecorder(), here}, func(w http.ResponseWriter, r *http.Request) {
+							_, _ = w.Write([]byte("x"))
+							<-r.Context().Done()
+						})
+						ended.Add(1)
+					})
+				}
+				synctest.Wait()
+				start := time.Now()
+				for {
+					w := httptest.NewRecorder()
+					if ask("elsewhere", w, http.NotFound); w.Code == http.StatusNotFound {
+						break
+					}
+					time.Sleep(time.Second)
+				}
+				synctest.Wait()
+				if took := time.Since(start); took > readLong+time.Second || ended.Load() != 1 {
+					t.Errorf("it has to wait for %v, and %d answers end", took, ended.Load())
+				}
+				held.Wait()
+			})
+		})
+	}
+}
+
+// unread is an answer that is not read.
+type unread struct {
+	*httptest.ResponseRecorder
+	conn net.Conn
+}
+
+func (u unread) Write(b []byte) (int, error)         { return u.conn.Write(b) }
+func (u unread) SetWriteDeadline(at time.Time) error { return u.conn.SetWriteDeadline(at) }
 
 // An answer ends in its time, and is no faster than those of strangers may be together.
 func TestReaders_AnswerSlowlyAndNotForEver(t *testing.T) {
