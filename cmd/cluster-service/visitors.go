@@ -53,27 +53,17 @@ func (l *lobby) enter(p feed.Peer, at time.Time) {
 		return
 	}
 	if l.waiting = append(l.waiting, visitor{p, at}); len(l.waiting) > visitorsWaiting {
-		i := l.crowded()
-		l.waiting = slices.Delete(l.waiting, i, i+1)
+		n := map[string]int{}
+		for _, v := range l.waiting {
+			n[v.From]++
+		}
+		first := slices.MaxFunc(l.waiting, func(a, b visitor) int { return n[a.From] - n[b.From] })
+		l.waiting = slices.DeleteFunc(l.waiting, func(v visitor) bool { return v.ID == first.ID })
 	}
 	select {
 	case l.came <- struct{}{}:
 	default:
 	}
-}
-
-// crowded gives the first come of the address that has most. Under mu.
-func (l *lobby) crowded() (first int) {
-	n := map[string]int{}
-	for _, v := range l.waiting {
-		n[v.From]++
-	}
-	for i, v := range l.waiting {
-		if n[v.From] > n[l.waiting[first].From] {
-			first = i
-		}
-	}
-	return first
 }
 
 // take gives whose turn it is, if anybody's: the first come of the address that had none for
