@@ -2,14 +2,12 @@ package p2p
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"golang.org/x/sync/errgroup"
 )
 
 // asking finds out which of the peers that are connected with a data host are members: those
@@ -17,52 +15,16 @@ import (
 // runs it.
 type asking struct {
 	*DataHost
-	wake  chan struct{}         // somebody came: look at once
-	done  chan peer.ID          // a question ended
-	busy  map[peer.ID]bool      // which ones have not
+	*jobs
 	asked map[peer.ID]time.Time // when guests that are connected were asked last
-	// Questions to those that are members, as far as is known, and to others: these may
-	// leave them unanswered.
-	likely, others *errgroup.Group
 }
 
 func newAsking(d *DataHost) *asking {
-	a := &asking{DataHost: d,
-		wake:   make(chan struct{}, 1),
-		done:   make(chan peer.ID, connectsAtOnce),
-		busy:   map[peer.ID]bool{},
-		asked:  map[peer.ID]time.Time{},
-		likely: &errgroup.Group{},
-		others: &errgroup.Group{},
-	}
-	a.likely.SetLimit(connectsAtOnce)
-	a.others.SetLimit(connectsAtOnce)
-	return a
+	return &asking{DataHost: d, jobs: newJobs(), asked: map[peer.ID]time.Time{}}
 }
 
 func (a *asking) run(ctx context.Context) error {
-	events := &network.NotifyBundle{ConnectedF: func(network.Network, network.Conn) {
-		select {
-		case a.wake <- struct{}{}:
-		default:
-		}
-	}}
-	a.base.Network().Notify(events)
-	defer a.base.Network().StopNotify(events)
-
-	tick := time.NewTicker(connectEvery)
-	defer tick.Stop()
-	for {
-		a.look(ctx, time.Now())
-		select {
-		case <-ctx.Done():
-			return errors.Join(a.likely.Wait(), a.others.Wait())
-		case id := <-a.done:
-			delete(a.busy, id)
-		case <-a.wake:
-		case <-tick.C:
-		}
-	}
+	return a.jobs.run(ctx, a.base.Network(), a.look)
 }
 
 func (a *asking) look(ctx context.Context, now time.Time) {
@@ -70,22 +32,11 @@ func (a *asking) look(ctx context.Context, now time.Time) {
 	there, listed := map[peer.ID]bool{}, a.roster.dataHosts()
 	for _, id := range a.base.Network().Peers() {
 		there[id] = true
-		if a.busy[id] || a.isMember(id) || a.isGuest(id) && !a.due(id, listed[id], now) {
+		if a.isMember(id) || a.isGuest(id) && !a.due(id, listed[id], now) {
 			continue
 		}
-		jobs := a.others
-		if listed[id] || called(a.base.Network().ConnsToPeer(id)) {
-			jobs = a.likely
-		}
-		if jobs.TryGo(func() error {
-			a.check(ctx, id)
-			select {
-			case a.done <- id:
-			case <-ctx.Done(): // nobody reads it any more
-			}
-			return nil
-		}) {
-			a.busy[id] = true
+		likely := listed[id] || called(a.base.Network().ConnsToPeer(id))
+		if a.start(ctx, id, likely, func() { a.check(ctx, id) }) {
 			a.asked[id] = now
 		}
 	}

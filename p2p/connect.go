@@ -2,7 +2,6 @@ package p2p
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -11,12 +10,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/multiformats/go-multiaddr"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// connectEvery is how often connections are looked at though nothing happened.
-	connectEvery = time.Second
 	// redialMin is the wait after a first failed dial, doubled each time.
 	redialMin = 500 * time.Millisecond
 	// redialMax bounds for how long members stay apart once they can reach each other.
@@ -24,23 +20,15 @@ const (
 	// askAgain is the wait before a connected peer that showed no certificate is
 	// asked again.
 	askAgain = 30 * time.Second
-	// connectsAtOnce bounds dials and questions for certificates in progress, and those to
-	// strangers as many again: they may leave them unanswered.
-	connectsAtOnce = 32
 )
 
 // connector keeps a host connected with all known peers. Its fields belong to the
 // goroutine that runs it.
 type connector struct {
 	*Host
-	wake chan struct{}    // something changed: look at once
-	done chan peer.ID     // a dial or a question ended
-	busy map[peer.ID]bool // which ones have not
+	*jobs
 	dial map[peer.ID]*schedule
 	ask  map[peer.ID]*schedule
-	// Dials and questions to those that are members, as far as is known, and questions to
-	// others.
-	jobs, others *errgroup.Group
 }
 
 // schedule says when something may be tried again.
@@ -59,39 +47,8 @@ func (s *schedule) failed(now time.Time) {
 // that there is one with for their certificates, learns the addresses of members,
 // and lets go of removed ones.
 func (h *Host) stayConnected(ctx context.Context) error {
-	c := &connector{Host: h,
-		wake: make(chan struct{}, 1),
-		done: make(chan peer.ID, connectsAtOnce),
-		busy: map[peer.ID]bool{},
-		dial: map[peer.ID]*schedule{},
-		ask:  map[peer.ID]*schedule{},
-		jobs: &errgroup.Group{}, others: &errgroup.Group{},
-	}
-	c.jobs.SetLimit(connectsAtOnce)
-	c.others.SetLimit(connectsAtOnce)
-	changed := func(network.Network, network.Conn) {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
-	}
-	events := &network.NotifyBundle{ConnectedF: changed, DisconnectedF: changed}
-	h.h.Network().Notify(events)
-	defer h.h.Network().StopNotify(events)
-
-	tick := time.NewTicker(connectEvery)
-	defer tick.Stop()
-	for {
-		c.look(ctx, time.Now())
-		select {
-		case <-ctx.Done():
-			return errors.Join(c.jobs.Wait(), c.others.Wait())
-		case id := <-c.done:
-			delete(c.busy, id)
-		case <-c.wake:
-		case <-tick.C:
-		}
-	}
+	c := &connector{Host: h, jobs: newJobs(), dial: map[peer.ID]*schedule{}, ask: map[peer.ID]*schedule{}}
+	return c.jobs.run(ctx, h.h.Network(), c.look)
 }
 
 func (c *connector) look(ctx context.Context, now time.Time) {
@@ -160,15 +117,14 @@ func (c *connector) certify(ctx context.Context, id peer.ID, now time.Time) {
 	if now.Before(s.next) {
 		return
 	}
-	jobs := c.others
-	if c.isAdmitted(id) || len(c.book.addrs(id)) > 0 {
-		jobs = c.jobs
-	}
-	c.start(ctx, jobs, id, func() {
+	likely := c.isAdmitted(id) || len(c.book.addrs(id)) > 0
+	if c.start(ctx, id, likely, func() {
 		if err := c.Check(ctx, id); err != nil {
 			c.log.Debug("connected with a stranger", "peer", id, "err", err)
 		}
-	}, func() { s.next = now.Add(askAgain) })
+	}) {
+		s.next = now.Add(askAgain)
+	}
 }
 
 func (c *connector) redial(ctx context.Context, info peer.AddrInfo, now time.Time) {
@@ -180,7 +136,7 @@ func (c *connector) redial(ctx context.Context, info peer.AddrInfo, now time.Tim
 	if now.Before(s.next) {
 		return
 	}
-	c.start(ctx, c.jobs, info.ID, func() {
+	if c.start(ctx, info.ID, true, func() {
 		// The schedule here is the only one: forget libp2p's own.
 		if sw, ok := c.h.Network().(*swarm.Swarm); ok {
 			sw.Backoff().Clear(info.ID)
@@ -188,24 +144,7 @@ func (c *connector) redial(ctx context.Context, info peer.AddrInfo, now time.Tim
 		if err := c.Connect(ctx, info); err != nil {
 			c.log.Debug("peer cannot be reached", "peer", info.ID, "err", err)
 		}
-	}, func() { s.failed(now) })
-}
-
-// start runs job as one of jobs, unless one for the peer is running or there are too many;
-// began is called if it does.
-func (c *connector) start(ctx context.Context, jobs *errgroup.Group, id peer.ID, job, began func()) {
-	if c.busy[id] {
-		return
-	}
-	if jobs.TryGo(func() error {
-		job()
-		select {
-		case c.done <- id:
-		case <-ctx.Done(): // nobody reads it any more
-		}
-		return nil
 	}) {
-		c.busy[id] = true
-		began()
+		s.failed(now)
 	}
 }
