@@ -16,11 +16,11 @@ type Place[T any] struct {
 	Kept    bool // it makes no room
 }
 
-// MakesRoom tells whether one more of an address has a place beside these: of all that there
-// may be, and each of one address. Where these are taken, one that is not kept may lose its
-// own for that: the oldest of the address that has most of all, if it is left as many as the
-// newcomer's has then. If there is none, the oldest of all, or of the newcomer's address
-// where that has each, taken before old.
+// MakesRoom tells whether one more of an address has a place beside these, where there are as
+// many as all, and each for one address. Where they are taken, one that is not kept loses its
+// own for that: the oldest of the address that has most, if that are two more at least than
+// the newcomer's has; else the oldest, if it was taken before old. Where the newcomer's
+// address has each, only one of its own does.
 func MakesRoom[T any](places []Place[T], address string, all, each int, old time.Time) (lost T, ok bool) {
 	n := map[string]int{}
 	for _, p := range places {

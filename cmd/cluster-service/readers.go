@@ -85,7 +85,7 @@ func (s *readers) enter(r *reading) bool {
 	lost, ok := p2p.MakesRoom(places, r.address, readsAtOnce, readsEach, r.since.Add(-readLong))
 	if lost != nil {
 		delete(s.open, lost)
-		lost.end() // it has not left: its answer is its own still
+		lost.end() // before it leaves: then its connection is the next request's
 	}
 	if ok {
 		s.open[r] = true
