@@ -46,9 +46,14 @@ func (s *schedule) failed(now time.Time) {
 // stayConnected dials the known peers that there is no connection with, asks those
 // that there is one with for their certificates, learns the addresses of members,
 // and lets go of removed ones.
-func (h *Host) stayConnected(ctx context.Context) error {
-	c := &connector{Host: h, jobs: newJobs(), dial: map[peer.ID]*schedule{}, ask: map[peer.ID]*schedule{}}
-	return c.jobs.run(ctx, h.h.Network(), c.look)
+func (h *Host) stayConnected(ctx context.Context) error { return newConnector(h).run(ctx) }
+
+func newConnector(h *Host) *connector {
+	return &connector{Host: h, jobs: newJobs(), dial: map[peer.ID]*schedule{}, ask: map[peer.ID]*schedule{}}
+}
+
+func (c *connector) run(ctx context.Context) error {
+	return c.jobs.run(ctx, c.h.Network(), c.look)
 }
 
 func (c *connector) look(ctx context.Context, now time.Time) {
