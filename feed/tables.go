@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -12,7 +13,7 @@ const (
 	// pass them on, so that most are an hour or two old in a large cluster where nothing
 	// happens; see DESIGN.md.
 	tableLife = 6 * time.Hour
-	// tableYoung is the age of one with which no other neighbour is asked.
+	// tableYoung is the age of one with which nobody else is asked, nor any neighbour anew.
 	tableYoung = 10 * time.Minute
 	// wordWait bounds the wait for the first beacon, which is asked for at once.
 	wordWait, wordTick = 5 * time.Second, 100 * time.Millisecond
@@ -32,6 +33,19 @@ func (t *table) age(at time.Time) time.Duration { return at.Sub(time.Unix(t.Time
 // where that is none, or too old.
 func (f *Follower) Coverage(ctx context.Context) (Coverage, error) {
 	f.awaitClock(ctx)
+	if f.tableAge() >= tableYoung {
+		f.askTables(ctx)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.currentTable(); t != nil {
+		return t.Coverage, nil
+	}
+	return Coverage{}, api.NotFound.Errorf("no neighbour has a new table of coverage")
+}
+
+// askTables asks neighbours for their tables, until one has a young one.
+func (f *Follower) askTables(ctx context.Context) {
 	inTurn(ctx, f.some(askedAtOnce), func(ctx context.Context, p Peer) (enough bool) {
 		t, err := f.askTable(ctx, p)
 		if err != nil {
@@ -40,14 +54,9 @@ func (f *Follower) Coverage(ctx context.Context) (Coverage, error) {
 			}
 			return false
 		}
-		return f.keepTable(t)
+		f.keepTable(t)
+		return f.tableAge() < tableYoung
 	})
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if t := f.currentTable(); t != nil {
-		return t.Coverage, nil
-	}
-	return Coverage{}, api.NotFound.Errorf("no neighbour has a new table of coverage")
 }
 
 func (f *Follower) askTable(ctx context.Context, p Peer) (*table, error) {
@@ -66,19 +75,25 @@ func (f *Follower) askTable(ctx context.Context, p Peer) (*table, error) {
 	return &table{c, raw}, err
 }
 
-// keepTable keeps t if it is the newest, and tells whether none is likely to be newer by
-// much. To have an old one is no lie: it is passed on until there is a newer.
-func (f *Follower) keepTable(t *table) (young bool) {
+// keepTable keeps t if it is the newest. To have an old one is no lie: it is passed on until
+// there is a newer.
+func (f *Follower) keepTable(t *table) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	at := f.clock()
-	if t.age(at) > tableLife {
-		return false
-	}
-	if own := f.currentTable(); own == nil || t.Time >= own.Time {
+	own := f.currentTable()
+	if t.age(f.clock()) <= tableLife && (own == nil || t.Time >= own.Time) {
 		f.table = t
 	}
-	return t.age(at) < tableYoung
+}
+
+// tableAge is that of the table kept; more than tableLife where there is none.
+func (f *Follower) tableAge() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.currentTable(); t != nil {
+		return t.age(f.clock())
+	}
+	return math.MaxInt64
 }
 
 // currentTable is the one kept, nil where that is none or too old. The caller holds mu.

@@ -166,3 +166,31 @@ func TestFollower_TakesTheNewestTable(t *testing.T) {
 		f.Follower.mu.Unlock()
 	}
 }
+
+// With a young table nobody is asked: shares are chosen each minute while pins come.
+func TestFollower_AsksForNoTableSoon(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pin(0, 20)
+	s := w.show()
+	f := w.amid(s)
+	now := time.Now()
+	for _, c := range []struct {
+		what        string
+		shown, want time.Duration
+	}{
+		{"one of half an hour ago", -30 * time.Minute, -30 * time.Minute},
+		{"a young one", -2 * time.Minute, -2 * time.Minute},
+		{"a newer one", 0, -2 * time.Minute},
+	} {
+		s.signs(w.members[0], now.Add(c.shown))
+		table, err := f.Coverage(t.Context())
+		check(t, err)
+		if got := time.Unix(table.Time, 0); !got.Equal(now.Add(c.want).Truncate(time.Second)) {
+			t.Errorf("%s: the table is that of %v, want %v", c.what, got.Sub(now), c.want)
+		}
+	}
+	f.signedAt(t, 10*time.Minute)
+	if table, err := f.Coverage(t.Context()); err != nil || table.Time != now.Unix() {
+		t.Errorf("10 minutes later the table is that of %v, want the newest: %v", time.Unix(table.Time, 0).Sub(now), err)
+	}
+}

@@ -36,17 +36,26 @@ func TestFollowers_EveryTableCountsAll(t *testing.T) {
 	unproven := peers[1].talk("unproven", &talker{mute: true})
 	counted := func(want uint64) {
 		t.Helper()
-		for i, f := range all {
+		for _, p := range peers {
 			eventually(t, patience, func() error {
-				table, err := f.feed.Coverage(t.Context())
+				signed, ok := p.daemon.audience.coverage(time.Now())
+				if !ok {
+					return fmt.Errorf("%s has no table", p.name)
+				}
+				table, err := feed.ParseCoverage(signed)
 				if err == nil && (table.Followers != want || table.Copies(content) != int(want)) {
-					err = fmt.Errorf("%s signs that %d followers cover something, %d of them the content; want %d", peers[i].name, table.Followers, table.Copies(content), want)
+					err = fmt.Errorf("%s signs that %d followers cover something, %d of them the content; want %d", p.name, table.Followers, table.Copies(content), want)
 				}
 				return err
 			})
 		}
 	}
 	counted(3)
+	for i, f := range all {
+		if table, err := f.feed.Coverage(t.Context()); err != nil || table.Followers == 0 {
+			t.Errorf("follower %d has the table %v, %v", i, table, err)
+		}
+	}
 	for i, p := range peers { // connected with one each
 		for j, f := range append(all, unproven) {
 			if known, _ := p.daemon.audience.get(f.id); known.Connected != (i == j || j == 3 && i == 1) {

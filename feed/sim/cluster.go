@@ -103,7 +103,7 @@ func (c *Cluster) voter(id p2p.Identity, places int, leads bool) (*Voter, error)
 	asks := newAsker()
 	ctx, stop := context.WithCancel(context.Background())
 	v := &Voter{Peer: p, State: st, sign: sign, run: new(errgroup.Group), stop: stop}
-	o := feed.PublisherOptions{Leads: func() bool { return leads && !v.silent.Load() }, Met: asks.met}
+	o := feed.PublisherOptions{Leads: func() bool { return leads && !v.silent.Load() }, Met: asks.met, Coverage: coverage}
 	v.Publisher = feed.NewPublisher(p, c.verifier(), sign, st, o, quiet)
 	v.run.Go(func() error { return v.Publisher.Run(ctx) })
 	asks.v = v

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -53,7 +54,38 @@ func (f *Follower) Enter() (err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	f.stop, f.run = stop, new(errgroup.Group)
 	f.run.Go(func() error { return f.Feed.Run(ctx) })
+	f.run.Go(func() error { return f.share(ctx) })
 	return nil
+}
+
+// shareEvery and shareAnyway are when a follower chooses its share while the pinset changes,
+// and while it does not, as in cmd/cluster-service.
+const (
+	shareEvery  = time.Minute
+	shareAnyway = 30 * time.Minute
+)
+
+// share asks for the table of coverage as often as a follower with a share does, and the
+// second time as if those that are there had come at any time.
+func (f *Follower) share(ctx context.Context) error {
+	for !f.Feed.Status().Settled {
+		if pause(ctx, time.Second) != nil {
+			return nil
+		}
+	}
+	index, next := uint64(0), time.Now()
+	for {
+		if now := f.State.Applied(); now != index || !time.Now().Before(next) {
+			_, _ = f.Feed.Coverage(ctx) // without one it goes on
+			if next = time.Now().Add(shareAnyway); index == 0 {
+				next = time.Now().Add(rand.N(shareAnyway))
+			}
+			index = now
+		}
+		if pause(ctx, shareEvery) != nil {
+			return nil
+		}
+	}
 }
 
 // Leave ends the follower, which may enter again.
