@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
 
 // What boxo reads of guests. A message of 4 MiB may have 400,000 entries, each of which
@@ -31,7 +34,8 @@ const (
 var guestsAtWork = max(2, runtime.GOMAXPROCS(0)/2)
 
 // sieve is a host whose handlers read whole messages of bitswap, and of guests those that
-// are worth the work, one after another.
+// are worth the work, one after another. It calls no guest that has gone: where that is it
+// told itself, and it may be anybody's address.
 type sieve struct {
 	host.Host
 	n      *Node
@@ -63,6 +67,22 @@ func (v *sieve) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
 		defer sieved.worked()
 		handle(sieved)
 	})
+}
+
+// Connect implements host.Host. Who was found is called, at the addresses that were found.
+func (v *sieve) Connect(ctx context.Context, p peer.AddrInfo) error {
+	if len(p.Addrs) == 0 && !v.n.isMember(p.ID) && v.Network().Connectedness(p.ID) != network.Connected {
+		return api.Unavailable.Errorf("%s has gone", p.ID)
+	}
+	return v.Host.Connect(ctx, p)
+}
+
+// NewStream implements host.Host.
+func (v *sieve) NewStream(ctx context.Context, id peer.ID, protocols ...protocol.ID) (network.Stream, error) {
+	if !v.n.isMember(id) {
+		ctx = network.WithNoDial(ctx, "guest")
+	}
+	return v.Host.NewStream(ctx, id, protocols...)
 }
 
 // sievedStream is a guest's, of which boxo gets message after message.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/ipfs/boxo/bitswap/client"
 	"github.com/ipfs/boxo/bitswap/message"
@@ -12,6 +13,7 @@ import (
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	"github.com/ipfs/boxo/bitswap/server"
 	blocks "github.com/ipfs/go-block-format"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -31,6 +33,8 @@ const (
 	guestWants       = 4096
 
 	usualBlock = 256 << 10 // bytes; what files are cut into unless told otherwise
+
+	goneTick = time.Second // of forgetting who has gone
 )
 
 // A trader is bitswap: it asks others for blocks and gives them. It is boxo's but for its
@@ -42,13 +46,16 @@ type trader struct {
 	members, guests *server.Server
 	toGuests        *guestsNetwork
 	hearsay         *hearsay
+
+	mu    sync.Mutex
+	heard map[peer.ID]int // those of whom messages came, and how many are being worked at
 }
 
 // newTrader begins to exchange blocks over the data host.
 func newTrader(n *Node) *trader {
 	n.asked = bsnetwork.NewConnectEventManager()
 	ctx := context.Background()
-	t := &trader{n: n, net: bsnet.NewFromIpfsHost(newSieve(n), bsnet.WithConnectEventManager(n.asked))}
+	t := &trader{n: n, heard: map[peer.ID]int{}, net: bsnet.NewFromIpfsHost(newSieve(n), bsnet.WithConnectEventManager(n.asked))}
 	t.toGuests = &guestsNetwork{BitSwapNetwork: t.net, sending: map[peer.ID]int{}}
 	serve := func(net bsnetwork.BitSwapNetwork, message, outstanding, senders int, wants uint) *server.Server {
 		return server.New(ctx, net, n.local,
@@ -72,7 +79,49 @@ func newTrader(n *Node) *trader {
 		client.WithDontHaveTimeoutConfig(n.o.answerTimes()),
 	)
 	t.net.Start(t)
+	go t.run()
 	return t
+}
+
+// run forgets who has gone, until the node closes.
+func (t *trader) run() {
+	tick := time.NewTicker(goneTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.n.closing.Done():
+			return
+		case <-tick.C:
+			t.forgetGone()
+		}
+	}
+}
+
+// forgetGone has the servers forget what those want that have gone. They were told when
+// that was, but note what a message says once they have looked for it: who hangs up meanwhile
+// would be remembered for ever.
+func (t *trader) forgetGone() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p, messages := range t.heard {
+		if messages == 0 && t.n.host.Network().Connectedness(p) != network.Connected {
+			delete(t.heard, p)
+			t.members.PeerDisconnected(p)
+			t.guests.PeerDisconnected(p)
+		}
+	}
+}
+
+// hears counts a message of p as one that is being worked at, until done is called.
+func (t *trader) hears(p peer.ID) (done func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.heard[p]++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.heard[p]--
+	}
 }
 
 // answerTimes say after how long without an answer another peer is asked for a block. At a
@@ -124,6 +173,7 @@ func (t *trader) ReceivedBlocks(from peer.ID, bs []blocks.Block) {
 
 // ReceiveMessage implements network.Receiver, as the next ones do.
 func (t *trader) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
+	defer t.hears(from)()
 	t.serverOf(from).ReceiveMessage(ctx, from, m)
 	t.hearsay.receive(ctx, from, m)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ipfs/boxo/bitswap/message"
 	pb "github.com/ipfs/boxo/bitswap/message/pb"
+	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	block "github.com/ipfs/go-block-format"
 	"github.com/libp2p/go-libp2p"
@@ -194,5 +195,67 @@ func TestTrader_MutesHoldUpNoMember(t *testing.T) {
 	case <-time.After(8 * time.Second): // boxo sends for ten at least
 		t.Error("the node waits for the guest")
 		<-closed
+	}
+}
+
+// What somebody wants is remembered for as long as that is there, however late boxo notes it.
+func TestTrader_ForgetsWhoHasGone(t *testing.T) {
+	guest, member, there := newHost(t), newHost(t), newHost(t)
+	own := hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true, there.ID(): true}}
+	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := there.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is connected", func() bool { return len(own.Network().ConnsToPeer(there.ID())) > 0 })
+	for _, h := range []host.Host{guest, member, there} { // two have gone
+		n.bitswap.ReceiveMessage(t.Context(), h.ID(), wantsOf(8))
+	}
+	until(t, "who has gone is forgotten", func() bool {
+		return len(n.bitswap.guests.WantlistForPeer(guest.ID())) == 0 && len(n.bitswap.members.WantlistForPeer(member.ID())) == 0
+	})
+	if n := len(n.bitswap.guests.WantlistForPeer(there.ID())); n != 8 {
+		t.Errorf("of one that is there %d wants are left of 8", n)
+	}
+	if err := there.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "nobody is remembered", func() bool {
+		n.bitswap.mu.Lock()
+		defer n.bitswap.mu.Unlock()
+		return len(n.bitswap.heard) == 0
+	})
+}
+
+// A guest that has gone is not called at the addresses that it told, be it that an answer or
+// a question to it is due: they may be anybody's. A member is.
+func TestTrader_CallsNoGuest(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		member bool
+	}{{"guest", false}, {"member", true}} {
+		called := newHost(t)
+		called.SetStreamHandler(bsnet.ProtocolBitswap, func(s network.Stream) { s.Close() })
+		own := hostWithGuests{newHost(t), map[peer.ID]bool{called.ID(): !c.member}}
+		n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		own.Peerstore().AddAddrs(called.ID(), called.Addrs(), time.Hour)
+		err = n.bitswap.net.SendMessage(t.Context(), called.ID(), wantsOf(1))
+		if (err == nil) != c.member {
+			t.Errorf("a %s is answered: %v", c.what, err)
+		}
+		if err := own.Network().ClosePeer(called.ID()); err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.bitswap.net.NewMessageSender(t.Context(), called.ID(), &bsnetwork.MessageSenderOpts{MaxRetries: 1})
+		if (err == nil) != c.member {
+			t.Errorf("a %s is asked: %v", c.what, err)
+		}
 	}
 }
