@@ -41,10 +41,10 @@ func (w *world) still(e edit) (*Follower, *state.State) {
 	t := w.t
 	t.Helper()
 	st := openState(t, filepath.Join(t.TempDir(), "state"))
-	t.Cleanup(func() { st.Close() })
 	apply(t, st, 12, e)
 	f, err := NewFollower(nil, p2p.NewVerifier(w.cluster.Key, w.cluster.Incarnation), st, t.TempDir(), &record{}, FollowerOptions{}, feedLog())
 	check(t, err)
+	t.Cleanup(func() { f.closeTree(); st.Close() })
 	return f, st
 }
 

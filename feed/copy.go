@@ -44,12 +44,7 @@ func (f *Follower) copyPages(ctx context.Context) (bool, error) {
 	if err != nil || len(offers) == 0 {
 		return false, err
 	}
-	best := offers[0]
-	for _, o := range offers {
-		if o.root.Index > best.root.Index || o.root.Index == best.root.Index && len(o.from) > len(best.from) {
-			best = o
-		}
-	}
+	best := f.best(offers)
 	if begun, err := f.beginCopy(best); !begun || err != nil {
 		return false, err
 	}
@@ -115,6 +110,23 @@ func (f *Follower) leadOn(offers []offer) ([]offer, error) {
 	return on, nil
 }
 
+// best is the newest of the offers; or any, where the last copy broke off: its pages may be
+// withheld.
+func (f *Follower) best(offers []offer) offer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.copy.broke {
+		return offers[rand.IntN(len(offers))]
+	}
+	best := offers[0]
+	for _, o := range offers {
+		if o.root.Index > best.root.Index || o.root.Index == best.root.Index && len(o.from) > len(best.from) {
+			best = o
+		}
+	}
+	return best
+}
+
 // offered adds what one neighbour has to the offers.
 func offered(offers []offer, m message, p Peer) []offer {
 	for i := range offers {
@@ -178,6 +190,7 @@ type copyRun struct {
 	pins  uint64 // of the pinset that is copied
 	had   uint64 // pins in the state when it began
 	began time.Time
+	broke bool // nobody gave what was missing
 }
 
 // rate is how many pins a second there are more, now that there are so many.
@@ -200,7 +213,7 @@ func (f *Follower) beginCopy(o offer) (bool, error) {
 			return false, err
 		}
 	}
-	f.copying, f.copy = true, copyRun{o.root.Pins, f.st.Stats().Pins, time.Now()}
+	f.copying, f.copy = true, copyRun{pins: o.root.Pins, had: f.st.Stats().Pins, began: time.Now()}
 	return true, nil
 }
 
@@ -227,6 +240,7 @@ func (f *Follower) finishCopy(o offer, err error) (*state.Frozen, bool, error) {
 	switch kind {
 	case "":
 	case api.Unavailable:
+		f.copy.broke = true
 		f.log.Info("the copy of the pinset is not whole yet", "err", err)
 		return nil, false, nil
 	case api.Invalid:

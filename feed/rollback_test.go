@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"net"
 	"testing"
 
 	"github.com/pinfold-cluster/pinfold/api"
@@ -134,6 +135,68 @@ func TestFollower_DoesNotGoBackAfterACopyBrokeOff(t *testing.T) {
 		f.Renew(w.cluster.Key)
 		lead(t, w, f, 1, old)
 	})
+}
+
+// served is a network on which each peer answers from a source.
+type served struct {
+	Network
+	by map[api.PeerID]source
+}
+
+func (s served) Dial(ctx context.Context, id api.PeerID) (net.Conn, error) {
+	near, far := net.Pipe()
+	go func() {
+		defer far.Close()
+		var b []byte
+		req, err := readRequest(far)
+		switch {
+		case err != nil:
+		case req.Op == opRoot:
+			b, err = s.by[id].root(ctx)
+		case req.Op == opPage:
+			b, err = s.by[id].page(ctx, req.Hash)
+		}
+		answer := appendFrame(appendFrame(nil, frameData, b), frameEnd, nil)
+		if err != nil {
+			answer = appendFrame(nil, frameFault, encodeFault(err))
+		}
+		far.Write(answer)
+	}()
+	return near, nil
+}
+
+// withheld is a root without its pages.
+type withheld struct {
+	source
+	signed []byte
+}
+
+func (w withheld) root(context.Context) ([]byte, error) { return w.signed, nil }
+func (withheld) page(context.Context, []byte) ([]byte, error) {
+	return nil, api.NotFound.Errorf("it is withheld")
+}
+
+// A neighbour that shows the newest root and keeps its pages to itself holds up no copy of
+// another's.
+func TestFollower_CopiesWhatIsGiven(t *testing.T) {
+	w := newWorld(t, 1)
+	w.pin(0, 20)
+	m := w.members[0]
+	_, err := m.pub.root(t.Context()) // which is that of its tree from here on
+	check(t, err)
+	w.pin(20, 30)
+	f, st := w.still(edit{})
+	check(t, st.NewBatch().CommitAt(0))
+	newest := w.offers(f, Root{Index: w.index, Digest: w.digests[w.index], Pins: 30})[0]
+	f.client = client{served{by: map[api.PeerID]source{"member": m.pub, "guest": withheld{signed: newest.raw}}}}
+	f.neighbours = map[api.PeerID]Peer{"member": {ID: "member", Member: true}, "guest": {ID: "guest"}}
+	for range 100 {
+		if ok, err := f.copyPages(t.Context()); ok || err != nil {
+			check(t, err)
+			return
+		}
+	}
+	t.Error("nothing is copied")
 }
 
 // Where the pinset is again what it was, a root says so of now, though the tree is that of
