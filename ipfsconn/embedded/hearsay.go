@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// hearsayTick is how often it is looked at who owes what.
+	// hearsayTick is how often it is looked at who owes what,
 	hearsayTick = 250 * time.Millisecond
+	// and hearsayRest the least time between, whatever guests say.
+	hearsayRest = 10 * time.Millisecond
 	// hearsayLate is for how long a wary node does not hear that a guest has a block.
 	hearsayLate = 1500 * time.Millisecond
 	// hearsayLong bounds the CIDs that are kept, in bytes: a digest may be as large as a message.
@@ -24,14 +26,16 @@ const (
 	// blocks one message is made, and those of a message come together.
 	trialTime = 2 * time.Second
 	oweTime   = 10 * time.Second
-	// askedLong is for how long nobody else is asked for what one was who gives other blocks.
-	askedLong = time.Minute
+	// slower is how many times as long as others who have a block one may owe it.
+	slower = 4
 	// deafMin is the first such while, doubled each time.
 	deafMin = 30 * time.Second
 	deafMax = 8 * time.Minute
 	// deafLeast is for how long not even its blocks are taken: boxo looks at what happened
 	// from time to time, and not at what of it was first.
 	deafLeast = time.Second
+	// deafSlow is that of who is much slower than others.
+	deafSlow = 10 * time.Second
 	// deafAway bounds those of whom it is remembered that have left.
 	deafAway = 1024
 )
@@ -59,10 +63,11 @@ type hearsay struct {
 type dealing struct {
 	here   bool                  // connected, as far as bitswap knows
 	guest  bool                  // when last looked at
-	asked  map[cid.Cid]want      // what it was asked for; of members, blocks only
+	asked  map[cid.Cid]want      // what it was asked for
 	said   map[cid.Cid]time.Time // when it said that it has what it was asked for; not heard yet
 	owes   int                   // blocks that it was asked for
 	waits  time.Time             // since when it gave none
+	took   time.Duration         // for the last block it gave, were that of the usual size
 	proven bool                  // gave one, and has not failed since
 	trial  cid.Cid               // the block that it is tried with
 	tried  time.Time             // when that began
@@ -70,7 +75,8 @@ type dealing struct {
 	until  time.Time             // not heard before
 	deaf   bool                  // boxo takes it for gone,
 	gone   time.Time             // since then,
-	leaves bool                  // or once it has heard what came before
+	least  time.Duration         // and for so long takes no blocks of it
+	leaves bool                  // boxo is to take it for gone, once it has heard what came before
 }
 
 // A want is what a peer was asked: whether for the block, and since when, and whether boxo has
@@ -106,6 +112,10 @@ func (h *hearsay) run(ctx context.Context) {
 		case <-h.wake:
 		}
 		h.look(ctx, time.Now())
+		select {
+		case <-ctx.Done():
+		case <-time.After(hearsayRest):
+		}
 	}
 }
 
@@ -116,6 +126,7 @@ func (h *hearsay) look(ctx context.Context, now time.Time) {
 	for p, d := range h.by {
 		d.guest = h.t.isGuest(p)
 		switch {
+		case d.leaves:
 		case !d.here:
 			if now.After(d.until) {
 				delete(h.by, p)
@@ -124,7 +135,9 @@ func (h *hearsay) look(ctx context.Context, now time.Time) {
 		case d.deaf:
 			h.hearAgain(p, d)
 		case d.guest && h.fails(d, now):
-			h.fail(p, d, now)
+			h.fail(p, d, deafLeast, now)
+		case d.guest && h.lags(d, now):
+			h.fail(p, d, deafSlow, now)
 		}
 	}
 	h.given = h.giving(now)
@@ -153,12 +166,41 @@ func (h *hearsay) fails(d *dealing, now time.Time) bool {
 	return false
 }
 
+// lags tells whether a guest owes a block for much longer than others need who have it, though
+// it gives some now and then.
+func (h *hearsay) lags(d *dealing, now time.Time) bool {
+	if d.owes == 0 {
+		return false
+	}
+	for c, w := range d.asked {
+		owed := now.Sub(w.since)
+		if w.block && owed > trialTime+h.t.n.o.lineTime() && h.gives(c, owed/slower, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// gives tells whether anybody has the block who gives what it is asked for within that time.
+func (h *hearsay) gives(c cid.Cid, within time.Duration, now time.Time) bool {
+	for _, d := range h.by {
+		_, has := d.said[c]
+		if !has && !d.asked[c].heard || d.deaf || d.guest && !d.proven {
+			continue
+		}
+		if d.took > 0 && d.took < within && (d.owes == 0 || now.Sub(d.waits) < within) {
+			return true
+		}
+	}
+	return false
+}
+
 // fail has boxo take the guest for gone: what it was asked for others are asked for, and it
 // is asked for nothing. That comes after what boxo hears of it now: who has gone and then gave
 // a block, or said that it has one, is there for boxo, but what it was asked for is asked of
 // nobody any more.
-func (h *hearsay) fail(p peer.ID, d *dealing, now time.Time) {
-	d.proven, d.deaf, d.gone, d.leaves = false, true, now, true
+func (h *hearsay) fail(p peer.ID, d *dealing, least time.Duration, now time.Time) {
+	d.proven, d.deaf, d.gone, d.least, d.leaves = false, true, now, least, true
 	d.until = now.Add(min(deafMin<<min(d.failed, 10), deafMax))
 	d.failed++
 	clear(d.said)
@@ -166,11 +208,18 @@ func (h *hearsay) fail(p peer.ID, d *dealing, now time.Time) {
 	h.leave(p, d, now)
 }
 
-// leave tells boxo that the guest has gone, if that is due.
+// leave tells boxo that the peer has gone, if that is due, and that it has come again.
 func (h *hearsay) leave(p peer.ID, d *dealing, now time.Time) {
-	if d.leaves && h.hearing[p] == 0 {
-		d.leaves, d.gone = false, now
-		h.t.Client.PeerDisconnected(p)
+	if !d.leaves || h.hearing[p] > 0 {
+		return
+	}
+	d.leaves, d.gone = false, now
+	h.t.Client.PeerDisconnected(p)
+	switch {
+	case d.here && !d.deaf:
+		h.hearAgain(p, d)
+	case !d.here && (!d.deaf || len(h.by) > deafAway):
+		delete(h.by, p)
 	}
 }
 
@@ -221,7 +270,7 @@ func (h *hearsay) giving(now time.Time) map[cid.Cid]bool {
 			continue
 		}
 		for c, w := range d.asked {
-			if w.block && now.Sub(w.since) < askedLong+line {
+			if w.block && now.Sub(w.since) < oweTime+line {
 				given[c] = true
 			}
 		}
@@ -236,6 +285,14 @@ func (d *dealing) hears(c cid.Cid) {
 		d.asked[c] = w
 	}
 	delete(d.said, c)
+}
+
+// gives notes how long the peer took for a block. A small one tells little of a line.
+func (d *dealing) gives(size int, took time.Duration) {
+	d.took = min(oweTime, took*usualBlock/time.Duration(max(1, size)))
+	if size < usualBlock/16 {
+		d.took = max(d.took, oweTime/slower)
+	}
 }
 
 // settle notes that the peer has given a block, or need not any more.
@@ -266,22 +323,25 @@ func (h *hearsay) connected(p peer.ID) {
 		h.by[p] = d
 	}
 	d.here, d.guest = true, guest
-	if !d.deaf {
+	if !d.deaf && !d.leaves {
 		h.hearAgain(p, d)
 	}
 }
 
-// disconnected tells boxo of a peer that has gone.
+// disconnected tells boxo of a peer that has gone. Who goes when it is tried has failed.
 func (h *hearsay) disconnected(p peer.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if d := h.by[p]; d != nil {
-		*d = dealing{failed: d.failed, until: d.until, deaf: d.deaf}
-		if !d.deaf || len(h.by) > deafAway {
-			delete(h.by, p)
-		}
+	d, now := h.by[p], time.Now()
+	if d == nil {
+		h.t.Client.PeerDisconnected(p)
+		return
 	}
-	h.t.Client.PeerDisconnected(p)
+	if d.guest && !d.deaf && d.trial.Defined() {
+		h.fail(p, d, deafLeast, now)
+	}
+	*d = dealing{failed: d.failed, until: d.until, deaf: d.deaf, tried: d.tried, leaves: true}
+	h.leave(p, d, now)
 }
 
 // hear notes what a peer says and gives, and returns what boxo is to hear of it.
@@ -290,21 +350,32 @@ func (h *hearsay) hear(from peer.ID, m message.BitSwapMessage) message.BitSwapMe
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d := h.by[from]
-	if d == nil || !d.here { // it has gone meanwhile, or boxo has not heard that it came
+	if d == nil || !d.here || d.leaves { // it has gone meanwhile, or boxo has not heard that it came
 		if guest {
 			return message.New(false)
 		}
 		return m
 	}
-	if d.deaf && (d.leaves || now.Sub(d.gone) < deafLeast) {
+	if d.deaf && now.Sub(d.gone) < d.least {
+		for _, b := range m.Blocks() {
+			if _, asked := d.asked[b.Cid()]; asked {
+				d.failed = 0
+			}
+		}
 		return message.New(false)
 	}
 	d.guest = guest
 	gave := false
 	for _, b := range m.Blocks() {
 		c := b.Cid()
-		_, asked := d.asked[c]
+		w, asked := d.asked[c]
 		gave = gave || asked || c.Equals(d.trial)
+		if c.Equals(d.trial) {
+			w.since = d.tried
+		}
+		if !w.since.IsZero() {
+			d.gives(len(b.RawData()), now.Sub(w.since))
+		}
 		d.settle(c)
 	}
 	if gave {
@@ -314,6 +385,9 @@ func (h *hearsay) hear(from peer.ID, m message.BitSwapMessage) message.BitSwapMe
 		}
 	}
 	if !guest {
+		for _, c := range m.Haves() {
+			d.hears(c)
+		}
 		for _, c := range m.DontHaves() {
 			d.lacks(c)
 		}
@@ -326,7 +400,7 @@ func (h *hearsay) hear(from peer.ID, m message.BitSwapMessage) message.BitSwapMe
 		lied := d.asked[c].block && d.asked[c].heard || c.Equals(d.trial)
 		d.lacks(c)
 		if lied {
-			h.fail(from, d, now)
+			h.fail(from, d, deafLeast, now)
 			return message.New(false)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -358,7 +359,7 @@ func TestHearsay_GivenIsWhatComes(t *testing.T) {
 		"by one that is not heard": {dealing{here: true, deaf: true, asked: asked(0), owes: 1, waits: now}, 0},
 		"by one that has gone":     {dealing{asked: asked(0), owes: 1, waits: now}, 0},
 		"by one that gives none":   {dealing{here: true, asked: asked(0), owes: 1, waits: now.Add(-oweTime)}, 0},
-		"by one that gives others": {dealing{here: true, asked: asked(askedLong), owes: 1, waits: now}, 0},
+		"by one that gives others": {dealing{here: true, asked: asked(oweTime), owes: 1, waits: now}, 0},
 	} {
 		h := &hearsay{t: &trader{n: &Node{}}, by: map[peer.ID]*dealing{"": &test.of}}
 		if got := len(h.giving(now)); got != test.want {
@@ -384,5 +385,202 @@ func TestHearsay_OwesWhatWasAskedLongAgo(t *testing.T) {
 		if got := h.fails(d, now); got != test.want {
 			t.Errorf("%s: fails: %t, want %t", name, got, test.want)
 		}
+	}
+}
+
+// Who owes a block for long is not waited for where somebody has it who gives such soon, though
+// it gives one now and then.
+func TestHearsay_LeavesWhoIsMuchSlower(t *testing.T) {
+	for name, test := range map[string]struct {
+		o       Options
+		lacks   bool          // the other has not got the block
+		after   time.Duration // the other gave one
+		deaf    bool
+		another bool // is owed by the other, as long
+	}{
+		"another gives at once":       {deaf: true},
+		"another takes long too":      {after: trialTime},
+		"another is busy":             {another: true},
+		"another has not got it":      {lacks: true},
+		"all is slow, as is the line": {o: Options{FetchRate: 256 << 10}},
+	} {
+		n, guest, d := guestOf(t, test.o)
+		h, member := n.bitswap.hearsay, newHost(t)
+		if err := member.Connect(t.Context(), peer.AddrInfo{ID: n.host.ID(), Addrs: n.host.Addrs()}); err != nil {
+			t.Fatal(err)
+		}
+		h.connected(member.ID()) // it speaks no bitswap
+		owed, b1, b2, b3 := block.NewBlock([]byte("owed")), block.NewBlock(make([]byte, usualBlock)), block.NewBlock([]byte("given")), block.NewBlock([]byte("more"))
+		ask := func(p peer.ID, kind pb.Message_Wantlist_WantType, at time.Time, bs ...block.Block) {
+			m := message.New(false)
+			for _, b := range bs {
+				m.AddEntry(b.Cid(), 1, kind, true)
+			}
+			h.ask(p, m, at)
+		}
+		now := time.Now()
+		ask(member.ID(), pb.Message_Wantlist_Have, now, owed)
+		ask(member.ID(), pb.Message_Wantlist_Block, now.Add(-test.after), b1)
+		ask(guest.ID(), pb.Message_Wantlist_Block, now, owed, b2)
+		if test.another {
+			ask(member.ID(), pb.Message_Wantlist_Block, now, b3)
+		}
+		has, gives := message.New(false), message.New(false)
+		if test.lacks {
+			has.AddDontHave(owed.Cid())
+		} else {
+			has.AddHave(owed.Cid())
+		}
+		has.AddBlock(b1)
+		h.hear(member.ID(), has)
+		gives.AddBlock(b2)
+		h.hear(guest.ID(), gives)
+		h.look(t.Context(), now.Add(trialTime-time.Millisecond))
+		h.mu.Lock()
+		if d.deaf {
+			t.Errorf("%s: it has no time to give the block", name)
+		}
+		h.mu.Unlock()
+		h.look(t.Context(), now.Add(trialTime+time.Second))
+		h.mu.Lock()
+		if d.deaf != test.deaf {
+			t.Errorf("%s: it is not waited for any more: %t", name, d.deaf)
+		}
+		h.mu.Unlock()
+		if !test.deaf {
+			continue
+		}
+		late := message.New(false)
+		late.AddBlock(owed)
+		if got := h.hear(guest.ID(), late); len(got.Blocks()) > 0 || d.failed > 0 {
+			t.Errorf("%s: a late block is heard at once, or not noted", name)
+		}
+		h.mu.Lock()
+		d.gone = time.Now().Add(-deafSlow)
+		h.mu.Unlock()
+		if got := h.hear(guest.ID(), late); len(got.Blocks()) != 1 || !h.heard(guest.ID()) {
+			t.Errorf("%s: late blocks do not help it", name)
+		}
+	}
+}
+
+// Who has gone has done so after all that boxo hears of it, and comes again after that.
+func TestHearsay_GoesAfterWhatIsHeard(t *testing.T) {
+	n, guest, _ := guestOf(t, Options{})
+	h, p := n.bitswap.hearsay, guest.ID()
+	for _, again := range []bool{true, false} {
+		h.mu.Lock()
+		h.hearing[p]++ // boxo hears a message
+		h.mu.Unlock()
+		h.disconnected(p)
+		if again {
+			h.connected(p)
+		}
+		h.mu.Lock()
+		if d := h.by[p]; d == nil || !d.leaves {
+			t.Error("boxo takes it for gone before it has heard what came before")
+		}
+		h.hearing[p]--
+		h.mu.Unlock()
+		m := message.New(false)
+		m.AddHave(block.NewBlock([]byte("a block")).Cid())
+		wants := message.New(false)
+		wants.AddEntry(m.Haves()[0], 1, pb.Message_Wantlist_Block, true)
+		h.ask(p, wants, time.Now()) // what boxo had in mind for it
+		h.receive(t.Context(), p, m)
+		h.mu.Lock()
+		if d := h.by[p]; again != (d != nil) || again && (d.leaves || !d.here || d.owes > 0) {
+			t.Errorf("come again=%t: %+v", again, d)
+		}
+		h.mu.Unlock()
+	}
+}
+
+// countingHost counts how often it is asked who is a member.
+type countingHost struct {
+	hostWithGuests
+	asked *atomic.Int64
+}
+
+func (h countingHost) IsMember(id peer.ID) bool {
+	h.asked.Add(1)
+	return h.hostWithGuests.IsMember(id)
+}
+
+// However often a guest says that it has a block, and has not, that is not looked at more often.
+func TestHearsay_LooksNotForEachWord(t *testing.T) {
+	guest := muteHost(t, make(chan struct{}))
+	own := countingHost{hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}, new(atomic.Int64)}
+	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	h := n.bitswap.hearsay
+	tryNobody(h)
+	h.connected(guest.ID())
+	c := block.NewBlock([]byte("there")).Cid()
+	wants, has, lacks := message.New(false), message.New(false), message.New(false)
+	wants.AddEntry(c, 1, pb.Message_Wantlist_Have, true)
+	has.AddHave(c)
+	lacks.AddDontHave(c)
+	h.ask(guest.ID(), wants, time.Now())
+	began, before, words := time.Now(), own.asked.Load(), 0
+	for time.Since(began) < 20*hearsayRest {
+		h.hear(guest.ID(), has)
+		h.hear(guest.ID(), lacks)
+		words += 2
+	}
+	looks := own.asked.Load() - before - int64(words)
+	most := int64(time.Since(began)/hearsayRest) + 2
+	t.Log(looks, words, most)
+	if looks > most {
+		t.Errorf("%d looks after %d words, want %d at most", looks, words, most)
+	}
+}
+
+// Who hangs up when it is tried keeps nobody from being tried, and has failed.
+func TestHearsay_TriesMoreThoughSomeHangUp(t *testing.T) {
+	own := hostWithGuests{newHost(t), map[peer.ID]bool{}}
+	for i := range 16 {
+		own.guests[peer.ID(fmt.Sprint("liar ", i))] = true
+	}
+	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	h, c := n.bitswap.hearsay, block.NewBlock([]byte("there")).Cid()
+	h.mu.Lock()
+	for p := range own.guests {
+		h.by[p] = &dealing{here: true, guest: true, said: map[cid.Cid]time.Time{c: time.Now()}}
+	}
+	h.mu.Unlock()
+	tried := map[peer.ID]bool{}
+	now := time.Now()
+	for range 6 {
+		now = now.Add(hearsayTick)
+		h.look(t.Context(), now)
+		h.mu.Lock()
+		for p, d := range h.by {
+			if d.trial.Defined() {
+				tried[p] = true
+			}
+		}
+		h.mu.Unlock()
+		for p := range tried {
+			h.disconnected(p)
+		}
+	}
+	if len(tried) != len(own.guests) {
+		t.Errorf("%d of %d were tried", len(tried), len(own.guests))
+	}
+	for p := range tried {
+		h.connected(p)
+		h.mu.Lock()
+		if !h.by[p].deaf {
+			t.Error("one is tried again at once")
+		}
+		h.mu.Unlock()
 	}
 }

@@ -32,9 +32,9 @@ func (h *hearsay) try(ctx context.Context, now time.Time) {
 	needed, easy := map[peer.ID]cid.Cid{}, map[peer.ID]cid.Cid{}
 	for p, d := range h.by {
 		switch {
+		case !d.proven && now.Sub(d.tried) <= trialTime+h.t.n.o.lineTime():
+			running++ // or it has hung up
 		case !d.here || d.deaf || !d.guest || d.proven:
-		case d.trial.Defined():
-			running++
 		default:
 			if c, given := h.forTrial(d, now); given {
 				easy[p] = c
@@ -146,7 +146,7 @@ func (h *hearsay) ask(p peer.ID, m message.BitSwapMessage, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d := h.by[p]
-	if d == nil || !d.here || d.deaf {
+	if d == nil || !d.here || d.leaves || d.deaf {
 		return
 	}
 	d.guest = guest
@@ -165,7 +165,7 @@ func (h *hearsay) ask(p peer.ID, m message.BitSwapMessage, now time.Time) {
 			}
 			w.block, w.since = true, now
 			d.asked[e.Cid] = w
-		case guest && !ok:
+		case !ok:
 			d.asked[e.Cid] = w
 		}
 	}
