@@ -2,10 +2,12 @@ package p2p
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -19,9 +21,12 @@ import (
 )
 
 const (
-	spendRate  = 32 << 20  // bytes a second, of all guests
-	spendChunk = 256 << 10 // of a turn
+	spendRate = time.Second / 4 // of work in a second, for all guests
+	spendTurn = 2 * time.Millisecond
 )
+
+// errGone is what a guest's work ends with that has gone.
+var errGone = errors.New("the peer has gone")
 
 // DataHost is the host over which blocks travel: a libp2p host of its own identity.
 // Unless it is public, the handlers set on it see only streams of members and of
@@ -35,7 +40,7 @@ type DataHost struct {
 	public  bool
 	most    int // connections, above which idle ones are closed
 	speed   *bandwidth
-	spent   *line // of guests, see Spend
+	spent   *line // nanoseconds of work for guests, see Spend
 	log     *slog.Logger
 
 	mu       sync.Mutex
@@ -68,7 +73,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(spendRate), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(uint64(spendRate)), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
 	keep.d = d
@@ -172,17 +177,20 @@ func (d *DataHost) Guests() int {
 	return dataStrangers
 }
 
-// Spend waits until a connected peer may have so many bytes count beside those that are read
-// of it: what it asks for costs more than them. Guests take turns, as where MaxBandwidth
-// bounds them, and nobody is read later for it. The error is ctx's.
-func (d *DataHost) Spend(ctx context.Context, id peer.ID, bytes int) error {
-	for ; bytes > 0; bytes -= spendChunk {
+// Spend waits until so much may be worked for a connected peer, beside the reading: what it
+// asks for costs more than that. Guests take turns, by address and then by peer, and have a
+// quarter of a processor together. The error is ctx's, or says that the peer has gone.
+func (d *DataHost) Spend(ctx context.Context, id peer.ID, work time.Duration) error {
+	for ; work > 0; work -= spendTurn {
 		conns := d.base.Network().ConnsToPeer(id)
-		if len(conns) == 0 || d.isMember(id) {
+		if len(conns) == 0 {
+			return errGone
+		}
+		if d.isMember(id) {
 			return nil
 		}
 		c := conns[0]
-		if err := d.spent.wait(ctx, []string{addressKey(c.RemoteMultiaddr()), string(id)}, min(bytes, spendChunk), c.IsClosed); err != nil {
+		if err := d.spent.wait(ctx, []string{addressKey(c.RemoteMultiaddr()), string(id)}, int(min(work, spendTurn)), c.IsClosed); err != nil {
 			return err
 		}
 	}

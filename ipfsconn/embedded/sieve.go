@@ -24,10 +24,13 @@ import (
 // costs some hundred bytes of memory and a lookup or more, and boxo reads one of each stream
 // at once.
 const (
-	guestEntries   = 16384       // of a message: four times what is remembered of a guest's wants
-	guestEntryCost = 1 << 10     // bytes, see Spend
-	guestSmall     = 64 << 10    // bytes of a message, of which it may send several at a time
-	guestLarge     = time.Minute // in which a larger one has to come
+	guestEntries   = 16384 // of a message: four times what is remembered of a guest's wants
+	guestPart      = 256   // entries that boxo works at at a time
+	guestEntryCost = 8 * time.Microsecond
+	guestPartCost  = 4 * guestEntryCost
+	guestByteCost  = 2 * time.Nanosecond // of what boxo hashes before it looks whether somebody asked for it
+	guestSmall     = 64 << 10            // bytes of a message, of which it may send several at a time
+	guestLarge     = time.Minute         // in which a larger one has to come
 )
 
 // guestsAtWork is how many messages of guests boxo works at.
@@ -39,6 +42,7 @@ var guestsAtWork = max(2, runtime.GOMAXPROCS(0)/2)
 type sieve struct {
 	host.Host
 	n      *Node
+	owes   func(peer.ID) time.Duration // for what it has not paid yet
 	atWork chan struct{}
 
 	mu    sync.Mutex
@@ -51,8 +55,8 @@ type turns struct {
 	users int // guarded by the sieve's mu
 }
 
-func newSieve(n *Node) *sieve {
-	return &sieve{Host: n.host, n: n, atWork: make(chan struct{}, guestsAtWork), large: map[peer.ID]*turns{}}
+func newSieve(n *Node, owes func(peer.ID) time.Duration) *sieve {
+	return &sieve{Host: n.host, n: n, owes: owes, atWork: make(chan struct{}, guestsAtWork), large: map[peer.ID]*turns{}}
 }
 
 // SetStreamHandler implements host.Host.
@@ -64,7 +68,7 @@ func (v *sieve) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
 			return
 		}
 		sieved := &sievedStream{Stream: s, from: from, of: v, in: bufio.NewReader(s)}
-		defer sieved.worked()
+		defer sieved.end()
 		handle(sieved)
 	})
 }
@@ -85,39 +89,80 @@ func (v *sieve) NewStream(ctx context.Context, id peer.ID, protocols ...protocol
 	return v.Host.NewStream(ctx, id, protocols...)
 }
 
-// sievedStream is a guest's, of which boxo gets message after message.
+// sievedStream is a guest's, of which boxo gets message after message, and of long ones part
+// after part.
 type sievedStream struct {
 	network.Stream
-	from peer.ID
-	of   *sieve
-	in   *bufio.Reader
-	rest []byte // of a message that boxo reads
-	done []func()
+	from   peer.ID
+	of     *sieve
+	in     *bufio.Reader
+	header []byte // of the part that boxo reads
+	rest   []byte // of that part
+	works  bool   // at it
+	parts  []part // that come then
+	done   []func()
+}
+
+// A part is a message of bitswap, of so many entries.
+type part struct {
+	message []byte
+	entries int
 }
 
 // Read implements network.Stream.
-func (s *sievedStream) Read(b []byte) (int, error) {
-	if len(s.rest) == 0 {
-		s.worked()
+func (s *sievedStream) Read(b []byte) (n int, err error) {
+	if len(s.header)+len(s.rest) == 0 {
 		if err := s.next(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(b, s.rest)
+	if len(s.header) > 0 {
+		n = copy(b, s.header)
+		s.header = s.header[n:]
+		return n, nil
+	}
+	n = copy(b, s.rest)
 	s.rest = s.rest[n:]
 	return n, nil
 }
 
-// worked gives back what the last message took.
+// next returns once boxo may work at the next part.
+func (s *sievedStream) next() error {
+	s.worked()
+	if len(s.parts) == 0 {
+		s.end()
+		if err := s.read(); err != nil {
+			return err
+		}
+	}
+	p := s.parts[0]
+	s.parts = s.parts[1:]
+	if err := s.admit(p); err != nil {
+		return err
+	}
+	s.header, s.rest = binary.AppendUvarint(nil, uint64(len(p.message))), p.message
+	return nil
+}
+
+// worked notes that boxo has done the last part.
 func (s *sievedStream) worked() {
+	if s.works {
+		<-s.of.atWork
+		s.works = false
+	}
+}
+
+// end gives back what the last message took.
+func (s *sievedStream) end() {
+	s.worked()
 	for _, done := range s.done {
 		done()
 	}
-	s.rest, s.done = nil, nil
+	s.header, s.rest, s.parts, s.done = nil, nil, nil, nil
 }
 
-// next reads a message, and returns once boxo may work at it.
-func (s *sievedStream) next() error {
+// read reads a message.
+func (s *sievedStream) read() error {
 	size, err := binary.ReadUvarint(s.in)
 	if err != nil {
 		return err
@@ -131,34 +176,29 @@ func (s *sievedStream) next() error {
 			return err
 		}
 	}
-	whole := pool.Get(binary.MaxVarintLen64 + int(size)) // some are megabytes: not for the collector
-	s.done = append(s.done, func() { pool.Put(whole) })
-	header := binary.PutUvarint(whole, size)
-	message := whole[header : header+int(size)]
+	message := pool.Get(int(size)) // some are megabytes: not for the collector
+	s.done = append(s.done, func() { pool.Put(message) })
 	if _, err := io.ReadFull(s.in, message); err != nil {
 		return fmt.Errorf("a message of %d bytes: %w", size, err)
 	}
-	s.rest = whole[:header+int(size)]
-	if member {
-		return nil
+	if s.parts = []part{{message: message}}; !member {
+		s.parts, err = split(message, guestPart)
 	}
-	return s.admit(message)
+	return err
 }
 
-// admit waits until boxo may work at a message.
-func (s *sievedStream) admit(message []byte) error {
-	entries, err := countEntries(message)
-	if err != nil {
+// admit waits until boxo may work at a part.
+func (s *sievedStream) admit(p part) error {
+	n := s.of.n
+	if n.isMember(s.from) {
+		return nil
+	}
+	cost := guestPartCost + time.Duration(p.entries)*guestEntryCost + time.Duration(len(p.message))*guestByteCost
+	if err := n.spend(n.closing, s.from, cost+s.of.owes(s.from)); err != nil {
 		return err
 	}
-	if entries > guestEntries {
-		return fmt.Errorf("a message of more than %d entries", guestEntries)
-	}
-	if n := s.of.n; n.spend(n.closing, s.from, entries*guestEntryCost) != nil {
-		return errClosed
-	}
 	s.of.atWork <- struct{}{}
-	s.done = append(s.done, func() { <-s.of.atWork })
+	s.works = true
 	return nil
 }
 
@@ -198,44 +238,107 @@ func (v *sieve) take(id peer.ID) (leave func()) {
 	}
 }
 
-// countEntries is how many parts a message of bitswap has, wants, blocks and what is told of
-// blocks, up to one more than guestEntries. See https://specs.ipfs.tech/bitswap-protocol/.
-func countEntries(message []byte) (n int, err error) {
-	err = eachField(message, func(num protowire.Number, value []byte) (more bool, err error) {
-		switch num {
-		case 1: // the list of wants
-			err = eachField(value, func(num protowire.Number, _ []byte) (bool, error) {
+// The fields of a message of bitswap, and of its list of wants.
+// See https://specs.ipfs.tech/bitswap-protocol/.
+const (
+	fieldWants, fieldBlock, fieldPayload, fieldPresence = 1, 2, 3, 4
+
+	fieldWant, fieldFull = 1, 2
+)
+
+// split makes parts of a message that has more entries than most: wants, blocks and what is
+// told of blocks. Each may come alone; only the first says that its wants are all there are.
+func split(message []byte, most int) (parts []part, err error) {
+	entries, full, err := count(message)
+	if err != nil {
+		return nil, err
+	}
+	if entries > guestEntries {
+		return nil, fmt.Errorf("a message of more than %d entries", guestEntries)
+	}
+	if entries <= most {
+		return []part{{message, entries}}, nil
+	}
+	var wants, others []byte
+	if full {
+		wants = protowire.AppendVarint(protowire.AppendTag(nil, fieldFull, protowire.VarintType), 1)
+	}
+	n := 0
+	cut := func() {
+		m := protowire.AppendBytes(protowire.AppendTag(nil, fieldWants, protowire.BytesType), wants)
+		parts = append(parts, part{append(m, others...), n})
+		wants, others, n = nil, nil, 0
+	}
+	add := func(to *[]byte, field []byte, entries int) {
+		if n+entries > most {
+			cut()
+		}
+		*to = append(*to, field...)
+		n += entries
+	}
+	err = eachField(message, func(f field) (bool, error) {
+		switch f.number {
+		case fieldWants:
+			return true, eachField(f.value, func(f field) (bool, error) {
+				if f.number == fieldWant {
+					add(&wants, f.raw, 1)
+				}
+				return true, nil
+			})
+		case fieldBlock, fieldPayload, fieldPresence:
+			add(&others, f.raw, 1)
+		default:
+			add(&others, f.raw, 0)
+		}
+		return true, nil
+	})
+	cut()
+	return parts, err
+}
+
+// count is how many entries a message has, up to one more than guestEntries, and whether
+// its wants are all that the sender has.
+func count(message []byte) (n int, full bool, err error) {
+	err = eachField(message, func(f field) (more bool, err error) {
+		switch f.number {
+		case fieldWants:
+			err = eachField(f.value, func(f field) (bool, error) {
+				full = full || f.number == fieldFull && f.raw[len(f.raw)-1] != 0
 				n++
 				return n <= guestEntries, nil
 			})
-		case 2, 3, 4: // blocks, with or without a prefix, and whether there are such
+		case fieldBlock, fieldPayload, fieldPresence:
 			n++
 		}
 		return n <= guestEntries, err
 	})
-	return n, err
+	return n, full, err
 }
 
-// eachField calls f with the fields of a message of protocol buffers, the bytes of those that
-// have a length.
-func eachField(message []byte, f func(protowire.Number, []byte) (more bool, err error)) error {
+// A field is one of a message of protocol buffers.
+type field struct {
+	number protowire.Number
+	raw    []byte // all of it
+	value  []byte // where it has a length
+}
+
+// eachField calls f with the fields of a message of protocol buffers.
+func eachField(message []byte, f func(field) (more bool, err error)) error {
 	for len(message) > 0 {
-		num, typ, n := protowire.ConsumeTag(message)
+		number, typ, tag := protowire.ConsumeTag(message)
+		if tag < 0 {
+			return protowire.ParseError(tag)
+		}
+		n := protowire.ConsumeFieldValue(number, typ, message[tag:])
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		message = message[n:]
-		var value []byte
+		one := field{number: number, raw: message[:tag+n]}
 		if typ == protowire.BytesType {
-			value, n = protowire.ConsumeBytes(message)
-		} else {
-			n = protowire.ConsumeFieldValue(num, typ, message)
+			one.value, _ = protowire.ConsumeBytes(message[tag:])
 		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		message = message[n:]
-		if more, err := f(num, value); err != nil || !more {
+		message = message[tag+n:]
+		if more, err := f(one); err != nil || !more {
 			return err
 		}
 	}

@@ -2,11 +2,13 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,33 +169,161 @@ func TestSieve_ReadsOneLargeMessageOfAGuest(t *testing.T) {
 	}
 }
 
-// FuzzCountEntries holds the count against what boxo makes of the same bytes.
-func FuzzCountEntries(f *testing.F) {
-	var wants bytes.Buffer
-	if err := wantsOf(3).ToNetV1(&wants); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(wants.Bytes()[1:])
-	mixed := message.New(true)
+// FuzzSplit holds the parts of a message against what boxo makes of the whole.
+func FuzzSplit(f *testing.F) {
+	mixed := wantsOf(5)
 	mixed.AddBlock(block.NewBlock([]byte("a block")))
-	mixed.AddHave(block.NewBlock([]byte("another")).Cid())
-	var b bytes.Buffer
-	if err := mixed.ToNetV1(&b); err != nil {
-		f.Fatal(err)
+	for n := range 3 {
+		mixed.AddHave(block.NewBlock([]byte{byte(n)}).Cid())
 	}
-	f.Add(b.Bytes()[1:])
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n, err := countEntries(data)
-		framed := append(binary.AppendUvarint(nil, uint64(len(data))), data...)
-		m, _, boxoErr := message.FromMsgReader(msgio.NewVarintReaderSize(io.Reader(bytes.NewReader(framed)), network.MessageSizeMax))
-		if boxoErr != nil {
+	full := message.New(true)
+	full.Cancel(block.NewBlock([]byte("a block")).Cid())
+	for _, m := range []message.BitSwapMessage{wantsOf(1), mixed, full} {
+		var b bytes.Buffer
+		if err := m.ToNetV1(&b); err != nil {
+			f.Fatal(err)
+		}
+		_, n := binary.Uvarint(b.Bytes())
+		f.Add(b.Bytes()[n:], uint8(2))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, most uint8) {
+		most = max(1, most)
+		whole, err := decode(data)
+		if err != nil {
 			return
 		}
+		parts, err := split(data, int(most))
 		if err != nil {
 			t.Fatalf("boxo reads what is refused: %v", err)
 		}
-		if has := len(m.Wantlist()) + len(m.Blocks()) + len(m.BlockPresences()); n < has {
-			t.Fatalf("%d entries are counted where boxo finds %d", n, has)
+		got := map[string]bool{}
+		for i, p := range parts {
+			m, err := decode(p.message)
+			if err != nil {
+				t.Fatalf("part %d: %v", i, err)
+			}
+			has := len(m.Wantlist()) + len(m.Blocks()) + len(m.BlockPresences())
+			if p.entries < has || p.entries > int(most) {
+				t.Errorf("part %d has %d entries, by its count %d of %d", i, has, p.entries, most)
+			}
+			if i > 0 && m.Full() {
+				t.Errorf("part %d says that it has all wants", i)
+			}
+			if i == 0 && m.Full() != whole.Full() {
+				t.Error("the first part says otherwise whether it has all wants")
+			}
+			maps.Copy(got, contents(m))
+		}
+		if want := contents(whole); !maps.Equal(got, want) {
+			t.Errorf("the parts have %v, the whole %v", got, want)
 		}
 	})
+}
+
+func decode(m []byte) (message.BitSwapMessage, error) {
+	framed := append(binary.AppendUvarint(nil, uint64(len(m))), m...)
+	out, _, err := message.FromMsgReader(msgio.NewVarintReaderSize(bytes.NewReader(framed), network.MessageSizeMax))
+	return out, err
+}
+
+// contents are the CIDs in a message, and whether they are its wants, blocks or presences.
+func contents(m message.BitSwapMessage) map[string]bool {
+	has := map[string]bool{}
+	for _, e := range m.Wantlist() {
+		has["want "+e.Cid.KeyString()] = true
+	}
+	for _, b := range m.Blocks() {
+		has["block "+b.Cid().KeyString()] = true
+	}
+	for _, p := range m.BlockPresences() {
+		has["presence "+p.Cid.KeyString()] = true
+	}
+	return has
+}
+
+// A message of many wants is worked at in parts, between which others have their turn; and
+// it is as if it had come whole.
+func TestSieve_WorksAtLongMessagesInParts(t *testing.T) {
+	guest := newHost(t)
+	own := &payingHost{hostWithGuests: hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}}
+	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	s := talk(t, guest, own.Host)
+	const parts = 3
+	if err := wantsOf(parts * guestPart).ToNetV1(s); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all that it wants is known", func() bool { return len(n.bitswap.guests.WantlistForPeer(guest.ID())) == parts*guestPart })
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if len(own.paid) != parts {
+		t.Errorf("%d parts are paid for, want %d", len(own.paid), parts)
+	}
+	if least := guestPart * guestEntryCost; own.paid[0] < least || own.paid[0] > 2*least {
+		t.Errorf("the first part costs %v", own.paid[0])
+	}
+}
+
+// Work that took longer than its entries cost is paid for with the next message.
+func TestSieve_HasGuestsPayForLongWork(t *testing.T) {
+	tr := &trader{heard: map[peer.ID]*account{"guest": {owes: time.Minute}}}
+	if owes := tr.owes("guest"); owes != time.Minute {
+		t.Errorf("it owes %v", owes)
+	}
+	if owes := tr.owes("guest") + tr.owes("another"); owes > 0 {
+		t.Errorf("it owes %v once it has paid", owes)
+	}
+	guest := newHost(t)
+	own := &payingHost{hostWithGuests: hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}}
+	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	s := talk(t, guest, own.Host)
+	send := func(m message.BitSwapMessage) time.Duration {
+		t.Helper()
+		own.mu.Lock()
+		before := len(own.paid)
+		own.mu.Unlock()
+		if err := m.ToNetV1(s); err != nil {
+			t.Fatal(err)
+		}
+		var paid time.Duration
+		until(t, "it has paid", func() bool {
+			own.mu.Lock()
+			defer own.mu.Unlock()
+			if len(own.paid) == before {
+				return false
+			}
+			paid = own.paid[before]
+			return true
+		})
+		return paid
+	}
+	send(wantsOf(1))
+	n.bitswap.mu.Lock()
+	n.bitswap.heard[guest.ID()] = &account{owes: time.Minute}
+	n.bitswap.mu.Unlock()
+	if paid := send(wantsOf(1)); paid < time.Minute {
+		t.Errorf("who owes a minute pays %v", paid)
+	}
+}
+
+// payingHost notes what its guests pay.
+type payingHost struct {
+	hostWithGuests
+	mu   sync.Mutex
+	paid []time.Duration
+}
+
+// Spend implements privateHost.
+func (h *payingHost) Spend(_ context.Context, _ peer.ID, work time.Duration) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.paid = append(h.paid, work)
+	return nil
 }

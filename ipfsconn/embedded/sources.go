@@ -24,9 +24,9 @@ type privateHost interface {
 	IsMember(id peer.ID) bool
 	// Guests is how many may be connected that are not, about.
 	Guests() int
-	// Spend waits until a peer may have bytes count beside those that are read of it. The
-	// error is ctx's.
-	Spend(ctx context.Context, id peer.ID, bytes int) error
+	// Spend waits until so much may be worked for a peer, beside the reading. The error is
+	// ctx's, or says that it has gone.
+	Spend(ctx context.Context, id peer.ID, work time.Duration) error
 }
 
 // expect lets the origins of a pin in, which are strangers: their blocks come over
@@ -67,9 +67,9 @@ func (n *Node) guests() int {
 }
 
 // spend is Spend of the host.
-func (n *Node) spend(ctx context.Context, id peer.ID, bytes int) error {
+func (n *Node) spend(ctx context.Context, id peer.ID, work time.Duration) error {
 	if h, ok := n.host.(privateHost); ok {
-		return h.Spend(ctx, id, bytes)
+		return h.Spend(ctx, id, work)
 	}
 	return nil
 }

@@ -48,16 +48,23 @@ type trader struct {
 	hearsay         *hearsay
 
 	mu    sync.Mutex
-	heard map[peer.ID]int // those of whom messages came, and how many are being worked at
+	heard map[peer.ID]*account // those of whom messages came
+}
+
+// An account is what there is to do, and to pay, for one of whom messages came.
+type account struct {
+	messages int           // being worked at
+	owes     time.Duration // for work that took longer than its entries cost
 }
 
 // newTrader begins to exchange blocks over the data host.
 func newTrader(n *Node) *trader {
 	n.asked = bsnetwork.NewConnectEventManager()
 	ctx := context.Background()
-	t := &trader{n: n, heard: map[peer.ID]int{}, net: bsnet.NewFromIpfsHost(newSieve(n), bsnet.WithConnectEventManager(n.asked))}
+	t := &trader{n: n, heard: map[peer.ID]*account{}}
+	t.net = bsnet.NewFromIpfsHost(newSieve(n, t.owes), bsnet.WithConnectEventManager(n.asked))
 	t.toGuests = &guestsNetwork{BitSwapNetwork: t.net, sending: map[peer.ID]int{}}
-	serve := func(net bsnetwork.BitSwapNetwork, message, outstanding, senders int, wants uint) *server.Server {
+	newServer := func(net bsnetwork.BitSwapNetwork, message, outstanding, senders int, wants uint) *server.Server {
 		return server.New(ctx, net, n.local,
 			server.WithPeerBlockRequestFilter(n.mayFetch),
 			server.WithTargetMessageSize(message),
@@ -68,8 +75,8 @@ func newTrader(n *Node) *trader {
 			server.MaxQueuedWantlistEntriesPerPeer(wants),
 		)
 	}
-	t.members = serve(t.net, memberMessage, memberOutstanding, memberSenders, memberWants)
-	t.guests = serve(t.toGuests, guestMessage, guestOutstanding, guestSenders*n.guests(), guestWants)
+	t.members = newServer(t.net, memberMessage, memberOutstanding, memberSenders, memberWants)
+	t.guests = newServer(t.toGuests, guestMessage, guestOutstanding, guestSenders*n.guests(), guestWants)
 	t.hearsay = newHearsay(t)
 	t.Client = client.New(ctx, watched{t.net, t.hearsay}, discovery{n}, n.local,
 		client.ProviderSearchDelay(searchDelay),
@@ -103,8 +110,8 @@ func (t *trader) run() {
 func (t *trader) forgetGone() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for p, messages := range t.heard {
-		if messages == 0 && t.n.host.Network().Connectedness(p) != network.Connected {
+	for p, a := range t.heard {
+		if a.messages == 0 && t.n.host.Network().Connectedness(p) != network.Connected {
 			delete(t.heard, p)
 			t.members.PeerDisconnected(p)
 			t.guests.PeerDisconnected(p)
@@ -112,15 +119,40 @@ func (t *trader) forgetGone() {
 	}
 }
 
+// serve has a server work at a message.
+func (t *trader) serve(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
+	began := time.Now()
+	t.serverOf(from).ReceiveMessage(ctx, from, m)
+	late := time.Since(began) - time.Duration(len(m.Wantlist()))*guestEntryCost
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.heard[from].owes += max(0, late)
+}
+
+// owes is what a peer has not paid for yet. It pays now.
+func (t *trader) owes(p peer.ID) (work time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a := t.heard[p]; a != nil {
+		work, a.owes = a.owes, 0
+	}
+	return work
+}
+
 // hears counts a message of p as one that is being worked at, until done is called.
 func (t *trader) hears(p peer.ID) (done func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.heard[p]++
+	a := t.heard[p]
+	if a == nil {
+		a = &account{}
+		t.heard[p] = a
+	}
+	a.messages++
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.heard[p]--
+		a.messages--
 	}
 }
 
@@ -174,7 +206,7 @@ func (t *trader) ReceivedBlocks(from peer.ID, bs []blocks.Block) {
 // ReceiveMessage implements network.Receiver, as the next ones do.
 func (t *trader) ReceiveMessage(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
 	defer t.hears(from)()
-	t.serverOf(from).ReceiveMessage(ctx, from, m)
+	t.serve(ctx, from, m)
 	t.hearsay.receive(ctx, from, m)
 }
 

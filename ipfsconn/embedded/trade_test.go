@@ -30,12 +30,12 @@ type hostWithGuests struct {
 	guests map[peer.ID]bool
 }
 
-func (hostWithGuests) Expect(peer.ID)                            {}
-func (hostWithGuests) Forget(peer.ID)                            {}
-func (hostWithGuests) MayFetch(peer.ID) bool                     { return true }
-func (h hostWithGuests) Guests() int                             { return 3 }
-func (hostWithGuests) Spend(context.Context, peer.ID, int) error { return nil }
-func (h hostWithGuests) IsMember(id peer.ID) bool                { return !h.guests[id] }
+func (hostWithGuests) Expect(peer.ID)                                      {}
+func (hostWithGuests) Forget(peer.ID)                                      {}
+func (hostWithGuests) MayFetch(peer.ID) bool                               { return true }
+func (h hostWithGuests) Guests() int                                       { return 3 }
+func (hostWithGuests) Spend(context.Context, peer.ID, time.Duration) error { return nil }
+func (h hostWithGuests) IsMember(id peer.ID) bool                          { return !h.guests[id] }
 
 // muteHost is a host over whose connections nothing is read any more once mute is closed.
 func muteHost(t *testing.T, mute chan struct{}) host.Host {
