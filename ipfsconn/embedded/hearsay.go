@@ -136,9 +136,10 @@ func (h *hearsay) look(ctx context.Context, now time.Time) {
 			h.hearAgain(p, d)
 		case d.guest && h.fails(d, now):
 			h.fail(p, d, deafLeast, now)
-		case d.guest && h.lags(d, now):
-			h.fail(p, d, deafSlow, now)
 		}
+	}
+	for _, p := range h.laggards(now) {
+		h.fail(p, h.by[p], deafSlow, now)
 	}
 	h.given = h.giving(now)
 	for p, d := range h.by {
@@ -166,33 +167,42 @@ func (h *hearsay) fails(d *dealing, now time.Time) bool {
 	return false
 }
 
-// lags tells whether a guest owes a block for much longer than others need who have it, though
-// it gives some now and then.
-func (h *hearsay) lags(d *dealing, now time.Time) bool {
-	if d.owes == 0 {
-		return false
-	}
-	for c, w := range d.asked {
-		owed := now.Sub(w.since)
-		if w.block && owed > trialTime+h.t.n.o.lineTime() && h.gives(c, owed/slower, now) {
-			return true
-		}
-	}
-	return false
-}
-
-// gives tells whether anybody has the block who gives what it is asked for within that time.
-func (h *hearsay) gives(c cid.Cid, within time.Duration, now time.Time) bool {
+// laggards are the guests that owe a block for much longer than others need who have it,
+// though they give some now and then.
+func (h *hearsay) laggards(now time.Time) (late []peer.ID) {
+	need := map[cid.Cid]time.Duration{} // by who has it and gives soonest
 	for _, d := range h.by {
-		_, has := d.said[c]
-		if !has && !d.asked[c].heard || d.deaf || d.guest && !d.proven {
+		if d.deaf || d.guest && !d.proven || d.took == 0 {
 			continue
 		}
-		if d.took > 0 && d.took < within && (d.owes == 0 || now.Sub(d.waits) < within) {
-			return true
+		gives := d.took
+		if d.owes > 0 {
+			gives = max(gives, now.Sub(d.waits))
+		}
+		note := func(c cid.Cid) {
+			if least, ok := need[c]; !ok || gives < least {
+				need[c] = gives
+			}
+		}
+		for c := range d.said {
+			note(c)
+		}
+		for c, w := range d.asked {
+			if w.heard {
+				note(c)
+			}
 		}
 	}
-	return false
+	for p, d := range h.by {
+		for c, w := range d.asked {
+			owed := now.Sub(w.since)
+			if least, ok := need[c]; ok && w.block && d.guest && !d.deaf && owed > trialTime+h.t.n.o.lineTime() && least < owed/slower {
+				late = append(late, p)
+				break
+			}
+		}
+	}
+	return late
 }
 
 // fail has boxo take the guest for gone: what it was asked for others are asked for, and it
