@@ -151,7 +151,8 @@ func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
 }
 
 // getters gives, for each neighbour that has best's pages, what gets one: where others
-// have another root, of which most pages are the same, from one of them if it can.
+// have another root, of which most pages are the same, from one of them if it can. That
+// spares members, and who has the newest root alone cannot slow a copy by giving slowly.
 func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
 	var others []Peer
 	for _, o := range offers {
@@ -161,7 +162,7 @@ func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
 	}
 	for _, p := range best.from {
 		gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
-			if len(others) > 0 && p.Member { // spare members
+			if len(others) > 0 {
 				soon, cancel := context.WithTimeout(ctx, hedgeAfter)
 				defer cancel()
 				if b, err := f.getPage(soon, others[rand.IntN(len(others))], h); err == nil {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/pinfold-cluster/pinfold/api"
 )
 
 // A first copy tells of how much it is to be, and goes on after a stop with what is there.
@@ -101,5 +104,49 @@ func TestCopyRun_Rate(t *testing.T) {
 		if got := c.rate(x.pins, now.Add(x.after)); got != x.want {
 			t.Errorf("with %d pins after %v: %v a second, want %v", x.pins, x.after, got, x.want)
 		}
+	}
+}
+
+// countedPages is a full peer that shows one root, and counts the pages that it gives.
+type countedPages struct {
+	source
+	signed []byte
+	gave   *atomic.Int64
+}
+
+func (c countedPages) root(context.Context) ([]byte, error) { return c.signed, nil }
+
+func (c countedPages) page(ctx context.Context, h []byte) ([]byte, error) {
+	c.gave.Add(1)
+	return c.source.page(ctx, h)
+}
+
+// Who has the newest root alone gives what the others lack, and no more: it may give as
+// slowly as it likes.
+func TestFollower_CopiesFromThoseWithAnOlderRoot(t *testing.T) {
+	w := newWorld(t, 2)
+	for i := 0; i < 4000; i += 1000 {
+		e := edit{name: strings.Repeat("x", 250)}
+		for p := range 1000 {
+			e.put = append(e.put, i+p)
+		}
+		w.commit(e)
+	}
+	old, newer := w.members[0].pub, w.members[1].pub
+	signed, err := old.root(t.Context())
+	check(t, err)
+	w.pin(9000, 9001)
+	newest, err := newer.root(t.Context())
+	check(t, err)
+	f, st := w.still(edit{})
+	check(t, st.NewBatch().CommitAt(0))
+	var few, most atomic.Int64
+	f.client = client{served{by: map[api.PeerID]source{"m": countedPages{old, signed, &most}, "guest": countedPages{newer, newest, &few}}}}
+	f.neighbours = map[api.PeerID]Peer{"m": {ID: "m", Member: true}, "guest": {ID: "guest"}}
+	if ok, err := f.copyPages(t.Context()); !ok || err != nil {
+		t.Fatalf("the copy is whole: %t, %v", ok, err)
+	}
+	if few.Load() == 0 || few.Load() > most.Load()/2 {
+		t.Errorf("the newest's peer is asked for %d pages, the other for %d", few.Load(), most.Load())
 	}
 }
