@@ -157,6 +157,13 @@ func (d *DataHost) Forget(id peer.ID) {
 	}
 }
 
+// Expects tells whether a peer is let in by Expect.
+func (d *DataHost) Expects(id peer.ID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sources[id] > 0
+}
+
 // MayFetch tells whether a peer that was let in is to be given blocks: a member, or one
 // of Admit, or anybody where the host is public.
 func (d *DataHost) MayFetch(id peer.ID) bool {

@@ -70,7 +70,7 @@ func liarWith(t *testing.T, has map[cid.Cid]block.Block) host.Host {
 // Guests that say they have everything, and give nothing, hold up nothing that a member has.
 func TestTrader_LiarsHoldUpNoMember(t *testing.T) {
 	guests := map[peer.ID]bool{}
-	own := hostWithGuests{newHost(t), guests}
+	own := hostWithGuests{Host: newHost(t), guests: guests}
 	var liars []host.Host
 	for range 8 {
 		l := liarHost(t)
@@ -124,7 +124,7 @@ func TestTrader_LiarsHoldUpNoFollower(t *testing.T) {
 			}
 		}
 		guests := map[peer.ID]bool{giver.ID(): true}
-		own := hostWithGuests{newHost(t), guests}
+		own := hostWithGuests{Host: newHost(t), guests: guests}
 		known := &holders{infos: []peer.AddrInfo{{ID: giver.ID(), Addrs: giver.Addrs()}}}
 		var liars []host.Host
 		for range 8 {
@@ -158,7 +158,7 @@ func TestTrader_HasFromGuestsWhatMembersLack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer guest.Close()
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{guest.host.ID(): true}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.host.ID(): true}}
 	n, err := New(own, t.TempDir(), Options{Wary: true}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func TestTrader_HasFromGuestsWhatMembersLack(t *testing.T) {
 func guestOf(t *testing.T, o Options) (n *Node, guest host.Host, d *dealing) {
 	t.Helper()
 	guest = muteHost(t, make(chan struct{}))
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}
 	n, err := New(own, t.TempDir(), o, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -510,7 +510,7 @@ func (h countingHost) IsMember(id peer.ID) bool {
 // However often a guest says that it has a block, and has not, that is not looked at more often.
 func TestHearsay_LooksNotForEachWord(t *testing.T) {
 	guest := muteHost(t, make(chan struct{}))
-	own := countingHost{hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}, new(atomic.Int64)}
+	own := countingHost{hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}, new(atomic.Int64)}
 	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -541,7 +541,7 @@ func TestHearsay_LooksNotForEachWord(t *testing.T) {
 
 // Who hangs up when it is tried keeps nobody from being tried, and has failed.
 func TestHearsay_TriesMoreThoughSomeHangUp(t *testing.T) {
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{}}
 	for i := range 16 {
 		own.guests[peer.ID(fmt.Sprint("liar ", i))] = true
 	}

@@ -109,7 +109,7 @@ func TestTrader_AsksOthersForWhatATurncoatOwes(t *testing.T) {
 		l.has[b.Cid()] = b
 	}
 	liar.SetStreamHandler(bsnet.ProtocolBitswap, l.handle)
-	n, err := New(hostWithGuests{own, map[peer.ID]bool{liar.ID(): true}}, t.TempDir(), Options{Stall: 15 * time.Second},
+	n, err := New(hostWithGuests{Host: own, guests: map[peer.ID]bool{liar.ID(): true}}, t.TempDir(), Options{Stall: 15 * time.Second},
 		&holders{infos: []peer.AddrInfo{{ID: member.ID(), Addrs: member.Addrs()}}}, quiet)
 	if err != nil {
 		t.Fatal(err)

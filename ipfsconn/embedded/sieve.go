@@ -75,7 +75,7 @@ func (v *sieve) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
 
 // Connect implements host.Host. Who was found is called, at the addresses that were found.
 func (v *sieve) Connect(ctx context.Context, p peer.AddrInfo) error {
-	if len(p.Addrs) == 0 && !v.n.isMember(p.ID) && v.Network().Connectedness(p.ID) != network.Connected {
+	if len(p.Addrs) == 0 && !v.n.mayCall(p.ID) && v.Network().Connectedness(p.ID) != network.Connected {
 		return api.Unavailable.Errorf("%s has gone", p.ID)
 	}
 	return v.Host.Connect(ctx, p)
@@ -83,7 +83,7 @@ func (v *sieve) Connect(ctx context.Context, p peer.AddrInfo) error {
 
 // NewStream implements host.Host.
 func (v *sieve) NewStream(ctx context.Context, id peer.ID, protocols ...protocol.ID) (network.Stream, error) {
-	if !v.n.isMember(id) {
+	if !v.n.mayCall(id) {
 		ctx = network.WithNoDial(ctx, "guest")
 	}
 	return v.Host.NewStream(ctx, id, protocols...)
@@ -197,8 +197,14 @@ func (s *sievedStream) admit(p part) error {
 	if err := n.spend(n.closing, s.from, cost+s.of.owes(s.from)); err != nil {
 		return err
 	}
+	if s.Conn().IsClosed() {
+		return errClosed
+	}
 	s.of.atWork <- struct{}{}
 	s.works = true
+	if s.Conn().IsClosed() { // while it waited
+		return errClosed
+	}
 	return nil
 }
 

@@ -62,7 +62,7 @@ func ends(t *testing.T, s network.Stream, while time.Duration) bool {
 // What costs boxo more than it is worth ends a guest's stream; members may ask for more.
 func TestSieve_RefusesWhatIsTooMuch(t *testing.T) {
 	guest, member := newHost(t), newHost(t)
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}
 	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestSieve_ReadsOneLargeMessageOfAGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer good.Close()
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{bad.ID(): true, good.host.ID(): true}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{bad.ID(): true, good.host.ID(): true}}
 	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +245,7 @@ func contents(m message.BitSwapMessage) map[string]bool {
 // it is as if it had come whole.
 func TestSieve_WorksAtLongMessagesInParts(t *testing.T) {
 	guest := newHost(t)
-	own := &payingHost{hostWithGuests: hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}}
+	own := &payingHost{hostWithGuests: hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}}
 	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +277,7 @@ func TestSieve_HasGuestsPayForLongWork(t *testing.T) {
 		t.Errorf("it owes %v once it has paid", owes)
 	}
 	guest := newHost(t)
-	own := &payingHost{hostWithGuests: hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true}}}
+	own := &payingHost{hostWithGuests: hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}}
 	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -326,4 +326,42 @@ func (h *payingHost) Spend(_ context.Context, _ peer.ID, work time.Duration) err
 	defer h.mu.Unlock()
 	h.paid = append(h.paid, work)
 	return nil
+}
+
+// For a guest that has hung up nothing is worked, though its turn has come.
+func TestSieve_WorksForNobodyWhoHasGone(t *testing.T) {
+	guest := newHost(t)
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}
+	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	streams := make(chan network.Stream, 1)
+	own.Host.SetStreamHandler("/test", func(s network.Stream) { streams <- s })
+	if err := guest.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := guest.NewStream(t.Context(), own.ID(), "/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write([]byte{0}); err != nil {
+		t.Fatal(err)
+	}
+	v := newSieve(n, func(peer.ID) time.Duration { return 0 })
+	one := &sievedStream{Stream: <-streams, from: guest.ID(), of: v}
+	if err := one.admit(part{}); err != nil {
+		t.Errorf("of one that is there: %v", err)
+	}
+	one.end()
+	if err := one.Conn().Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.admit(part{}); err == nil || one.works {
+		t.Errorf("of one that has gone: %v, it works: %t", err, one.works)
+	}
+	if len(v.atWork) > 0 {
+		t.Errorf("%d messages are worked at", len(v.atWork))
+	}
 }

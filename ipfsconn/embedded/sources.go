@@ -18,6 +18,8 @@ type privateHost interface {
 	// Expect lets a peer in until Forget has been called as often.
 	Expect(id peer.ID)
 	Forget(id peer.ID)
+	// Expects tells whether it is let in by Expect.
+	Expects(id peer.ID) bool
 	// MayFetch tells whether a peer that was let in is to be given blocks.
 	MayFetch(id peer.ID) bool
 	// IsMember tells whether it is one of the cluster's.
@@ -56,6 +58,12 @@ func (n *Node) forget(origins []peer.AddrInfo) {
 func (n *Node) isMember(id peer.ID) bool {
 	h, ok := n.host.(privateHost)
 	return !ok || h.IsMember(id)
+}
+
+// mayCall tells whether a peer that has gone is called where it said that it is.
+func (n *Node) mayCall(id peer.ID) bool {
+	h, ok := n.host.(privateHost)
+	return !ok || h.IsMember(id) || h.Expects(id)
 }
 
 // guests is how many peers may be connected that are no members.

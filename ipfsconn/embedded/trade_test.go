@@ -28,10 +28,12 @@ import (
 type hostWithGuests struct {
 	host.Host
 	guests map[peer.ID]bool
+	origin peer.ID // of the guests, if any
 }
 
 func (hostWithGuests) Expect(peer.ID)                                      {}
 func (hostWithGuests) Forget(peer.ID)                                      {}
+func (h hostWithGuests) Expects(id peer.ID) bool                           { return id == h.origin }
 func (hostWithGuests) MayFetch(peer.ID) bool                               { return true }
 func (h hostWithGuests) Guests() int                                       { return 3 }
 func (hostWithGuests) Spend(context.Context, peer.ID, time.Duration) error { return nil }
@@ -93,7 +95,7 @@ func TestTrader_AMuteHoldsUpNoGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer good.Close()
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{bad.ID(): true, good.host.ID(): true}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{bad.ID(): true, good.host.ID(): true}}
 	holder, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +148,7 @@ func TestTrader_AMuteHoldsUpNoGuest(t *testing.T) {
 // for at the end.
 func TestTrader_MutesHoldUpNoMember(t *testing.T) {
 	guests := []host.Host{newHost(t), newHost(t), newHost(t)}
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{}}
 	for _, g := range guests {
 		own.guests[g.ID()] = true
 	}
@@ -201,7 +203,7 @@ func TestTrader_MutesHoldUpNoMember(t *testing.T) {
 // What somebody wants is remembered for as long as that is there, however late boxo notes it.
 func TestTrader_ForgetsWhoHasGone(t *testing.T) {
 	guest, member, there := newHost(t), newHost(t), newHost(t)
-	own := hostWithGuests{newHost(t), map[peer.ID]bool{guest.ID(): true, there.ID(): true}}
+	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true, there.ID(): true}}
 	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -234,12 +236,15 @@ func TestTrader_ForgetsWhoHasGone(t *testing.T) {
 // a question to it is due: they may be anybody's. A member is.
 func TestTrader_CallsNoGuest(t *testing.T) {
 	for _, c := range []struct {
-		what   string
-		member bool
-	}{{"guest", false}, {"member", true}} {
+		what           string
+		member, origin bool
+	}{{"guest", false, false}, {"member", true, false}, {"origin of a pin", false, true}} {
 		called := newHost(t)
 		called.SetStreamHandler(bsnet.ProtocolBitswap, func(s network.Stream) { s.Close() })
-		own := hostWithGuests{newHost(t), map[peer.ID]bool{called.ID(): !c.member}}
+		own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{called.ID(): !c.member}}
+		if c.origin {
+			own.origin = called.ID()
+		}
 		n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 		if err != nil {
 			t.Fatal(err)
@@ -247,14 +252,14 @@ func TestTrader_CallsNoGuest(t *testing.T) {
 		defer n.Close()
 		own.Peerstore().AddAddrs(called.ID(), called.Addrs(), time.Hour)
 		err = n.bitswap.net.SendMessage(t.Context(), called.ID(), wantsOf(1))
-		if (err == nil) != c.member {
+		if (err == nil) != (c.member || c.origin) {
 			t.Errorf("a %s is answered: %v", c.what, err)
 		}
 		if err := own.Network().ClosePeer(called.ID()); err != nil {
 			t.Fatal(err)
 		}
 		_, err = n.bitswap.net.NewMessageSender(t.Context(), called.ID(), &bsnetwork.MessageSenderOpts{MaxRetries: 1})
-		if (err == nil) != c.member {
+		if (err == nil) != (c.member || c.origin) {
 			t.Errorf("a %s is asked: %v", c.what, err)
 		}
 	}
