@@ -16,6 +16,8 @@ import (
 const (
 	rootTime = 30 * time.Second // for a root: the other may have to grow a tree first
 	pageTime = 10 * time.Second
+	// otherTime is for a page of one that has another root.
+	otherTime = time.Second
 )
 
 // errPoisoned is in the chain of errors about pages that are not what they were asked for.
@@ -152,21 +154,40 @@ func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
 
 // getters gives, for each neighbour that has best's pages, what gets one: where others
 // have another root, of which most pages are the same, from one of them if it can. That
-// spares members, and who has the newest root alone cannot slow a copy by giving slowly.
+// spares members, and who has the newest root alone cannot slow a copy by giving slowly; nor
+// can one of the others, which is asked no more then.
 func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
+	var mu sync.Mutex
 	var others []Peer
 	for _, o := range offers {
 		if o.root != best.root {
 			others = append(others, o.from...)
 		}
 	}
+	other := func() (p Peer, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(others) == 0 {
+			return p, false
+		}
+		return others[rand.IntN(len(others))], true
+	}
+	drop := func(slow Peer) {
+		mu.Lock()
+		defer mu.Unlock()
+		others = slices.DeleteFunc(others, func(p Peer) bool { return p.ID == slow.ID })
+	}
 	for _, p := range best.from {
 		gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
-			if len(others) > 0 {
-				soon, cancel := context.WithTimeout(ctx, hedgeAfter)
+			if o, ok := other(); ok {
+				soon, cancel := context.WithTimeout(ctx, otherTime)
 				defer cancel()
-				if b, err := f.getPage(soon, others[rand.IntN(len(others))], h); err == nil {
+				b, err := f.getPage(soon, o, h)
+				if err == nil {
 					return b, nil
+				}
+				if soon.Err() != nil {
+					drop(o)
 				}
 			}
 			return f.getPage(ctx, p, h)

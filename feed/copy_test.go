@@ -121,6 +121,14 @@ func (c countedPages) page(ctx context.Context, h []byte) ([]byte, error) {
 	return c.source.page(ctx, h)
 }
 
+// mutePages gives no page, and does not say so.
+type mutePages struct{ source }
+
+func (mutePages) page(ctx context.Context, _ []byte) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 // Who has the newest root alone gives what the others lack, and no more: it may give as
 // slowly as it likes.
 func TestFollower_CopiesFromThoseWithAnOlderRoot(t *testing.T) {
@@ -140,13 +148,17 @@ func TestFollower_CopiesFromThoseWithAnOlderRoot(t *testing.T) {
 	check(t, err)
 	f, st := w.still(edit{})
 	check(t, st.NewBatch().CommitAt(0))
-	var few, most atomic.Int64
-	f.client = client{served{by: map[api.PeerID]source{"m": countedPages{old, signed, &most}, "guest": countedPages{newer, newest, &few}}}}
-	f.neighbours = map[api.PeerID]Peer{"m": {ID: "m", Member: true}, "guest": {ID: "guest"}}
+	var few, most, none atomic.Int64
+	f.client = client{served{by: map[api.PeerID]source{"m": countedPages{old, signed, &most}, "guest": countedPages{newer, newest, &few},
+		"mute": countedPages{mutePages{old}, signed, &none}}}}
+	f.neighbours = map[api.PeerID]Peer{"m": {ID: "m", Member: true}, "guest": {ID: "guest"}, "mute": {ID: "mute"}}
 	if ok, err := f.copyPages(t.Context()); !ok || err != nil {
 		t.Fatalf("the copy is whole: %t, %v", ok, err)
 	}
 	if few.Load() == 0 || few.Load() > most.Load()/2 {
 		t.Errorf("the newest's peer is asked for %d pages, the other for %d", few.Load(), most.Load())
+	}
+	if none.Load() > 4 {
+		t.Errorf("who gives no page is asked for %d", none.Load())
 	}
 }
