@@ -299,7 +299,7 @@ func (d *dealing) hears(c cid.Cid) {
 
 // gives notes how long the peer took for a block. A small one tells little of a line.
 func (d *dealing) gives(size int, took time.Duration) {
-	d.took = min(oweTime, took*usualBlock/time.Duration(max(1, size)))
+	d.took = min(oweTime, took*usualBlock/time.Duration(max(1, min(size, usualBlock))))
 	if size < usualBlock/16 {
 		d.took = max(d.took, oweTime/slower)
 	}

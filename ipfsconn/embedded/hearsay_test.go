@@ -584,3 +584,14 @@ func TestHearsay_TriesMoreThoughSomeHangUp(t *testing.T) {
 		h.mu.Unlock()
 	}
 }
+
+// Blocks larger than usual take their time, and tell no more of a peer than that.
+func TestDealing_GivesLargeBlocks(t *testing.T) {
+	d := &dealing{}
+	if d.gives(4*usualBlock, 2*time.Second); d.took != 2*time.Second {
+		t.Errorf("who gave a large block in 2s takes %v", d.took)
+	}
+	if d.gives(usualBlock/2, time.Second); d.took != 2*time.Second {
+		t.Errorf("who gave half a block in 1s takes %v", d.took)
+	}
+}

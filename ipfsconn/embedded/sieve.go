@@ -28,9 +28,10 @@ const (
 	guestPart      = 256   // entries that boxo works at at a time
 	guestEntryCost = 8 * time.Microsecond
 	guestPartCost  = 4 * guestEntryCost
-	guestByteCost  = 2 * time.Nanosecond // of what boxo hashes before it looks whether somebody asked for it
-	guestSmall     = 64 << 10            // bytes of a message, of which it may send several at a time
-	guestLarge     = time.Minute         // in which a larger one has to come
+	guestByteCost  = 2 * time.Nanosecond         // of what boxo hashes before it looks whether somebody asked for it
+	guestLateCost  = guestWants * guestEntryCost // at most: where its list is full; the rest may be the disk's, or others'
+	guestSmall     = 64 << 10                    // bytes of a message, of which it may send several at a time
+	guestLarge     = time.Minute                 // in which a larger one has to come
 )
 
 // guestsAtWork is how many messages of guests boxo works at.
@@ -45,18 +46,22 @@ type sieve struct {
 	owes   func(peer.ID) time.Duration // for what it has not paid yet
 	atWork chan struct{}
 
-	mu    sync.Mutex
-	large map[peer.ID]*turns
+	large, working turns
 }
 
-// turns are those of a guest's streams, to send a large message.
+// turns are those of a guest's streams: to send a large message, or to be worked for.
 type turns struct {
+	mu sync.Mutex
+	of map[peer.ID]*turnsOf
+}
+
+type turnsOf struct {
 	taken chan struct{}
-	users int // guarded by the sieve's mu
+	users int // guarded by mu
 }
 
 func newSieve(n *Node, owes func(peer.ID) time.Duration) *sieve {
-	return &sieve{Host: n.host, n: n, owes: owes, atWork: make(chan struct{}, guestsAtWork), large: map[peer.ID]*turns{}}
+	return &sieve{Host: n.host, n: n, owes: owes, atWork: make(chan struct{}, guestsAtWork)}
 }
 
 // SetStreamHandler implements host.Host.
@@ -75,10 +80,13 @@ func (v *sieve) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
 
 // Connect implements host.Host. Who was found is called, at the addresses that were found.
 func (v *sieve) Connect(ctx context.Context, p peer.AddrInfo) error {
-	if len(p.Addrs) == 0 && !v.n.mayCall(p.ID) && v.Network().Connectedness(p.ID) != network.Connected {
+	if len(p.Addrs) > 0 || v.n.mayCall(p.ID) {
+		return v.Host.Connect(ctx, p)
+	}
+	if v.Network().Connectedness(p.ID) != network.Connected {
 		return api.Unavailable.Errorf("%s has gone", p.ID)
 	}
-	return v.Host.Connect(ctx, p)
+	return nil
 }
 
 // NewStream implements host.Host.
@@ -96,10 +104,10 @@ type sievedStream struct {
 	from   peer.ID
 	of     *sieve
 	in     *bufio.Reader
-	header []byte // of the part that boxo reads
-	rest   []byte // of that part
-	works  bool   // at it
-	parts  []part // that come then
+	header []byte   // of the part that boxo reads
+	rest   []byte   // of that part
+	works  []func() // give back what boxo has to work at it
+	parts  []part   // that come then
 	done   []func()
 }
 
@@ -146,10 +154,10 @@ func (s *sievedStream) next() error {
 
 // worked notes that boxo has done the last part.
 func (s *sievedStream) worked() {
-	if s.works {
-		<-s.of.atWork
-		s.works = false
+	for _, done := range s.works {
+		done()
 	}
+	s.works = nil
 }
 
 // end gives back what the last message took.
@@ -187,12 +195,14 @@ func (s *sievedStream) read() error {
 	return err
 }
 
-// admit waits until boxo may work at a part.
+// admit waits until boxo may work at a part: at one of a guest at a time, so that it pays
+// for the last before.
 func (s *sievedStream) admit(p part) error {
 	n := s.of.n
 	if n.isMember(s.from) {
 		return nil
 	}
+	s.works = append(s.works, s.of.working.take(s.from))
 	cost := guestPartCost + time.Duration(p.entries)*guestEntryCost + time.Duration(len(p.message))*guestByteCost
 	if err := n.spend(n.closing, s.from, cost+s.of.owes(s.from)); err != nil {
 		return err
@@ -201,7 +211,7 @@ func (s *sievedStream) admit(p part) error {
 		return errClosed
 	}
 	s.of.atWork <- struct{}{}
-	s.works = true
+	s.works = append(s.works, func() { <-s.of.atWork })
 	if s.Conn().IsClosed() { // while it waited
 		return errClosed
 	}
@@ -210,7 +220,7 @@ func (s *sievedStream) admit(p part) error {
 
 // begin waits for the guest's turn to send a large message, and sets memory aside for it.
 func (s *sievedStream) begin(size int) error {
-	s.done = append(s.done, s.of.take(s.from))
+	s.done = append(s.done, s.of.large.take(s.from))
 	scope := s.Scope()
 	if err := scope.ReserveMemory(size, network.ReservationPriorityHigh); err != nil {
 		return err
@@ -224,22 +234,25 @@ func (s *sievedStream) begin(size int) error {
 }
 
 // take waits for the guest's turn, which ends with what is returned.
-func (v *sieve) take(id peer.ID) (leave func()) {
-	v.mu.Lock()
-	t := v.large[id]
-	if t == nil {
-		t = &turns{taken: make(chan struct{}, 1)}
-		v.large[id] = t
+func (t *turns) take(id peer.ID) (leave func()) {
+	t.mu.Lock()
+	of := t.of[id]
+	if of == nil {
+		of = &turnsOf{taken: make(chan struct{}, 1)}
+		if t.of == nil {
+			t.of = map[peer.ID]*turnsOf{}
+		}
+		t.of[id] = of
 	}
-	t.users++
-	v.mu.Unlock()
-	t.taken <- struct{}{}
+	of.users++
+	t.mu.Unlock()
+	of.taken <- struct{}{}
 	return func() {
-		<-t.taken
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if t.users--; t.users == 0 {
-			delete(v.large, id)
+		<-of.taken
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if of.users--; of.users == 0 {
+			delete(t.of, id)
 		}
 	}
 }
@@ -247,8 +260,7 @@ func (v *sieve) take(id peer.ID) (leave func()) {
 // The fields of a message of bitswap, and of its list of wants.
 // See https://specs.ipfs.tech/bitswap-protocol/.
 const (
-	fieldWants, fieldBlock, fieldPayload, fieldPresence = 1, 2, 3, 4
-
+	fieldWants           = 1
 	fieldWant, fieldFull = 1, 2
 )
 
@@ -291,10 +303,8 @@ func split(message []byte, most int) (parts []part, err error) {
 				}
 				return true, nil
 			})
-		case fieldBlock, fieldPayload, fieldPresence:
-			add(&others, f.raw, 1)
 		default:
-			add(&others, f.raw, 0)
+			add(&others, f.raw, 1)
 		}
 		return true, nil
 	})
@@ -313,7 +323,10 @@ func count(message []byte) (n int, full bool, err error) {
 				n++
 				return n <= guestEntries, nil
 			})
-		case fieldBlock, fieldPayload, fieldPresence:
+			if len(f.value) == 0 {
+				n++
+			}
+		default:
 			n++
 		}
 		return n <= guestEntries, err

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -328,6 +329,56 @@ func (h *payingHost) Spend(_ context.Context, _ peer.ID, work time.Duration) err
 	return nil
 }
 
+// Whatever a message has many of counts, also what nobody knows.
+func TestSplit_CountsAllFields(t *testing.T) {
+	for what, field := range map[string][]byte{"unknown fields": {15 << 3, 0}, "empty lists of wants": {1<<3 | 2, 0}} {
+		if parts, err := split(bytes.Repeat(field, guestEntries), guestPart); err != nil || what == "unknown fields" && len(parts) != guestEntries/guestPart {
+			t.Errorf("%s: %d parts, %v", what, len(parts), err)
+		}
+		if _, err := split(bytes.Repeat(field, guestEntries+1), guestPart); err == nil {
+			t.Errorf("there may be any number of %s", what)
+		}
+	}
+}
+
+// Of a guest one part is worked at at a time, whatever streams it has: the next is admitted
+// once that has paid for the last.
+func TestSieve_HasStreamsPayInTurn(t *testing.T) {
+	guest := newHost(t)
+	own := &payingHost{hostWithGuests: hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}}
+	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	var owes atomic.Int64
+	v := newSieve(n, func(peer.ID) time.Duration { return time.Duration(owes.Swap(0)) })
+	s := talk(t, guest, own.Host)
+	one := &sievedStream{Stream: s, from: guest.ID(), of: v}
+	two := &sievedStream{Stream: s, from: guest.ID(), of: v}
+	if err := one.admit(part{}); err != nil {
+		t.Fatal(err)
+	}
+	admitted := make(chan error)
+	go func() { admitted <- two.admit(part{}) }()
+	until(t, "the other waits", func() bool {
+		v.working.mu.Lock()
+		defer v.working.mu.Unlock()
+		return v.working.of[guest.ID()].users == 2
+	})
+	owes.Store(int64(time.Minute))
+	one.end()
+	if err := <-admitted; err != nil {
+		t.Fatal(err)
+	}
+	two.end()
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if paid := own.paid[len(own.paid)-1]; paid < time.Minute {
+		t.Errorf("the second pays %v of a minute", paid)
+	}
+}
+
 // For a guest that has hung up nothing is worked, though its turn has come.
 func TestSieve_WorksForNobodyWhoHasGone(t *testing.T) {
 	guest := newHost(t)
@@ -358,9 +409,10 @@ func TestSieve_WorksForNobodyWhoHasGone(t *testing.T) {
 	if err := one.Conn().Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := one.admit(part{}); err == nil || one.works {
-		t.Errorf("of one that has gone: %v, it works: %t", err, one.works)
+	if err := one.admit(part{}); err == nil {
+		t.Error("of one that has gone it is admitted")
 	}
+	one.end()
 	if len(v.atWork) > 0 {
 		t.Errorf("%d messages are worked at", len(v.atWork))
 	}

@@ -108,25 +108,39 @@ func (t *trader) run() {
 // that was, but note what a message says once they have looked for it: who hangs up meanwhile
 // would be remembered for ever.
 func (t *trader) forgetGone() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for p, a := range t.heard {
-		if a.messages == 0 && t.n.host.Network().Connectedness(p) != network.Connected {
-			delete(t.heard, p)
+	for _, p := range t.gone() {
+		if !t.connected(p) { // it may have come again
 			t.members.PeerDisconnected(p)
 			t.guests.PeerDisconnected(p)
 		}
 	}
 }
 
+// gone takes those out of whom messages came and who have gone.
+func (t *trader) gone() (all []peer.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p, a := range t.heard {
+		if a.messages == 0 && !t.connected(p) {
+			delete(t.heard, p)
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func (t *trader) connected(p peer.ID) bool {
+	return t.n.host.Network().Connectedness(p) == network.Connected
+}
+
 // serve has a server work at a message.
 func (t *trader) serve(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
 	began := time.Now()
 	t.serverOf(from).ReceiveMessage(ctx, from, m)
-	late := time.Since(began) - time.Duration(len(m.Wantlist()))*guestEntryCost
+	late := time.Since(began) - guestPartCost - time.Duration(len(m.Wantlist()))*guestEntryCost
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.heard[from].owes += max(0, late)
+	t.heard[from].owes += max(0, min(late, guestLateCost))
 }
 
 // owes is what a peer has not paid for yet. It pays now.
