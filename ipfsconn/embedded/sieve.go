@@ -28,7 +28,7 @@ const (
 	guestPart      = 256   // entries that boxo works at at a time
 	guestEntryCost = 8 * time.Microsecond
 	guestPartCost  = 4 * guestEntryCost
-	guestByteCost  = 2 * time.Nanosecond         // of what boxo hashes before it looks whether somebody asked for it
+	guestByteCost  = 4 * time.Nanosecond         // of what boxo hashes before it looks whether somebody asked for it
 	guestLateCost  = guestWants * guestEntryCost // at most: where its list is full; the rest may be the disk's, or others'
 	guestSmall     = 64 << 10                    // bytes of a message, of which it may send several at a time
 	guestLarge     = time.Minute                 // in which a larger one has to come

@@ -47,6 +47,8 @@ type trader struct {
 	toGuests        *guestsNetwork
 	hearsay         *hearsay
 
+	serving sync.Mutex // guests
+
 	mu    sync.Mutex
 	heard map[peer.ID]*account // those of whom messages came
 }
@@ -133,11 +135,19 @@ func (t *trader) connected(p peer.ID) bool {
 	return t.n.host.Network().Connectedness(p) == network.Connected
 }
 
-// serve has a server work at a message.
+// serve has a server work at a message: of guests at one at a time, so that none pays for
+// what another has it do.
 func (t *trader) serve(ctx context.Context, from peer.ID, m message.BitSwapMessage) {
+	if t.n.isMember(from) {
+		t.members.ReceiveMessage(ctx, from, m)
+		return
+	}
+	t.serving.Lock()
 	began := time.Now()
-	t.serverOf(from).ReceiveMessage(ctx, from, m)
-	late := time.Since(began) - guestPartCost - time.Duration(len(m.Wantlist()))*guestEntryCost
+	t.guests.ReceiveMessage(ctx, from, m)
+	took := time.Since(began)
+	t.serving.Unlock()
+	late := took - guestPartCost - time.Duration(len(m.Wantlist()))*guestEntryCost
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.heard[from].owes += max(0, min(late, guestLateCost))
