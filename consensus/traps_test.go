@@ -250,14 +250,16 @@ func TestTrap5_StorageErrorEndsThePeer(t *testing.T) {
 func TestTrap5_HangingDiskEndsThePeer(t *testing.T) {
 	t.Parallel()
 	o := quick
-	o.StallLimit = time.Nanosecond // any write is a hang
+	o.StallLimit = time.Second
 	n := newNode(t, newMesh(), o)
 	check(t, Bootstrap(n.raftDir(), n.id))
 	check(t, n.open())
+	n.c.logs.writing.Lock() // no entry can be written
 	n.run()
 	if err := <-n.done; err == nil || !strings.Contains(err.Error(), "hangs") {
 		t.Errorf("Run: %v, want that the disk hangs", err)
 	}
+	n.c.logs.writing.Unlock()
 	n.close()
 }
 

@@ -104,10 +104,16 @@ func TestRetry_NewLeaderMidway(t *testing.T) {
 
 func TestRetry_OutcomeUnknownWhenTimeEnds(t *testing.T) {
 	c := newCluster(t, 2, Options{Resend: time.Millisecond})
-	c.call = func(api.PeerID, api.Batch) error { return api.Unknown.Errorf("reset") }
-	c.run()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	calls := 0
+	c.call = func(api.PeerID, api.Batch) error {
+		if calls++; calls == 2 { // the first was carried out
+			cancel()
+		}
+		return api.Unknown.Errorf("reset")
+	}
+	c.run()
 	if _, _, err := c.pinners[c.ids[1]].Pin(ctx, ask(1, api.PinOptions{})); !errors.Is(err, api.Unknown) {
 		t.Fatalf("got %v (%s), want outcome unknown", err, api.KindOf(err))
 	}
