@@ -125,6 +125,9 @@ func follow(cmd *cobra.Command, g *globals, base string, args []string, f follow
 		if !looksLikeLink(command) {
 			return unknownFollow(command)
 		}
+		if len(args) > 2 {
+			return fmt.Errorf("reading the command: %q after the link is too much", args[2])
+		}
 		if err := f.beginOrRenew(cmd, g, d, command); err != nil {
 			return err
 		}
@@ -134,7 +137,8 @@ func follow(cmd *cobra.Command, g *globals, base string, args []string, f follow
 
 // unknownFollow is the error of a command that is none.
 func unknownFollow(command string) error {
-	return unknownCommand(fmt.Sprintf("follow NAME %s", command))
+	return fmt.Errorf("%w: it is no command, no link and no URL, which begins with http:// or https://; see 'cluster-service help follow'",
+		unknownCommand("follow NAME "+command))
 }
 
 func looksLikeLink(s string) bool {

@@ -68,7 +68,7 @@ func (d followed) lockSoon(ctx context.Context) (release func(), err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return nil, fmt.Errorf("%w; where that is a follower, 'cluster-service follow %s' tells how it is", err, d.name)
 		case <-time.After(lockTick):
 		}
 	}

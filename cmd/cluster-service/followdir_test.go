@@ -72,6 +72,15 @@ func TestD18_ListWorksOffline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.list(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "never fetched") || out.Len() > 0 {
+		t.Errorf("after it ran and found nobody: %v, %q", err, out.String())
+	}
+	if st, err = state.Open(d.state(), state.Options{}, quiet); err != nil {
+		t.Fatal(err)
+	}
 	named, bare := api.NewPin(randomCid(), copies(-1), time.Now()), api.NewPin(randomCid(), copies(1), time.Now())
 	named.Name = "a \x1b[31mname"
 	b := st.NewBatch()

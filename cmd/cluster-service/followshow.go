@@ -144,7 +144,7 @@ func (d followed) list(ctx context.Context, out io.Writer) error {
 	}
 	for info, err := range cl.Statuses(ctx, client.StatusList{}) {
 		if err != nil {
-			return fmt.Errorf("asking the follower: %w", err)
+			return fmt.Errorf("asking the follower: %w; 'cluster-service follow %s' tells how it is", err, d.name)
 		}
 		for _, p := range info.PeerMap {
 			if err := listed(out, p.Status.String(), info.Cid, info.Name, p.Error); err != nil {
@@ -177,15 +177,19 @@ func printable(s string) string {
 
 // listOffline prints the pinset as it is on disk.
 func (d followed) listOffline(ctx context.Context, out io.Writer) error {
+	never := fmt.Errorf("listing: the pinset of %s was never fetched; 'cluster-service follow %s run' does so", d.name, d.name)
 	if _, err := os.Stat(d.state()); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("listing: the pinset of %s was never fetched; 'cluster-service follow %s run' does so", d.name, d.name)
+		return never
 	}
 	st, release, err := d.openState(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if st.Applied() == 0 {
+	switch {
+	case st.Applied() == 0 && st.Stats().Pins == 0: // it ran, and found nobody
+		return never
+	case st.Applied() == 0:
 		fmt.Fprintln(out, "the pinset is not whole yet; these pins are known so far:")
 	}
 	for p, err := range st.List(ctx, state.Query{By: state.ByCid}) {

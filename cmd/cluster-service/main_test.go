@@ -16,6 +16,9 @@ func TestExecute_ExitCodes(t *testing.T) {
 		{"completion nope", exitFailed, "nope"},
 		{"nope", exitUnknown, "No help topic for 'nope'"},
 		{"state nope", exitFailed, "nope"},
+		{"-c nowhere follow archive nope", exitUnknown, "No help topic for 'follow NAME nope'"},
+		{"-c nowhere follow archive example.org/follow.json", exitUnknown, "begins with http://"},
+		{"-c nowhere follow archive pinfold-follow1_a b", exitFailed, `"b" after the link`},
 		{"version --nope", exitFailed, "error unknown flag"},
 		{"--loglevel loud version", 0, ""}, // not needed, so not looked at
 	} {
