@@ -46,11 +46,16 @@ func newHost(t testing.TB) host.Host {
 // onLine opens a node on a host of its own that knows of the others.
 func onLine(t testing.TB, o Options, others ...*Node) *Node {
 	t.Helper()
+	return openOn(t, newHost(t), o, others...)
+}
+
+func openOn(t testing.TB, h host.Host, o Options, others ...*Node) *Node {
+	t.Helper()
 	known := &holders{}
 	for _, n := range others {
 		known.infos = append(known.infos, peer.AddrInfo{ID: n.host.ID(), Addrs: n.host.Addrs()})
 	}
-	n, err := New(newHost(t), t.TempDir(), o, known, quiet)
+	n, err := New(h, t.TempDir(), o, known, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

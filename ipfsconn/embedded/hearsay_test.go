@@ -78,11 +78,7 @@ func TestTrader_LiarsHoldUpNoMember(t *testing.T) {
 		liars = append(liars, l)
 	}
 	member := newHost(t)
-	holder, err := New(member, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Close()
+	holder := openOn(t, member, Options{})
 	n, err := New(own, t.TempDir(), Options{Wary: true}, &holders{infos: []peer.AddrInfo{{ID: member.ID(), Addrs: member.Addrs()}}}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -107,11 +103,7 @@ func TestTrader_LiarsHoldUpNoMember(t *testing.T) {
 func TestTrader_LiarsHoldUpNoFollower(t *testing.T) {
 	for _, gave := range []bool{false, true} {
 		giver := newHost(t)
-		holder, err := New(giver, t.TempDir(), Options{}, &holders{}, quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer holder.Close()
+		holder := openOn(t, giver, Options{})
 		files := make([]ipfsconntest.Tree, 2)
 		has := map[cid.Cid]block.Block{}
 		for i := range files {
@@ -153,17 +145,9 @@ func TestTrader_LiarsHoldUpNoFollower(t *testing.T) {
 
 // What a guest alone has comes from it.
 func TestTrader_HasFromGuestsWhatMembersLack(t *testing.T) {
-	guest, err := New(newHost(t), t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer guest.Close()
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.host.ID(): true}}
-	n, err := New(own, t.TempDir(), Options{Wary: true}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	guest := onLine(t, Options{})
+	own := withGuests(t, guest.host)
+	n := openOn(t, own, Options{Wary: true})
 	if err := guest.host.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
 		t.Fatal(err)
 	}
@@ -178,12 +162,8 @@ func TestTrader_HasFromGuestsWhatMembersLack(t *testing.T) {
 func guestOf(t *testing.T, o Options) (n *Node, guest host.Host, d *dealing) {
 	t.Helper()
 	guest = muteHost(t, make(chan struct{}))
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}
-	n, err := New(own, t.TempDir(), o, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.Close() })
+	own := withGuests(t, guest)
+	n = openOn(t, own, o)
 	if err := guest.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
 		t.Fatal(err)
 	}
@@ -510,12 +490,8 @@ func (h countingHost) IsMember(id peer.ID) bool {
 // However often a guest says that it has a block, and has not, that is not looked at more often.
 func TestHearsay_LooksNotForEachWord(t *testing.T) {
 	guest := muteHost(t, make(chan struct{}))
-	own := countingHost{hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}, new(atomic.Int64)}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	own := countingHost{withGuests(t, guest), new(atomic.Int64)}
+	n := openOn(t, own, Options{})
 	h := n.bitswap.hearsay
 	tryNobody(h)
 	h.connected(guest.ID())
@@ -545,11 +521,7 @@ func TestHearsay_TriesMoreThoughSomeHangUp(t *testing.T) {
 	for i := range 16 {
 		own.guests[peer.ID(fmt.Sprint("liar ", i))] = true
 	}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	n := openOn(t, own, Options{})
 	h, c := n.bitswap.hearsay, block.NewBlock([]byte("there")).Cid()
 	h.mu.Lock()
 	for p := range own.guests {

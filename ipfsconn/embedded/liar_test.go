@@ -97,11 +97,7 @@ func (l *turncoat) send(m message.BitSwapMessage) {
 // with the word for which it is not heard.
 func TestTrader_AsksOthersForWhatATurncoatOwes(t *testing.T) {
 	member, own, liar := newHost(t), newHost(t), newHost(t)
-	holder, err := New(member, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Close()
+	holder := openOn(t, member, Options{})
 	file, bait := ipfsconntest.File(t, 1, 1000, 16<<10), ipfsconntest.File(t, 2, 20, 16<<10)
 	ipfsconntest.Add(t, holder, file)
 	l := &turncoat{Host: liar, to: own.ID(), has: map[cid.Cid]block.Block{}, bait: bait.Root.Cid, owes: map[cid.Cid]bool{}, owesMany: make(chan struct{})}

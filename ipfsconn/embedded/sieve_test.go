@@ -63,12 +63,8 @@ func ends(t *testing.T, s network.Stream, while time.Duration) bool {
 // What costs boxo more than it is worth ends a guest's stream; members may ask for more.
 func TestSieve_RefusesWhatIsTooMuch(t *testing.T) {
 	guest, member := newHost(t), newHost(t)
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	own := withGuests(t, guest)
+	openOn(t, own, Options{})
 	tiny := message.New(false)
 	for i := range guestEntries + 1 {
 		c, err := cid.V1Builder{Codec: cid.Raw}.Sum(binary.BigEndian.AppendUint32(nil, uint32(i)))
@@ -112,17 +108,9 @@ func TestSieve_RefusesWhatIsTooMuch(t *testing.T) {
 // for one; and holds up neither small ones nor others'.
 func TestSieve_ReadsOneLargeMessageOfAGuest(t *testing.T) {
 	bad := newHost(t)
-	good, err := New(newHost(t), t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer good.Close()
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{bad.ID(): true, good.host.ID(): true}}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	good := onLine(t, Options{})
+	own := withGuests(t, bad, good.host)
+	n := openOn(t, own, Options{})
 	const streams = 8
 	half := append(binary.AppendUvarint(nil, network.MessageSizeMax), make([]byte, network.MessageSizeMax-1)...)
 	for i := range streams {
@@ -246,12 +234,8 @@ func contents(m message.BitSwapMessage) map[string]bool {
 // it is as if it had come whole.
 func TestSieve_WorksAtLongMessagesInParts(t *testing.T) {
 	guest := newHost(t)
-	own := &payingHost{hostWithGuests: hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	own := &payingHost{hostWithGuests: withGuests(t, guest)}
+	n := openOn(t, own, Options{})
 	s := talk(t, guest, own.Host)
 	const parts = 3
 	if err := wantsOf(parts * guestPart).ToNetV1(s); err != nil {
@@ -278,12 +262,8 @@ func TestSieve_HasGuestsPayForLongWork(t *testing.T) {
 		t.Errorf("it owes %v once it has paid", owes)
 	}
 	guest := newHost(t)
-	own := &payingHost{hostWithGuests: hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	own := &payingHost{hostWithGuests: withGuests(t, guest)}
+	n := openOn(t, own, Options{})
 	s := talk(t, guest, own.Host)
 	send := func(m message.BitSwapMessage) time.Duration {
 		t.Helper()
@@ -345,12 +325,8 @@ func TestSplit_CountsAllFields(t *testing.T) {
 // once that has paid for the last.
 func TestSieve_HasStreamsPayInTurn(t *testing.T) {
 	guest := newHost(t)
-	own := &payingHost{hostWithGuests: hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	own := &payingHost{hostWithGuests: withGuests(t, guest)}
+	n := openOn(t, own, Options{})
 	var owes atomic.Int64
 	v := newSieve(n, func(peer.ID) time.Duration { return time.Duration(owes.Swap(0)) })
 	s := talk(t, guest, own.Host)
@@ -382,12 +358,8 @@ func TestSieve_HasStreamsPayInTurn(t *testing.T) {
 // For a guest that has hung up nothing is worked, though its turn has come.
 func TestSieve_WorksForNobodyWhoHasGone(t *testing.T) {
 	guest := newHost(t)
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true}}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	own := withGuests(t, guest)
+	n := openOn(t, own, Options{})
 	streams := make(chan network.Stream, 1)
 	own.Host.SetStreamHandler("/test", func(s network.Stream) { streams <- s })
 	if err := guest.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {

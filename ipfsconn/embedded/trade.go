@@ -111,7 +111,7 @@ func (t *trader) run() {
 // would be remembered for ever.
 func (t *trader) forgetGone() {
 	for _, p := range t.gone() {
-		if !t.connected(p) { // it may have come again
+		if !t.n.connected(p) { // it may have come again
 			t.members.PeerDisconnected(p)
 			t.guests.PeerDisconnected(p)
 		}
@@ -123,7 +123,7 @@ func (t *trader) gone() (all []peer.ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p, a := range t.heard {
-		if a.messages == 0 && !t.connected(p) {
+		if a.messages == 0 && !t.n.connected(p) {
 			delete(t.heard, p)
 			all = append(all, p)
 		}
@@ -131,8 +131,8 @@ func (t *trader) gone() (all []peer.ID) {
 	return all
 }
 
-func (t *trader) connected(p peer.ID) bool {
-	return t.n.host.Network().Connectedness(p) == network.Connected
+func (n *Node) connected(p peer.ID) bool {
+	return n.host.Network().Connectedness(p) == network.Connected
 }
 
 // serve has a server work at a message: of guests at one at a time, so that none pays for

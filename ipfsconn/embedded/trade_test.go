@@ -27,14 +27,25 @@ import (
 // hostWithGuests lets some in who are no members.
 type hostWithGuests struct {
 	host.Host
-	guests map[peer.ID]bool
-	origin peer.ID // of the guests, if any
+	guests    map[peer.ID]bool
+	origin    peer.ID            // of the guests, if any
+	addresses map[peer.ID]string // one where it tells none
+}
+
+func withGuests(t testing.TB, guests ...host.Host) hostWithGuests {
+	t.Helper()
+	h := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{}}
+	for _, g := range guests {
+		h.guests[g.ID()] = true
+	}
+	return h
 }
 
 func (hostWithGuests) Expect(peer.ID)                                      {}
 func (hostWithGuests) Forget(peer.ID)                                      {}
 func (h hostWithGuests) Expects(id peer.ID) bool                           { return id == h.origin }
 func (hostWithGuests) MayFetch(peer.ID) bool                               { return true }
+func (h hostWithGuests) Address(id peer.ID) string                         { return h.addresses[id] }
 func (h hostWithGuests) Guests() int                                       { return 3 }
 func (hostWithGuests) Spend(context.Context, peer.ID, time.Duration) error { return nil }
 func (h hostWithGuests) IsMember(id peer.ID) bool                          { return !h.guests[id] }
@@ -90,17 +101,9 @@ func (c *muteConn) Close() error {
 func TestTrader_AMuteHoldsUpNoGuest(t *testing.T) {
 	mute := make(chan struct{})
 	bad := muteHost(t, mute)
-	good, err := New(newHost(t), t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer good.Close()
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{bad.ID(): true, good.host.ID(): true}}
-	holder, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Close()
+	good := onLine(t, Options{})
+	own := withGuests(t, bad, good.host)
+	holder := openOn(t, own, Options{})
 	file := ipfsconntest.File(t, 1, 4, 64<<10)
 	ipfsconntest.Add(t, holder, file)
 	good.peers.(*holders).infos = []peer.AddrInfo{{ID: own.ID(), Addrs: own.Addrs()}}
@@ -148,10 +151,7 @@ func TestTrader_AMuteHoldsUpNoGuest(t *testing.T) {
 // for at the end.
 func TestTrader_MutesHoldUpNoMember(t *testing.T) {
 	guests := []host.Host{newHost(t), newHost(t), newHost(t)}
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{}}
-	for _, g := range guests {
-		own.guests[g.ID()] = true
-	}
+	own := withGuests(t, guests...)
 	holder, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -203,12 +203,8 @@ func TestTrader_MutesHoldUpNoMember(t *testing.T) {
 // What somebody wants is remembered for as long as that is there, however late boxo notes it.
 func TestTrader_ForgetsWhoHasGone(t *testing.T) {
 	guest, member, there := newHost(t), newHost(t), newHost(t)
-	own := hostWithGuests{Host: newHost(t), guests: map[peer.ID]bool{guest.ID(): true, there.ID(): true}}
-	n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
+	own := withGuests(t, guest, there)
+	n := openOn(t, own, Options{})
 	if err := there.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
 		t.Fatal(err)
 	}
@@ -245,13 +241,9 @@ func TestTrader_CallsNoGuest(t *testing.T) {
 		if c.origin {
 			own.origin = called.ID()
 		}
-		n, err := New(own, t.TempDir(), Options{}, &holders{}, quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer n.Close()
+		n := openOn(t, own, Options{})
 		own.Peerstore().AddAddrs(called.ID(), called.Addrs(), time.Hour)
-		err = n.bitswap.net.SendMessage(t.Context(), called.ID(), wantsOf(1))
+		err := n.bitswap.net.SendMessage(t.Context(), called.ID(), wantsOf(1))
 		if (err == nil) != (c.member || c.origin) {
 			t.Errorf("a %s is answered: %v", c.what, err)
 		}
