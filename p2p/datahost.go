@@ -176,6 +176,9 @@ func (d *DataHost) MayFetch(id peer.ID) bool {
 // wait.
 func (d *DataHost) IsMember(id peer.ID) bool { return d.isMember(id) }
 
+// Address is Host.Address, of who is connected with this host.
+func (d *DataHost) Address(id peer.ID) string { return addressOf(d.base, id) }
+
 // Guests is how many peers that are no members may be connected at once, about.
 func (d *DataHost) Guests() int {
 	if d.public {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -191,8 +192,10 @@ func (h *Host) Welcome(id peer.ID) bool {
 
 // Address is the IP address of a connected peer, or what of it one customer of a network
 // has; "" where it is not connected.
-func (h *Host) Address(id peer.ID) string {
-	conns := h.h.Network().ConnsToPeer(id)
+func (h *Host) Address(id peer.ID) string { return addressOf(h.h, id) }
+
+func addressOf(h host.Host, id peer.ID) string {
+	conns := h.Network().ConnsToPeer(id)
 	if len(conns) == 0 {
 		return ""
 	}

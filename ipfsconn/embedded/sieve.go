@@ -6,7 +6,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
+	"math/bits"
+	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,14 +28,15 @@ import (
 // costs some hundred bytes of memory and a lookup or more, and boxo reads one of each stream
 // at once.
 const (
-	guestEntries   = 16384 // of a message: four times what is remembered of a guest's wants
+	guestEntries   = 16384 // of a message: eight times what is remembered of a guest's wants
 	guestPart      = 256   // entries that boxo works at at a time
 	guestEntryCost = 8 * time.Microsecond
 	guestPartCost  = 4 * guestEntryCost
 	guestByteCost  = 4 * time.Nanosecond         // of what boxo hashes before it looks whether somebody asked for it
 	guestLateCost  = guestWants * guestEntryCost // at most: where its list is full; the rest may be the disk's, or others'
-	guestSmall     = 64 << 10                    // bytes of a message, of which it may send several at a time
+	guestSmall     = 16 << 10                    // bytes of a message, of which it may send several at a time
 	guestLarge     = time.Minute                 // in which a larger one has to come
+	guestMemory    = 64 << 20                    // bytes of buffers for larger ones, of all guests
 )
 
 // guestsAtWork is how many messages of guests boxo works at.
@@ -47,6 +52,7 @@ type sieve struct {
 	atWork chan struct{}
 
 	large, working turns
+	room           *room // for large messages
 }
 
 // turns are those of a guest's streams: to send a large message, or to be worked for.
@@ -61,7 +67,7 @@ type turnsOf struct {
 }
 
 func newSieve(n *Node, owes func(peer.ID) time.Duration) *sieve {
-	return &sieve{Host: n.host, n: n, owes: owes, atWork: make(chan struct{}, guestsAtWork)}
+	return &sieve{Host: n.host, n: n, owes: owes, atWork: make(chan struct{}, guestsAtWork), room: newRoom(guestMemory)}
 }
 
 // SetStreamHandler implements host.Host.
@@ -72,10 +78,17 @@ func (v *sieve) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
 			handle(s)
 			return
 		}
-		sieved := &sievedStream{Stream: s, from: from, of: v, in: bufio.NewReader(s)}
+		sieved := v.stream(s)
+		defer sieved.cancel()
 		defer sieved.end()
 		handle(sieved)
 	})
+}
+
+func (v *sieve) stream(s network.Stream) *sievedStream {
+	sieved := &sievedStream{Stream: s, from: s.Conn().RemotePeer(), of: v, in: bufio.NewReader(s), parts: noParts}
+	sieved.ctx, sieved.cancel = context.WithCancel(v.n.closing)
+	return sieved
 }
 
 // Connect implements host.Host. Who was found is called, at the addresses that were found.
@@ -83,7 +96,7 @@ func (v *sieve) Connect(ctx context.Context, p peer.AddrInfo) error {
 	if len(p.Addrs) > 0 || v.n.mayCall(p.ID) {
 		return v.Host.Connect(ctx, p)
 	}
-	if v.Network().Connectedness(p.ID) != network.Connected {
+	if !v.n.connected(p.ID) {
 		return api.Unavailable.Errorf("%s has gone", p.ID)
 	}
 	return nil
@@ -103,52 +116,58 @@ type sievedStream struct {
 	network.Stream
 	from   peer.ID
 	of     *sieve
+	ctx    context.Context // of the stream; its methods have none
+	cancel func()
 	in     *bufio.Reader
-	header []byte   // of the part that boxo reads
-	rest   []byte   // of that part
-	works  []func() // give back what boxo has to work at it
-	parts  []part   // that come then
+	rest   net.Buffers         // of the part that boxo reads
+	works  []func()            // give back what boxo has to work at it
+	parts  func() (part, bool) // the next of the message
 	done   []func()
 }
 
 // A part is a message of bitswap, of so many entries.
 type part struct {
-	message []byte
+	fields  net.Buffers
 	entries int
+}
+
+func whole(message []byte, entries int) iter.Seq[part] {
+	return slices.Values([]part{{net.Buffers{message}, entries}})
+}
+
+func (p part) size() (bytes int) {
+	for _, f := range p.fields {
+		bytes += len(f)
+	}
+	return bytes
 }
 
 // Read implements network.Stream.
 func (s *sievedStream) Read(b []byte) (n int, err error) {
-	if len(s.header)+len(s.rest) == 0 {
+	if len(s.rest) == 0 {
 		if err := s.next(); err != nil {
 			return 0, err
 		}
 	}
-	if len(s.header) > 0 {
-		n = copy(b, s.header)
-		s.header = s.header[n:]
-		return n, nil
-	}
-	n = copy(b, s.rest)
-	s.rest = s.rest[n:]
+	n, _ = s.rest.Read(b) // at its end there is another part
 	return n, nil
 }
 
 // next returns once boxo may work at the next part.
 func (s *sievedStream) next() error {
 	s.worked()
-	if len(s.parts) == 0 {
+	p, ok := s.parts()
+	if !ok {
 		s.end()
 		if err := s.read(); err != nil {
 			return err
 		}
+		p, _ = s.parts()
 	}
-	p := s.parts[0]
-	s.parts = s.parts[1:]
 	if err := s.admit(p); err != nil {
 		return err
 	}
-	s.header, s.rest = binary.AppendUvarint(nil, uint64(len(p.message))), p.message
+	s.rest = append(net.Buffers{binary.AppendUvarint(nil, uint64(p.size()))}, p.fields...)
 	return nil
 }
 
@@ -166,8 +185,10 @@ func (s *sievedStream) end() {
 	for _, done := range s.done {
 		done()
 	}
-	s.header, s.rest, s.parts, s.done = nil, nil, nil, nil
+	s.rest, s.parts, s.done = nil, noParts, nil
 }
+
+func noParts() (part, bool) { return part{}, false }
 
 // read reads a message.
 func (s *sievedStream) read() error {
@@ -189,10 +210,21 @@ func (s *sievedStream) read() error {
 	if _, err := io.ReadFull(s.in, message); err != nil {
 		return fmt.Errorf("a message of %d bytes: %w", size, err)
 	}
-	if s.parts = []part{{message: message}}; !member {
-		s.parts, err = split(message, guestPart)
+	parts := whole(message, 0)
+	if !member {
+		if parts, err = split(message, guestPart); err != nil {
+			return err
+		}
 	}
-	return err
+	next, stop := iter.Pull(parts)
+	s.parts, s.done = next, append(s.done, stop)
+	return nil
+}
+
+// lose ends the stream, wherever it waits: another has its room.
+func (s *sievedStream) lose() {
+	s.cancel()
+	_ = s.Reset() // which fails if it has ended
 }
 
 // admit waits until boxo may work at a part: at one of a guest at a time, so that it pays
@@ -202,9 +234,13 @@ func (s *sievedStream) admit(p part) error {
 	if n.isMember(s.from) {
 		return nil
 	}
-	s.works = append(s.works, s.of.working.take(s.from))
-	cost := guestPartCost + time.Duration(p.entries)*guestEntryCost + time.Duration(len(p.message))*guestByteCost
-	if err := n.spend(n.closing, s.from, cost+s.of.owes(s.from)); err != nil {
+	done, err := s.of.working.take(s.ctx, s.from)
+	if err != nil {
+		return err
+	}
+	s.works = append(s.works, done)
+	cost := guestPartCost + time.Duration(p.entries)*guestEntryCost + time.Duration(p.size())*guestByteCost
+	if err := n.spend(s.ctx, s.from, cost+s.of.owes(s.from)); err != nil {
 		return err
 	}
 	if s.Conn().IsClosed() {
@@ -220,7 +256,15 @@ func (s *sievedStream) admit(p part) error {
 
 // begin waits for the guest's turn to send a large message, and sets memory aside for it.
 func (s *sievedStream) begin(size int) error {
-	s.done = append(s.done, s.of.large.take(s.from))
+	done, err := s.of.large.take(s.ctx, s.from)
+	if err != nil {
+		return err
+	}
+	s.done = append(s.done, done)
+	if err := s.of.room.take(s, place{1 << bits.Len(uint(size-1)), s.of.n.address(s.from)}); err != nil {
+		return err
+	}
+	s.done = append(s.done, func() { s.of.room.leave(s) })
 	scope := s.Scope()
 	if err := scope.ReserveMemory(size, network.ReservationPriorityHigh); err != nil {
 		return err
@@ -233,8 +277,8 @@ func (s *sievedStream) begin(size int) error {
 	return nil
 }
 
-// take waits for the guest's turn, which ends with what is returned.
-func (t *turns) take(id peer.ID) (leave func()) {
+// take waits for the guest's turn, which ends with what is returned. The error is ctx's.
+func (t *turns) take(ctx context.Context, id peer.ID) (done func(), err error) {
 	t.mu.Lock()
 	of := t.of[id]
 	if of == nil {
@@ -246,14 +290,19 @@ func (t *turns) take(id peer.ID) (leave func()) {
 	}
 	of.users++
 	t.mu.Unlock()
-	of.taken <- struct{}{}
-	return func() {
-		<-of.taken
+	leave := func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if of.users--; of.users == 0 {
 			delete(t.of, id)
 		}
+	}
+	select {
+	case of.taken <- struct{}{}:
+		return func() { <-of.taken; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
 	}
 }
 
@@ -266,7 +315,7 @@ const (
 
 // split makes parts of a message that has more entries than most: wants, blocks and what is
 // told of blocks. Each may come alone; only the first says that its wants are all there are.
-func split(message []byte, most int) (parts []part, err error) {
+func split(message []byte, most int) (iter.Seq[part], error) {
 	entries, full, err := count(message)
 	if err != nil {
 		return nil, err
@@ -275,41 +324,44 @@ func split(message []byte, most int) (parts []part, err error) {
 		return nil, fmt.Errorf("a message of more than %d entries", guestEntries)
 	}
 	if entries <= most {
-		return []part{{message, entries}}, nil
+		return whole(message, entries), nil
 	}
-	var wants, others []byte
-	if full {
-		wants = protowire.AppendVarint(protowire.AppendTag(nil, fieldFull, protowire.VarintType), 1)
-	}
-	n := 0
-	cut := func() {
-		m := protowire.AppendBytes(protowire.AppendTag(nil, fieldWants, protowire.BytesType), wants)
-		parts = append(parts, part{append(m, others...), n})
-		wants, others, n = nil, nil, 0
-	}
-	add := func(to *[]byte, field []byte, entries int) {
-		if n+entries > most {
-			cut()
+	return func(yield func(part) bool) {
+		p, more := part{}, true
+		if full {
+			p.fields = asWants(protowire.AppendVarint(protowire.AppendTag(nil, fieldFull, protowire.VarintType), 1))
 		}
-		*to = append(*to, field...)
-		n += entries
-	}
-	err = eachField(message, func(f field) (bool, error) {
-		switch f.number {
-		case fieldWants:
-			return true, eachField(f.value, func(f field) (bool, error) {
-				if f.number == fieldWant {
-					add(&wants, f.raw, 1)
+		add := func(field ...[]byte) (bool, error) {
+			if p.entries == most {
+				more = yield(p)
+				p = part{}
+			}
+			p.fields = append(p.fields, field...)
+			p.entries++
+			return more, nil
+		}
+		_ = eachField(message, func(f field) (bool, error) { // count would have had the error
+			if f.number != fieldWants {
+				return add(f.raw)
+			}
+			err := eachField(f.value, func(f field) (bool, error) {
+				if f.number != fieldWant {
+					return true, nil
 				}
-				return true, nil
+				return add(asWants(f.raw)...)
 			})
-		default:
-			add(&others, f.raw, 1)
+			return more, err
+		})
+		if more {
+			yield(p)
 		}
-		return true, nil
-	})
-	cut()
-	return parts, err
+	}, nil
+}
+
+// asWants makes a list of wants of one of its fields. A message may have several.
+func asWants(field []byte) [][]byte {
+	tag := protowire.AppendTag(nil, fieldWants, protowire.BytesType)
+	return [][]byte{protowire.AppendVarint(tag, uint64(len(field))), field}
 }
 
 // count is how many entries a message has, up to one more than guestEntries, and whether

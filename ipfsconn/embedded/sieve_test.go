@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,8 +187,9 @@ func FuzzSplit(f *testing.F) {
 			t.Fatalf("boxo reads what is refused: %v", err)
 		}
 		got := map[string]bool{}
-		for i, p := range parts {
-			m, err := decode(p.message)
+		i := 0
+		for p := range parts {
+			m, err := decode(bytes.Join(p.fields, nil))
 			if err != nil {
 				t.Fatalf("part %d: %v", i, err)
 			}
@@ -202,6 +204,7 @@ func FuzzSplit(f *testing.F) {
 				t.Error("the first part says otherwise whether it has all wants")
 			}
 			maps.Copy(got, contents(m))
+			i++
 		}
 		if want := contents(whole); !maps.Equal(got, want) {
 			t.Errorf("the parts have %v, the whole %v", got, want)
@@ -312,8 +315,12 @@ func (h *payingHost) Spend(_ context.Context, _ peer.ID, work time.Duration) err
 // Whatever a message has many of counts, also what nobody knows.
 func TestSplit_CountsAllFields(t *testing.T) {
 	for what, field := range map[string][]byte{"unknown fields": {15 << 3, 0}, "empty lists of wants": {1<<3 | 2, 0}} {
-		if parts, err := split(bytes.Repeat(field, guestEntries), guestPart); err != nil || what == "unknown fields" && len(parts) != guestEntries/guestPart {
-			t.Errorf("%s: %d parts, %v", what, len(parts), err)
+		parts, err := split(bytes.Repeat(field, guestEntries), guestPart)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if n := len(slices.Collect(parts)); what == "unknown fields" && n != guestEntries/guestPart {
+			t.Errorf("%s: %d parts", what, n)
 		}
 		if _, err := split(bytes.Repeat(field, guestEntries+1), guestPart); err == nil {
 			t.Errorf("there may be any number of %s", what)
@@ -330,8 +337,8 @@ func TestSieve_HasStreamsPayInTurn(t *testing.T) {
 	var owes atomic.Int64
 	v := newSieve(n, func(peer.ID) time.Duration { return time.Duration(owes.Swap(0)) })
 	s := talk(t, guest, own.Host)
-	one := &sievedStream{Stream: s, from: guest.ID(), of: v}
-	two := &sievedStream{Stream: s, from: guest.ID(), of: v}
+	one, two := v.stream(s), v.stream(s)
+	one.from, two.from = guest.ID(), guest.ID()
 	if err := one.admit(part{}); err != nil {
 		t.Fatal(err)
 	}
@@ -373,7 +380,7 @@ func TestSieve_WorksForNobodyWhoHasGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := newSieve(n, func(peer.ID) time.Duration { return 0 })
-	one := &sievedStream{Stream: <-streams, from: guest.ID(), of: v}
+	one := v.stream(<-streams)
 	if err := one.admit(part{}); err != nil {
 		t.Errorf("of one that is there: %v", err)
 	}

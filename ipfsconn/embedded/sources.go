@@ -24,6 +24,8 @@ type privateHost interface {
 	MayFetch(id peer.ID) bool
 	// IsMember tells whether it is one of the cluster's.
 	IsMember(id peer.ID) bool
+	// Address is the IP address of a connected peer, or what of it one customer of a network has.
+	Address(id peer.ID) string
 	// Guests is how many may be connected that are not, about.
 	Guests() int
 	// Spend waits until so much may be worked for a peer, beside the reading. The error is
@@ -72,6 +74,14 @@ func (n *Node) guests() int {
 		return h.Guests()
 	}
 	return 1 // boxo wants a sender, though all are members
+}
+
+// address is Address of the host.
+func (n *Node) address(id peer.ID) string {
+	if h, ok := n.host.(privateHost); ok {
+		return h.Address(id)
+	}
+	return ""
 }
 
 // spend is Spend of the host.

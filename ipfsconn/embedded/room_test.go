@@ -1,0 +1,102 @@
+package embedded
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/ipfs/boxo/bitswap/message"
+	block "github.com/ipfs/go-block-format"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-msgio"
+)
+
+// Large messages have room for so much together. Where none is left, who comes has it of an
+// address that has more; else it waits, unless it goes.
+func TestSieve_SharesRoomForLargeMessages(t *testing.T) {
+	a, also, b, c, gone := newHost(t), newHost(t), newHost(t), newHost(t), newHost(t)
+	own := withGuests(t, a, also, b, c, gone)
+	own.addresses = map[peer.ID]string{a.ID(): "a", also.ID(): "a", b.ID(): "b", c.ID(): "c", gone.ID(): "d"}
+	v := newSieve(openOn(t, own, Options{}), func(peer.ID) time.Duration { return 0 })
+	v.room = newRoom(1 << 20) // for two of them
+	read := make(chan peer.ID, 5)
+	v.SetStreamHandler("/test", func(s network.Stream) {
+		if _, _, err := message.FromMsgReader(msgio.NewVarintReaderSize(s, network.MessageSizeMax)); err == nil {
+			read <- s.Conn().RemotePeer()
+		}
+		s.Reset()
+	})
+	m := message.New(false)
+	m.AddBlock(block.NewBlock(make([]byte, 300<<10)))
+	var large bytes.Buffer
+	if err := m.ToNetV1(&large); err != nil {
+		t.Fatal(err)
+	}
+	begin := func(from host.Host) network.Stream {
+		t.Helper()
+		if err := from.Connect(t.Context(), peer.AddrInfo{ID: own.ID(), Addrs: own.Addrs()}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := from.NewStream(t.Context(), own.ID(), "/test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Write(large.Bytes()[:100]); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "its length is read", func() bool {
+			v.large.mu.Lock()
+			defer v.large.mu.Unlock()
+			return v.large.of[from.ID()] != nil
+		})
+		return s
+	}
+	in := func() map[string]int {
+		v.room.mu.Lock()
+		defer v.room.mu.Unlock()
+		n := map[string]int{}
+		for _, p := range v.room.in {
+			n[p.address]++
+		}
+		return n
+	}
+	has := func(address string, want int) {
+		t.Helper()
+		until(t, "who should have room has it", func() bool { return in()[address] == want })
+	}
+
+	one, two := begin(a), begin(also)
+	has("a", 2)
+	ofB := begin(b)
+	has("b", 1)
+	has("a", 1)
+	ofC := begin(c)
+	begin(gone)
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "who has gone does not wait any more", func() bool {
+		v.large.mu.Lock()
+		defer v.large.mu.Unlock()
+		return v.large.of[gone.ID()] == nil
+	})
+	if n := in(); n["a"] != 1 || n["b"] != 1 || n["c"] != 0 {
+		t.Errorf("room is had by %v", n)
+	}
+	if _, err := ofB.Write(large.Bytes()[100:]); err != nil {
+		t.Fatal(err)
+	}
+	has("c", 1)
+	if _, err := ofC.Write(large.Bytes()[100:]); err != nil {
+		t.Fatal(err)
+	}
+	if first, second := <-read, <-read; first != b.ID() || second != c.ID() {
+		t.Error("others were read")
+	}
+	has("a", 1)
+	if ends(t, one, time.Second) == ends(t, two, time.Second) {
+		t.Error("who lost its room may go on")
+	}
+}
