@@ -29,8 +29,8 @@ const (
 
 	guestMessage     = 256 << 10
 	guestOutstanding = 1 << 20
-	guestSenders     = 8 // of one guest: for four messages with blocks, and for such without
-	guestWants       = 4096
+	guestSenders     = 8    // of one guest: for four messages with blocks, and for such without
+	guestWants       = 2048 // who looks for a thousand blocks while ten pins fetch has 1,320
 
 	usualBlock = 256 << 10 // bytes; what files are cut into unless told otherwise
 
