@@ -38,7 +38,6 @@ type DataHost struct {
 	base    host.Host
 	listen  []multiaddr.Multiaddr
 	public  bool
-	most    int // connections, above which idle ones are closed
 	speed   *bandwidth
 	spent   *line // nanoseconds of work for guests, see Spend
 	log     *slog.Logger
@@ -73,7 +72,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, most: o.ConnectionManager.HighWater, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(uint64(spendRate)), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(uint64(spendRate)), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
 	keep.d = d
@@ -178,14 +177,6 @@ func (d *DataHost) IsMember(id peer.ID) bool { return d.isMember(id) }
 
 // Address is Host.Address, of who is connected with this host.
 func (d *DataHost) Address(id peer.ID) string { return addressOf(d.base, id) }
-
-// Guests is how many peers that are no members may be connected at once, about.
-func (d *DataHost) Guests() int {
-	if d.public {
-		return max(dataStrangers, d.most)
-	}
-	return dataStrangers
-}
 
 // Spend waits until so much may be worked for a connected peer, beside the reading: what it
 // asks for costs more than that. Guests take turns, by address and then by peer, and have a

@@ -15,8 +15,10 @@ import (
 const (
 	// hearsayTick is how often it is looked at who owes what,
 	hearsayTick = 250 * time.Millisecond
-	// and hearsayRest the least time between, whatever guests say.
-	hearsayRest = 10 * time.Millisecond
+	// and hearsayRest the least time between, whatever guests say; and so many times what the
+	// last look took.
+	hearsayRest  = 10 * time.Millisecond
+	hearsayRests = 4
 	// hearsayLate is for how long a wary node does not hear that a guest has a block.
 	hearsayLate = 1500 * time.Millisecond
 	// hearsayLong bounds the CIDs that are kept, in bytes: a digest may be as large as a message.
@@ -111,10 +113,11 @@ func (h *hearsay) run(ctx context.Context) {
 		case <-tick.C:
 		case <-h.wake:
 		}
-		h.look(ctx, time.Now())
+		began := time.Now()
+		h.look(ctx, began)
 		select {
 		case <-ctx.Done():
-		case <-time.After(hearsayRest):
+		case <-time.After(max(hearsayRest, hearsayRests*time.Since(began))):
 		}
 	}
 }

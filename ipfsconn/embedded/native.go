@@ -145,5 +145,8 @@ func (n *Node) Ledger(id peer.ID) (*server.Receipt, error) {
 	if n.bitswap == nil {
 		return nil, api.Unsupported.Errorf("the node is off line")
 	}
-	return n.bitswap.serverOf(id).LedgerForPeer(id), nil
+	if s := n.bitswap.serverOf(id); s != nil {
+		return s.LedgerForPeer(id), nil
+	}
+	return &server.Receipt{Peer: id.String()}, nil
 }

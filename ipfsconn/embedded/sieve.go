@@ -35,7 +35,7 @@ const (
 	guestByteCost  = 4 * time.Nanosecond         // of what boxo hashes before it looks whether somebody asked for it
 	guestLateCost  = guestWants * guestEntryCost // at most: where its list is full; the rest may be the disk's, or others'
 	guestSmall     = 16 << 10                    // bytes of a message, of which it may send several at a time
-	guestLarge     = time.Minute                 // in which a larger one has to come
+	guestTime      = time.Minute                 // in which one has to come that has begun
 	guestMemory    = 64 << 20                    // bytes of buffers for larger ones, of all guests
 )
 
@@ -192,6 +192,12 @@ func noParts() (part, bool) { return part{}, false }
 
 // read reads a message.
 func (s *sievedStream) read() error {
+	if _, err := s.in.Peek(1); err != nil {
+		return err
+	}
+	if err := s.hurry(); err != nil {
+		return err
+	}
 	size, err := binary.ReadUvarint(s.in)
 	if err != nil {
 		return err
@@ -209,6 +215,9 @@ func (s *sievedStream) read() error {
 	s.done = append(s.done, func() { pool.Put(message) })
 	if _, err := io.ReadFull(s.in, message); err != nil {
 		return fmt.Errorf("a message of %d bytes: %w", size, err)
+	}
+	if err := s.SetReadDeadline(time.Time{}); err != nil {
+		return err
 	}
 	parts := whole(message, 0)
 	if !member {
@@ -270,11 +279,12 @@ func (s *sievedStream) begin(size int) error {
 		return err
 	}
 	s.done = append(s.done, func() { scope.ReleaseMemory(size) })
-	if err := s.SetReadDeadline(time.Now().Add(guestLarge + 5*s.of.n.o.lineTime())); err != nil {
-		return err
-	}
-	s.done = append(s.done, func() { _ = s.SetReadDeadline(time.Time{}) }) // if it cannot be, the stream has ended
-	return nil
+	return s.hurry() // it had to wait
+}
+
+// hurry has what has begun come within a while.
+func (s *sievedStream) hurry() error {
+	return s.SetReadDeadline(time.Now().Add(guestTime + 5*s.of.n.o.lineTime()))
 }
 
 // take waits for the guest's turn, which ends with what is returned. The error is ctx's.

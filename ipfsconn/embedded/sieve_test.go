@@ -6,12 +6,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipfs/boxo/bitswap/message"
@@ -244,7 +247,10 @@ func TestSieve_WorksAtLongMessagesInParts(t *testing.T) {
 	if err := wantsOf(parts * guestPart).ToNetV1(s); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "all that it wants is known", func() bool { return len(n.bitswap.guests.WantlistForPeer(guest.ID())) == parts*guestPart })
+	until(t, "all that it wants is known", func() bool {
+		of := n.bitswap.serverOf(guest.ID())
+		return of != nil && len(of.WantlistForPeer(guest.ID())) == parts*guestPart
+	})
 	own.mu.Lock()
 	defer own.mu.Unlock()
 	if len(own.paid) != parts {
@@ -290,7 +296,7 @@ func TestSieve_HasGuestsPayForLongWork(t *testing.T) {
 	}
 	send(wantsOf(1))
 	n.bitswap.mu.Lock()
-	n.bitswap.heard[guest.ID()] = &account{owes: time.Minute}
+	n.bitswap.heard[guest.ID()].owes = time.Minute
 	n.bitswap.mu.Unlock()
 	if paid := send(wantsOf(1)); paid < time.Minute {
 		t.Errorf("who owes a minute pays %v", paid)
@@ -396,3 +402,53 @@ func TestSieve_WorksForNobodyWhoHasGone(t *testing.T) {
 		t.Errorf("%d messages are worked at", len(v.atWork))
 	}
 }
+
+// A message that has begun has to come within a while, however small; a stream on which none
+// has may stay.
+func TestSieve_EndsMessagesThatDoNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &Node{host: hostWithGuests{guests: map[peer.ID]bool{"guest": true}}, closing: t.Context()}
+		of := newSieve(n, func(peer.ID) time.Duration { return 0 })
+		open := func() (*sievedStream, net.Conn) {
+			here, there := net.Pipe()
+			t.Cleanup(func() { there.Close() })
+			return of.stream(pipeStream{of: here}), there
+		}
+		var whole bytes.Buffer
+		if err := wantsOf(1).ToNetV1(&whole); err != nil {
+			t.Fatal(err)
+		}
+		s, there := open()
+		go there.Write(whole.Bytes()[:5])
+		began := time.Now()
+		if _, err := s.Read(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > 2*guestTime {
+			t.Errorf("a message that does not come: %v after %v", err, time.Since(began))
+		}
+		s, there = open()
+		go func() {
+			for range 2 {
+				time.Sleep(10 * guestTime)
+				there.Write(whole.Bytes())
+			}
+		}()
+		if _, err := io.ReadFull(s, make([]byte, 2*whole.Len())); err != nil {
+			t.Errorf("messages that come late: %v", err)
+		}
+		s.end()
+	})
+}
+
+// pipeStream is a guest's stream that is a pipe.
+type pipeStream struct {
+	network.Stream
+	of net.Conn
+}
+
+func (p pipeStream) Read(b []byte) (int, error)        { return p.of.Read(b) }
+func (p pipeStream) SetReadDeadline(t time.Time) error { return p.of.SetReadDeadline(t) }
+func (pipeStream) Conn() network.Conn                  { return guestConn{} }
+
+type guestConn struct{ network.Conn }
+
+func (guestConn) RemotePeer() peer.ID { return "guest" }
+func (guestConn) IsClosed() bool      { return false }

@@ -26,8 +26,6 @@ type privateHost interface {
 	IsMember(id peer.ID) bool
 	// Address is the IP address of a connected peer, or what of it one customer of a network has.
 	Address(id peer.ID) string
-	// Guests is how many may be connected that are not, about.
-	Guests() int
 	// Spend waits until so much may be worked for a peer, beside the reading. The error is
 	// ctx's, or says that it has gone.
 	Spend(ctx context.Context, id peer.ID, work time.Duration) error
@@ -66,14 +64,6 @@ func (n *Node) isMember(id peer.ID) bool {
 func (n *Node) mayCall(id peer.ID) bool {
 	h, ok := n.host.(privateHost)
 	return !ok || h.IsMember(id) || h.Expects(id)
-}
-
-// guests is how many peers may be connected that are no members.
-func (n *Node) guests() int {
-	if h, ok := n.host.(privateHost); ok {
-		return h.Guests()
-	}
-	return 1 // boxo wants a sender, though all are members
 }
 
 // address is Address of the host.

@@ -15,8 +15,6 @@ import (
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-
-	"github.com/pinfold-cluster/pinfold/api"
 )
 
 // Messages with blocks, in bytes. Whoever reads slowly has a sender of its server wait with
@@ -29,7 +27,8 @@ const (
 
 	guestMessage     = 256 << 10
 	guestOutstanding = 1 << 20
-	guestSenders     = 8    // of one guest: for four messages with blocks, and for such without
+	guestSenders     = 2    // of one guest: one makes a message while the other sends one
+	guestReads       = 16   // of blocks, of all guests
 	guestWants       = 2048 // who looks for a thousand blocks while ten pins fetch has 1,320
 
 	usualBlock = 256 << 10 // bytes; what files are cut into unless told otherwise
@@ -38,47 +37,45 @@ const (
 )
 
 // A trader is bitswap: it asks others for blocks and gives them. It is boxo's but for its
-// two servers.
+// servers: members have one, and each guest one of its own.
 type trader struct {
 	*client.Client
-	n               *Node
-	net             bsnetwork.BitSwapNetwork
-	members, guests *server.Server
-	toGuests        *guestsNetwork
-	hearsay         *hearsay
+	n       *Node
+	net     bsnetwork.BitSwapNetwork
+	members *server.Server
+	hearsay *hearsay
+	blocks  guestBlocks // for guests
 
-	serving sync.Mutex // guests
+	serving sync.Mutex     // guests
+	closing sync.WaitGroup // servers of guests that have gone
 
 	mu    sync.Mutex
 	heard map[peer.ID]*account // those of whom messages came
+	past  server.Stat          // what guests were given that have gone
 }
 
 // An account is what there is to do, and to pay, for one of whom messages came.
 type account struct {
 	messages int           // being worked at
 	owes     time.Duration // for work that took longer than its entries cost
+	server   *guestServer  // nil for a member
 }
 
 // newTrader begins to exchange blocks over the data host.
 func newTrader(n *Node) *trader {
 	n.asked = bsnetwork.NewConnectEventManager()
 	ctx := context.Background()
-	t := &trader{n: n, heard: map[peer.ID]*account{}}
+	t := &trader{n: n, blocks: guestBlocks{n.local, make(chan struct{}, guestReads)}, heard: map[peer.ID]*account{}}
 	t.net = bsnet.NewFromIpfsHost(newSieve(n, t.owes), bsnet.WithConnectEventManager(n.asked))
-	t.toGuests = &guestsNetwork{BitSwapNetwork: t.net, sending: map[peer.ID]int{}}
-	newServer := func(net bsnetwork.BitSwapNetwork, message, outstanding, senders int, wants uint) *server.Server {
-		return server.New(ctx, net, n.local,
-			server.WithPeerBlockRequestFilter(n.mayFetch),
-			server.WithTargetMessageSize(message),
-			server.MaxOutstandingBytesPerPeer(outstanding),
-			server.TaskWorkerCount(senders),
-			server.EngineTaskWorkerCount(16),
-			server.EngineBlockstoreWorkerCount(16),
-			server.MaxQueuedWantlistEntriesPerPeer(wants),
-		)
-	}
-	t.members = newServer(t.net, memberMessage, memberOutstanding, memberSenders, memberWants)
-	t.guests = newServer(t.toGuests, guestMessage, guestOutstanding, guestSenders*n.guests(), guestWants)
+	t.members = server.New(ctx, t.net, n.local,
+		server.WithPeerBlockRequestFilter(n.mayFetch),
+		server.WithTargetMessageSize(memberMessage),
+		server.MaxOutstandingBytesPerPeer(memberOutstanding),
+		server.TaskWorkerCount(memberSenders),
+		server.EngineTaskWorkerCount(16),
+		server.EngineBlockstoreWorkerCount(16),
+		server.MaxQueuedWantlistEntriesPerPeer(memberWants),
+	)
 	t.hearsay = newHearsay(t)
 	t.Client = client.New(ctx, watched{t.net, t.hearsay}, discovery{n}, n.local,
 		client.ProviderSearchDelay(searchDelay),
@@ -106,26 +103,34 @@ func (t *trader) run() {
 	}
 }
 
-// forgetGone has the servers forget what those want that have gone. They were told when
-// that was, but note what a message says once they have looked for it: who hangs up meanwhile
-// would be remembered for ever.
+// forgetGone has nothing remembered of who has gone. The servers were told when that was, but
+// note what a message says once they have looked for it: who hangs up meanwhile would be
+// remembered for ever.
 func (t *trader) forgetGone() {
-	for _, p := range t.gone() {
+	for p, a := range t.gone() {
+		if a.server != nil {
+			t.closing.Go(a.server.close)
+		}
 		if !t.n.connected(p) { // it may have come again
 			t.members.PeerDisconnected(p)
-			t.guests.PeerDisconnected(p)
 		}
 	}
 }
 
 // gone takes those out of whom messages came and who have gone.
-func (t *trader) gone() (all []peer.ID) {
+func (t *trader) gone() map[peer.ID]*account {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	all := map[peer.ID]*account{}
 	for p, a := range t.heard {
-		if a.messages == 0 && !t.n.connected(p) {
-			delete(t.heard, p)
-			all = append(all, p)
+		if a.messages > 0 || t.n.connected(p) {
+			continue
+		}
+		delete(t.heard, p)
+		all[p] = a
+		if a.server != nil {
+			s, _ := a.server.Stat() // which has no error
+			t.past.BlocksSent, t.past.DataSent = t.past.BlocksSent+s.BlocksSent, t.past.DataSent+s.DataSent
 		}
 	}
 	return all
@@ -144,7 +149,9 @@ func (t *trader) serve(ctx context.Context, from peer.ID, m message.BitSwapMessa
 	}
 	t.serving.Lock()
 	began := time.Now()
-	t.guests.ReceiveMessage(ctx, from, m)
+	if s := t.serverFor(from); s != nil {
+		s.ReceiveMessage(ctx, from, m)
+	}
 	took := time.Since(began)
 	t.serving.Unlock()
 	late := took - guestPartCost - time.Duration(len(m.Wantlist()))*guestEntryCost
@@ -193,12 +200,51 @@ func (o Options) answerTimes() *client.DontHaveTimeoutConfig {
 	return c
 }
 
-// serverOf is the one that a peer is given blocks by.
+// serverFor is that of a guest of whom there is a message; nil once the node closes.
+func (t *trader) serverFor(p peer.ID) *guestServer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.heard[p]
+	if a.server == nil && t.n.closing.Err() == nil {
+		to := &oneStream{BitSwapNetwork: t.net}
+		a.server = &guestServer{to: to, Server: server.New(context.Background(), to, t.blocks,
+			server.WithPeerBlockRequestFilter(t.n.mayFetch),
+			server.WithTargetMessageSize(guestMessage),
+			server.MaxOutstandingBytesPerPeer(guestOutstanding),
+			server.TaskWorkerCount(guestSenders),
+			server.EngineTaskWorkerCount(1),
+			server.EngineBlockstoreWorkerCount(4),
+			server.MaxQueuedWantlistEntriesPerPeer(guestWants),
+		)}
+		a.server.PeerConnected(p)
+	}
+	return a.server
+}
+
+// serverOf is the one that a peer is given blocks by, nil where that is none.
 func (t *trader) serverOf(p peer.ID) *server.Server {
 	if t.n.isMember(p) {
 		return t.members
 	}
-	return t.guests
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a := t.heard[p]; a != nil && a.server != nil {
+		return a.server.Server
+	}
+	return nil
+}
+
+// servers are all that there are.
+func (t *trader) servers() []*server.Server {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := []*server.Server{t.members}
+	for _, a := range t.heard {
+		if a.server != nil {
+			all = append(all, a.server.Server)
+		}
+	}
+	return all
 }
 
 // Close ends the exchange. Guests are cut off: one that reads slowly would be waited for.
@@ -212,19 +258,27 @@ func (t *trader) Close() error {
 	}
 	t.hearsay.close()
 	errs = append(errs, t.Client.Close())
-	t.guests.Close()
-	t.members.Close()
+	for _, s := range t.servers() {
+		s.Close()
+	}
+	t.closing.Wait()
 	return errors.Join(errs...)
 }
 
 // NotifyNewBlocks tells those that want them that blocks are here now.
 func (t *trader) NotifyNewBlocks(ctx context.Context, bs ...blocks.Block) error {
-	return errors.Join(t.Client.NotifyNewBlocks(ctx, bs...), t.members.NotifyNewBlocks(ctx, bs...), t.guests.NotifyNewBlocks(ctx, bs...))
+	err := t.Client.NotifyNewBlocks(ctx, bs...)
+	for _, s := range t.servers() {
+		err = errors.Join(err, s.NotifyNewBlocks(ctx, bs...))
+	}
+	return err
 }
 
 // ReceivedBlocks implements client.BlockReceivedNotifier.
 func (t *trader) ReceivedBlocks(from peer.ID, bs []blocks.Block) {
-	t.serverOf(from).ReceivedBlocks(from, bs)
+	if s := t.serverOf(from); s != nil {
+		s.ReceivedBlocks(from, bs)
+	}
 }
 
 // ReceiveMessage implements network.Receiver, as the next ones do.
@@ -236,60 +290,35 @@ func (t *trader) ReceiveMessage(ctx context.Context, from peer.ID, m message.Bit
 
 func (t *trader) ReceiveError(err error) { t.n.log.Debug("bitswap", "err", err) }
 
-// PeerConnected tells both servers: it may become known as a member only later.
+// PeerConnected tells the members' server: it may become known as one only later.
 func (t *trader) PeerConnected(p peer.ID) {
 	t.hearsay.connected(p)
 	t.members.PeerConnected(p)
-	t.guests.PeerConnected(p)
 }
 
 func (t *trader) PeerDisconnected(p peer.ID) {
 	t.hearsay.disconnected(p)
 	t.members.PeerDisconnected(p)
-	t.guests.PeerDisconnected(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a := t.heard[p]; a != nil && a.server != nil { // until it is closed, or the guest comes again
+		a.server.PeerDisconnected(p)
+	}
 }
 
-// given is what both servers have sent, and to whom they owe something.
-func (t *trader) given() (sum server.Stat, _ error) {
-	m, err := t.members.Stat()
-	g, guestsErr := t.guests.Stat()
-	sum.BlocksSent, sum.DataSent = m.BlocksSent+g.BlocksSent, m.DataSent+g.DataSent
-	sum.Peers = slices.Concat(m.Peers, g.Peers)
+// given is what all servers have sent, and to whom they owe something.
+func (t *trader) given() (sum server.Stat, err error) {
+	all := t.servers()
+	t.mu.Lock()
+	sum = t.past
+	t.mu.Unlock()
+	for _, s := range all {
+		one, statErr := s.Stat()
+		err = errors.Join(err, statErr)
+		sum.BlocksSent, sum.DataSent = sum.BlocksSent+one.BlocksSent, sum.DataSent+one.DataSent
+		sum.Peers = append(sum.Peers, one.Peers...)
+	}
 	slices.Sort(sum.Peers)
 	sum.Peers = slices.Compact(sum.Peers)
-	return sum, errors.Join(err, guestsErr)
-}
-
-// guestsNetwork sends no more messages to one guest at a time than it has senders. boxo
-// counts the bytes that are on the way, of which many messages can have few.
-type guestsNetwork struct {
-	bsnetwork.BitSwapNetwork
-	mu      sync.Mutex
-	sending map[peer.ID]int
-}
-
-// SendMessage implements network.BitSwapNetwork. What the guest takes too slowly is lost, and it may ask again.
-func (g *guestsNetwork) SendMessage(ctx context.Context, p peer.ID, m message.BitSwapMessage) error {
-	g.mu.Lock()
-	if g.sending[p] == guestSenders {
-		g.mu.Unlock()
-		return api.Unavailable.Errorf("%s has not taken %d messages yet", p, guestSenders)
-	}
-	g.sending[p]++
-	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.sending[p]--; g.sending[p] == 0 {
-			delete(g.sending, p)
-		}
-	}()
-	return g.BitSwapNetwork.SendMessage(ctx, p, m)
-}
-
-// underWay is how many messages are being sent to a guest.
-func (g *guestsNetwork) underWay(p peer.ID) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.sending[p]
+	return sum, err
 }
