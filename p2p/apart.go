@@ -8,13 +8,12 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 )
 
-// What peers that are no members may have of a host's streams. It counts from a stream's
-// first byte: libp2p's own bounds on streams without a protocol yet, and on all of a
-// host, are for members and strangers alike, and one stranger could take all of either.
+// What peers that are no members may have of a host's streams, in and out each on its own. It
+// counts from a stream's first byte: libp2p's own bounds on streams without a protocol yet, on
+// those of one and on all of a host are for members and strangers alike.
 const (
 	strangerEach = 16        // streams of one peer
-	strangerEasy = 128       // of all: beyond, who has
-	strangerFew  = 6         // gets no more
+	strangerMean = 4         // for each that may be there: all have so many times that together
 	streamWindow = 256 << 10 // bytes that a stream may leave lying before it was read
 	// dataStrangers are connected with a data host at once, somewhat more than are let in.
 	dataStrangers = 128
@@ -29,75 +28,56 @@ type manager interface {
 // apart is a resource manager that keeps what strangers take from members' share.
 type apart struct {
 	manager
-	isMember func(peer.ID) bool // asks nobody, and may be called at any time
-
-	mu   sync.Mutex
-	open int
-	by   map[peer.ID]int
+	isMember func(peer.ID) bool   // asks nobody, and may be called at any time
+	address  func(peer.ID) string // see Host.Address; may be called at any time
+	in, out  *crowd
 }
 
-func newApart(rm manager, isMember func(peer.ID) bool) *apart {
-	return &apart{manager: rm, isMember: isMember, by: map[peer.ID]int{}}
+func newApart(rm manager, streams int, isMember func(peer.ID) bool, address func(peer.ID) string) *apart {
+	return &apart{rm, isMember, address, newCrowd(streams), newCrowd(streams)}
 }
 
 // makeRoom adds what strangers may take to the limits of a host, where up to most of them
-// stay connected. It returns the memory among that, in bytes.
-func makeRoom(l *rcmgr.ScalingLimitConfig, most int) (memory int64) {
+// stay connected. It returns the streams among that, each way, and the memory in bytes.
+func makeRoom(l *rcmgr.ScalingLimitConfig, most int) (streams int, memory int64) {
 	most += maxVisitors
-	streams := strangerEasy + strangerFew*most
-	memory = int64(streams) * streamWindow
-	for _, of := range []*rcmgr.BaseLimit{&l.SystemBaseLimit, &l.TransientBaseLimit} {
-		of.Streams += streams
+	streams = strangerMean * most
+	memory = 2 * int64(streams) * streamWindow
+	for _, of := range []*rcmgr.BaseLimit{&l.SystemBaseLimit, &l.TransientBaseLimit, &l.ProtocolBaseLimit, &l.ServiceBaseLimit} {
+		of.Streams += 2 * streams
 		of.StreamsInbound += streams
-		of.StreamsOutbound += streams // for each of theirs they may be asked who they are
+		of.StreamsOutbound += streams
 		of.Memory += memory
+	}
+	for _, of := range []*rcmgr.BaseLimit{&l.SystemBaseLimit, &l.TransientBaseLimit} {
 		of.Conns += arrivalsMost
 		of.ConnsInbound += arrivalsMost
 	}
 	l.TransientBaseLimit.FD += arrivalsMost
 	l.SystemBaseLimit.Conns += most
 	l.SystemBaseLimit.ConnsInbound += most
-	return memory
+	return streams, memory
 }
 
 // OpenStream implements network.ResourceManager.
 func (a *apart) OpenStream(p peer.ID, dir network.Direction) (network.StreamManagementScope, error) {
-	if dir != network.DirInbound {
+	if a.isMember(p) {
 		return a.manager.OpenStream(p, dir)
 	}
-	if !a.enter(p) {
+	of, address := a.out, a.address(p)
+	if dir == network.DirInbound {
+		of = a.in
+	}
+	if !of.enter(p, address) {
 		return nil, network.ErrResourceLimitExceeded
 	}
-	leave := sync.OnceFunc(func() { a.leave(p) })
+	leave := sync.OnceFunc(func() { of.leave(p, address) })
 	s, err := a.manager.OpenStream(p, dir)
 	if err != nil {
 		leave()
 		return nil, err
 	}
 	return &apartScope{s, leave}, nil
-}
-
-// enter counts a stream, if the peer may have it. Members' are counted too, but have no
-// bound: who is asked whether it is one needs a stream or two.
-func (a *apart) enter(p peer.ID) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	n := a.by[p]
-	if (n >= strangerEach || n >= strangerFew && a.open >= strangerEasy) && !a.isMember(p) {
-		return false
-	}
-	a.open++
-	a.by[p]++
-	return true
-}
-
-func (a *apart) leave(p peer.ID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.open--
-	if a.by[p]--; a.by[p] == 0 {
-		delete(a.by, p)
-	}
 }
 
 // apartScope gives its place back when it ends.
@@ -110,4 +90,46 @@ type apartScope struct {
 func (s *apartScope) Done() {
 	s.leave()
 	s.StreamManagementScope.Done()
+}
+
+// A crowd are all strangers' streams one way.
+type crowd struct {
+	most int
+
+	mu        sync.Mutex
+	open      int
+	peers     map[peer.ID]int
+	addresses map[string]int
+}
+
+func newCrowd(most int) *crowd {
+	return &crowd{most: most, peers: map[peer.ID]int{}, addresses: map[string]int{}}
+}
+
+// enter counts a stream, if the peer may have it: while it has fewer than are left beside what
+// its address has. So each of n addresses that want all has most/(1+n) of them, its peers as many
+// each, and as many are left: for who comes next. These are dynamic thresholds, as for the shared
+// memory of a switch (Choudhury and Hahne, 1998).
+func (c *crowd) enter(p peer.ID, address string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if has := c.peers[p]; has >= strangerEach || has >= c.most-c.open-c.addresses[address] {
+		return false
+	}
+	c.open++
+	c.peers[p]++
+	c.addresses[address]++
+	return true
+}
+
+func (c *crowd) leave(p peer.ID, address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open--
+	if c.peers[p]--; c.peers[p] == 0 {
+		delete(c.peers, p)
+	}
+	if c.addresses[address]--; c.addresses[address] == 0 {
+		delete(c.addresses, address)
+	}
 }

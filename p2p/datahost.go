@@ -58,7 +58,12 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	keep := &keeper{follows: len(c.Certificate) == 0, paces: newPaces(dataPace)}
 	var d *DataHost // before anybody can connect
 	isMember := func(id peer.ID) bool { return d.isMember(id) }
-	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, dataStrangers, isMember, keep)
+	address := func(id peer.ID) string { return d.Address(id) }
+	guests := dataStrangers
+	if o.Public {
+		guests = max(guests, o.ConnectionManager.HighWater)
+	}
+	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, guests, isMember, address, keep)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}

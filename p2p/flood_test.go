@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -51,8 +52,8 @@ func streamsAreApart(t *testing.T, bounds ResourceManager) {
 	l, err = server.ListenOpen("/test/open/1")
 	serveEcho(t, l, err)
 	member, other := c.member(), c.stranger()
-	guest := func() *Host {
-		h := c.host(newIdentity(t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, Options{ResourceManager: ResourceManager{Enabled: new(false)}})
+	guest := func(address string) *Host {
+		h := c.host(newIdentity(t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, Options{Dial: from(address), ResourceManager: ResourceManager{Enabled: new(false)}})
 		connect(t, h, server)
 		if !server.Welcome(h.ID()) {
 			t.Fatal("no place")
@@ -62,8 +63,8 @@ func streamsAreApart(t *testing.T, bounds ResourceManager) {
 	connect(t, member, server)
 	connect(t, other, server)
 	var flood []*Host
-	for range guests {
-		flood = append(flood, guest())
+	for i := range guests {
+		flood = append(flood, guest(fmt.Sprint("127.0.0.", 2+i%2)))
 	}
 	for _, h := range flood {
 		holdStreams(t, h, server)
@@ -80,7 +81,12 @@ func streamsAreApart(t *testing.T, bounds ResourceManager) {
 		}
 		return n
 	}
-	eventually(t, "they hold what they get", func() bool { return held() > strangerEasy/2 })
+	eventually(t, "they hold what they get", func() bool { return held() > guests*strangerEach/2 })
+	for _, address := range []string{"127.0.0.2", "127.0.0.3"} {
+		if in, _ := has(server.h.Network(), address); in < strangerEach {
+			t.Errorf("%d streams are counted of %s", in, address)
+		}
+	}
 	for range 60 {
 		if err := echo(t.Context(), member, server.ID(), echoProtocol); err != nil {
 			t.Fatalf("a member: %v", err)

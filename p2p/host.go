@@ -83,7 +83,8 @@ func newHost(id Identity, c *Cluster, r Roster, o Options, follows bool, log *sl
 	door := &doorkeeper{paces: newPaces(clusterPace)}
 	var h *Host // before anybody can connect
 	isMember := func(id peer.ID) bool { return h.isMember(id) }
-	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial, o.Guests, isMember, door)
+	address := func(id peer.ID) string { return h.Address(id) }
+	opts, err := common(id, o.Announce, o.NoAnnounce, o.ConnectionManager, o.ResourceManager, o.Dial, o.Guests, isMember, address, door)
 	if err != nil {
 		return nil, fmt.Errorf("cluster host: %w", err)
 	}

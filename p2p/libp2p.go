@@ -45,13 +45,13 @@ func tcpOnly(listen []multiaddr.Multiaddr, log *slog.Logger) ([]multiaddr.Multia
 // common are the options that both hosts share: TCP and yamux, and none of libp2p's
 // helpers for home networks: no relay, no hole punching, no guesses at one's own
 // address from what others see. Neither listens before what answers is in place. Up to
-// guests peers stay of which isMember says no.
-func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, dial Dialer, guests int, isMember func(peer.ID) bool, mux network.Multiplexer) ([]libp2p.Option, error) {
+// guests peers stay of which isMember says no. Address is that of a connected peer.
+func common(id Identity, announce, noAnnounce []multiaddr.Multiaddr, cm ConnectionManager, rm ResourceManager, dial Dialer, guests int, isMember func(peer.ID) bool, address func(peer.ID) string, mux network.Multiplexer) ([]libp2p.Option, error) {
 	conns, err := connmgr.NewConnManager(cm.LowWater, cm.HighWater, connmgr.WithGracePeriod(cm.GracePeriod))
 	if err != nil {
 		return nil, fmt.Errorf("connection manager: %w", err)
 	}
-	resources, err := rm.manager(guests, isMember)
+	resources, err := rm.manager(guests, isMember, address)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("resource manager: %w", err), conns.Close())
 	}
@@ -108,7 +108,7 @@ func strangersMuxer(alive time.Duration) *yamux.Transport {
 	return &t
 }
 
-func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (network.ResourceManager, error) {
+func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool, address func(peer.ID) string) (network.ResourceManager, error) {
 	if o.Enabled != nil && !*o.Enabled {
 		return &network.NullResourceManager{}, nil
 	}
@@ -117,8 +117,7 @@ func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (netwo
 	limits.ProtocolPeerBaseLimit.StreamsInbound = limits.PeerBaseLimit.StreamsInbound
 	limits.ProtocolPeerBaseLimit.StreamsOutbound = limits.PeerBaseLimit.StreamsOutbound
 	limits.ProtocolPeerBaseLimit.Streams = limits.PeerBaseLimit.Streams
-	libp2p.SetDefaultServiceLimits(&limits)
-	strangers := makeRoom(&limits, guests)
+	streams, strangers := makeRoom(&limits, guests)
 	whole := rcmgr.ResourceLimits{}
 	if o.MemoryLimitBytes > 0 {
 		whole.Memory = rcmgr.LimitVal64(o.MemoryLimitBytes + strangers)
@@ -136,7 +135,7 @@ func (o ResourceManager) manager(guests int, isMember func(peer.ID) bool) (netwo
 	if err != nil {
 		return nil, err
 	}
-	return newApart(rm.(manager), isMember), nil
+	return newApart(rm.(manager), streams, isMember, address), nil
 }
 
 func connRate() *rate.Limiter {

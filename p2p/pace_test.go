@@ -12,7 +12,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/multiformats/go-multiaddr"
 )
@@ -245,18 +244,6 @@ func TestHost_ServesNewStreamsAtTheirPace(t *testing.T) {
 	}
 	if took := time.Since(start); took < time.Second {
 		t.Errorf("%d streams were served within %v", many, took)
-	}
-}
-
-// Each stream of a stranger may have it asked who it is: members' own do not have to wait
-// for that.
-func TestMakeRoom_OutboundToo(t *testing.T) {
-	had := rcmgr.DefaultLimits
-	l := had
-	makeRoom(&l, 32)
-	in := l.TransientBaseLimit.StreamsInbound - had.TransientBaseLimit.StreamsInbound
-	if out := l.TransientBaseLimit.StreamsOutbound - had.TransientBaseLimit.StreamsOutbound; out < in || in == 0 {
-		t.Errorf("room for %d streams from strangers, and for %d to them", in, out)
 	}
 }
 
