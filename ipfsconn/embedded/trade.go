@@ -47,7 +47,7 @@ type trader struct {
 	blocks  guestBlocks // for guests
 
 	serving sync.Mutex     // guests
-	closing sync.WaitGroup // servers of guests that have gone
+	works   sync.WaitGroup // beside: run, and what it began
 
 	mu    sync.Mutex
 	heard map[peer.ID]*account // those of whom messages came
@@ -85,7 +85,7 @@ func newTrader(n *Node) *trader {
 		client.WithDontHaveTimeoutConfig(n.o.answerTimes()),
 	)
 	t.net.Start(t)
-	go t.run()
+	t.works.Go(t.run)
 	return t
 }
 
@@ -109,7 +109,7 @@ func (t *trader) run() {
 func (t *trader) forgetGone() {
 	for p, a := range t.gone() {
 		if a.server != nil {
-			t.closing.Go(a.server.close)
+			t.works.Go(a.server.close)
 		}
 		if !t.n.connected(p) { // it may have come again
 			t.members.PeerDisconnected(p)
@@ -234,17 +234,17 @@ func (t *trader) serverOf(p peer.ID) *server.Server {
 	return nil
 }
 
-// servers are all that there are.
-func (t *trader) servers() []*server.Server {
+// servers are all that there are, and what those have given that are not any more.
+func (t *trader) servers() (all []*server.Server, past server.Stat) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := []*server.Server{t.members}
+	all = append(all, t.members)
 	for _, a := range t.heard {
 		if a.server != nil {
 			all = append(all, a.server.Server)
 		}
 	}
-	return all
+	return all, t.past
 }
 
 // Close ends the exchange. Guests are cut off: one that reads slowly would be waited for.
@@ -258,17 +258,19 @@ func (t *trader) Close() error {
 	}
 	t.hearsay.close()
 	errs = append(errs, t.Client.Close())
-	for _, s := range t.servers() {
+	t.works.Wait()
+	all, _ := t.servers()
+	for _, s := range all {
 		s.Close()
 	}
-	t.closing.Wait()
 	return errors.Join(errs...)
 }
 
 // NotifyNewBlocks tells those that want them that blocks are here now.
 func (t *trader) NotifyNewBlocks(ctx context.Context, bs ...blocks.Block) error {
 	err := t.Client.NotifyNewBlocks(ctx, bs...)
-	for _, s := range t.servers() {
+	all, _ := t.servers()
+	for _, s := range all {
 		err = errors.Join(err, s.NotifyNewBlocks(ctx, bs...))
 	}
 	return err
@@ -308,10 +310,7 @@ func (t *trader) PeerDisconnected(p peer.ID) {
 
 // given is what all servers have sent, and to whom they owe something.
 func (t *trader) given() (sum server.Stat, err error) {
-	all := t.servers()
-	t.mu.Lock()
-	sum = t.past
-	t.mu.Unlock()
+	all, sum := t.servers()
 	for _, s := range all {
 		one, statErr := s.Stat()
 		err = errors.Join(err, statErr)
