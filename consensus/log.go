@@ -348,12 +348,27 @@ func entrySize(l *raft.Log) int64 {
 	return int64(len(l.Data) + len(l.Extensions) + entryOverhead)
 }
 
-// watch raises a fault unless the returned function is called within limit.
+// stallSteps are those in which it is counted how long a write takes. A process that was frozen,
+// with its machine or by a signal, finds one of them over when it goes on, and not its disk at
+// fault.
+const stallSteps = 5
+
+// watch raises the fault that the disk hangs, unless done is called within limit.
 func (f *fault) watch(limit time.Duration, doing string) (done func()) {
-	t := time.AfterFunc(limit, func() {
+	ended := make(chan struct{})
+	go func() {
+		step := time.NewTicker(max(1, limit/stallSteps))
+		defer step.Stop()
+		for range stallSteps {
+			select {
+			case <-ended:
+				return
+			case <-step.C:
+			}
+		}
 		f.raise(fmt.Errorf("%s has taken over %v: the disk hangs", doing, limit))
-	})
-	return func() { t.Stop() }
+	}()
+	return func() { close(ended) }
 }
 
 // syncDir makes the names in dir durable.

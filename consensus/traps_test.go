@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -261,6 +263,26 @@ func TestTrap5_HangingDiskEndsThePeer(t *testing.T) {
 	}
 	n.c.logs.writing.Unlock()
 	n.close()
+}
+
+// A write that was frozen, with all of the process, does not count as one that hangs. Not
+// parallel: other tests would be frozen too.
+func TestTrap5_FrozenProcessGoesOn(t *testing.T) {
+	const limit = time.Second
+	f := newFault()
+	done := f.watch(limit, "writing")
+	freeze := exec.CommandContext(t.Context(), "sh", "-c", fmt.Sprintf("kill -STOP %[1]d; sleep 2; kill -CONT %[1]d", os.Getpid()))
+	began := time.Now()
+	check(t, freeze.Run())
+	if time.Since(began) < limit {
+		t.Fatal("the process was not frozen")
+	}
+	select {
+	case <-f.done:
+		t.Errorf("fault: %v", f.raised())
+	case <-time.After(limit / 10): // what the write takes once it goes on
+	}
+	done()
 }
 
 // Trap 6: raft's VerifyLeader counts answers to what was sent before it was asked.
