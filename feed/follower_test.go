@@ -44,7 +44,7 @@ func TestFollower_AfterAnything(t *testing.T) {
 	next := 300
 	for range 60 {
 		f := list[random.IntN(len(list))]
-		switch random.IntN(8) {
+		switch random.IntN(9) {
 		case 0:
 			f.cut()
 		case 1:
@@ -67,6 +67,11 @@ func TestFollower_AfterAnything(t *testing.T) {
 			if running[f] {
 				w.sameIndex(f)
 				w.same(f) // gossip lost or not
+			}
+		case 6:
+			if len(list) < 6 {
+				f := w.follow(o)
+				list, running[f] = append(list, f), true
 			}
 		default:
 			n := 1 + random.IntN(20)

@@ -65,7 +65,7 @@ func (c *ctl) serveLink(cmd *cobra.Command, address string) error {
 	if _, err := fmt.Fprintf(c.errw, "serving http://%s/follow.json until interrupted; whoever reads it can follow the cluster\n", l.Addr()); err != nil {
 		return err
 	}
-	return serveDocument(cmd.Context(), l, cl.FollowLink)
+	return serveDocument(cmd.Context(), l, cl.FollowLink, c.errw)
 }
 
 func newFollowers(c *ctl) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -20,13 +21,16 @@ const (
 )
 
 // document serves the document of the newest link. Strangers ask it, so it asks the peer
-// no more than once in linkFresh; should that fail, it goes on with what it has.
+// no more than once in linkFresh; should that fail, it goes on with what it has, but for where
+// the peer refuses. What fails is written to errw, once.
 type document struct {
 	fresh func(context.Context) (api.FollowLink, error)
+	errw  io.Writer
 
-	mu   sync.Mutex
-	at   time.Time
-	text []byte
+	mu    sync.Mutex
+	at    time.Time
+	text  []byte
+	fault string
 }
 
 // ServeHTTP implements http.Handler.
@@ -61,15 +65,30 @@ func (d *document) current(ctx context.Context) ([]byte, error) {
 	if err == nil {
 		d.text, err = json.MarshalIndent(link.Document, "", "  ")
 	}
+	d.tell(err)
+	if errors.Is(err, api.Conflict) || errors.Is(err, api.Denied) {
+		d.text = nil
+	}
 	if err != nil && d.text == nil {
 		return nil, err
 	}
 	return d.text, nil
 }
 
+// tell writes a fault that is new.
+func (d *document) tell(err error) {
+	was := d.fault
+	if d.fault = ""; err != nil {
+		d.fault = err.Error()
+	}
+	if d.fault != "" && d.fault != was {
+		_, _ = fmt.Fprintf(d.errw, "the peer gives no link: %s\n", d.fault) // whoever read this has gone
+	}
+}
+
 // serveDocument serves links on l until ctx ends.
-func serveDocument(ctx context.Context, l net.Listener, fresh func(context.Context) (api.FollowLink, error)) error {
-	srv := &http.Server{Handler: http.TimeoutHandler(&document{fresh: fresh}, linkTimeout, "no peer answers in time"),
+func serveDocument(ctx context.Context, l net.Listener, fresh func(context.Context) (api.FollowLink, error), errw io.Writer) error {
+	srv := &http.Server{Handler: http.TimeoutHandler(&document{fresh: fresh, errw: errw}, linkTimeout, "no peer answers in time"),
 		ReadTimeout: linkTimeout, WriteTimeout: 2 * linkTimeout, IdleTimeout: linkTimeout, MaxHeaderBytes: linkHeader}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,11 +18,15 @@ import (
 func TestDocument_ServesTheNewestLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int32
-		var down atomic.Bool
-		d := &document{fresh: func(context.Context) (api.FollowLink, error) {
+		var down, refuses atomic.Bool
+		var told strings.Builder
+		d := &document{errw: &told, fresh: func(context.Context) (api.FollowLink, error) {
 			n := asked.Add(1)
-			if down.Load() {
+			switch {
+			case down.Load():
 				return api.FollowLink{}, errors.New("down")
+			case refuses.Load():
+				return api.FollowLink{}, api.Conflict.Errorf("refused")
 			}
 			return api.FollowLink{Document: map[string]any{"n": n}}, nil
 		}}
@@ -50,6 +55,16 @@ func TestDocument_ServesTheNewestLink(t *testing.T) {
 		down.Store(true)
 		time.Sleep(linkFresh)
 		want("down again", 200, 3)
+		time.Sleep(linkFresh)
+		want("still down", 200, 3)
+		down.Store(false)
+		refuses.Store(true)
+		time.Sleep(linkFresh)
+		want("it refuses", 503, 0)
+		want("at once again", 503, 0)
+		if got := told.String(); got != "the peer gives no link: down\nthe peer gives no link: down\nthe peer gives no link: refused\n" {
+			t.Errorf("told: %q", got)
+		}
 		if got, _ := get(http.MethodPost); got != 405 {
 			t.Errorf("POST: %d", got)
 		}

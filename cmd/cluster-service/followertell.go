@@ -93,7 +93,7 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 	held := fmt.Sprintf("%s here", humanize.IBytes(s.Bytes))
 	if s.Pinned < s.Wanted {
 		line := fmt.Sprintf("fetching content: %s of %s pins, %s", humanize.Comma(int64(s.Pinned)), humanize.Comma(int64(s.Wanted)), held)
-		if s.Rate > 0 {
+		if s.Rate > 0 && s.Failed == 0 { // what fails may for long, and the rate makes each line another
 			line += fmt.Sprintf(", %s/s", humanize.IBytes(s.Rate))
 		}
 		return line + failures(s)

@@ -68,6 +68,8 @@ func TestProgress_SaysWhatIsWrong(t *testing.T) {
 		"a smaller capacity":    {with(full(12<<20, 0)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 12 MiB here; 3 cannot be had now (disk full): there is no room left; raise follow.capacity"},
 		"a smaller disk":        {with(full(7<<20, 1<<20)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 7.0 MiB here; 3 cannot be had now (disk full): the disk is full before follow.capacity is used"},
 		"a disk alone":          {with(func(s *api.FollowerStatus) { full(1<<20, 0)(s); s.Capacity = 0 }), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 1.0 MiB here; 3 cannot be had now (disk full): the disk is full; free space there, or lower embedded.disk_reserve"},
+		"it fetches":            {with(func(s *api.FollowerStatus) { s.Wanted, s.Rate = 9, 1<<20 }), time.Hour, "fetching content: 2 of 9 pins, 0 B here, 1.0 MiB/s"},
+		"no rate, a line each":  {with(func(s *api.FollowerStatus) { full(9<<20, 1<<20)(s); s.Wanted, s.Rate = 9, 1<<20 }), time.Hour, "fetching content: 2 of 9 pins, 9.0 MiB here; 3 cannot be had now"},
 		"just started":          {with(func(s *api.FollowerStatus) { s.Heard = time.Time{} }), time.Second, "up to date"},
 	} {
 		if got := progress(c.s, "archive", c.up); !strings.HasPrefix(got, c.want) {
