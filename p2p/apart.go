@@ -13,7 +13,9 @@ import (
 // those of one and on all of a host are for members and strangers alike.
 const (
 	strangerEach = 16        // streams of one peer
-	strangerMean = 4         // for each that may be there: all have so many times that together
+	strangerSure = 2         // of those are sure: a follower that has no more goes on, if slowly
+	strangerMean = 8         // for each that may be there: all have so many times that together
+	sureShares   = 128       // what is sure is for so many addresses at least
 	streamWindow = 256 << 10 // bytes that a stream may leave lying before it was read
 	// dataStrangers are connected with a data host at once, somewhat more than are let in.
 	dataStrangers = 128
@@ -92,7 +94,8 @@ func (s *apartScope) Done() {
 	s.StreamManagementScope.Done()
 }
 
-// A crowd are all strangers' streams one way.
+// A crowd are all strangers' streams one way. Half of the most are shared while there are any; the
+// other half is for the first ones of those that come then.
 type crowd struct {
 	most int
 
@@ -106,14 +109,17 @@ func newCrowd(most int) *crowd {
 	return &crowd{most: most, peers: map[peer.ID]int{}, addresses: map[string]int{}}
 }
 
-// enter counts a stream, if the peer may have it: while it has fewer than are left beside what
-// its address has. So each of n addresses that want all has most/(1+n) of them, its peers as many
-// each, and as many are left: for who comes next. These are dynamic thresholds, as for the shared
-// memory of a switch (Choudhury and Hahne, 1998).
+// enter counts a stream, if the peer may have it: while it has fewer than are left of what is
+// shared, beside what its address has. So each of n addresses that want all has 1/(1+n) of that,
+// its peers as many each, and as many are left: for who comes next. These are dynamic thresholds, as
+// for the shared memory of a switch (Choudhury and Hahne, 1998), which take back nothing: the first
+// of each peer are sure, as far as its address does not have its part of all.
 func (c *crowd) enter(p peer.ID, address string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if has := c.peers[p]; has >= strangerEach || has >= c.most-c.open-c.addresses[address] {
+	has, of := c.peers[p], c.addresses[address]
+	sure := has < strangerSure && of < c.most/sureShares && c.open < c.most
+	if has >= strangerEach || !sure && has >= c.most/2-c.open-of {
 		return false
 	}
 	c.open++

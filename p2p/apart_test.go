@@ -39,7 +39,7 @@ func peers(address string, n int) (all []string) {
 }
 
 func TestCrowd_IsSharedByAddressAndPeer(t *testing.T) {
-	const most = 1000
+	const most = 2000
 	var greedy []string
 	for _, address := range []string{"a", "b", "c"} {
 		greedy = append(greedy, peers(address, 50)...)
@@ -51,8 +51,8 @@ func TestCrowd_IsSharedByAddressAndPeer(t *testing.T) {
 		{peers("a", 1), []string{"b/new"}, strangerEach},
 		{peers("a", 30), []string{"a/new"}, strangerEach / 2}, // followers behind one address
 		{peers("a", connsPerAddress), []string{"a/new"}, 1},
-		{peers("a", 500), peers("b", 100), most/4 - 1},
-		{greedy, peers("d", 50), most / 8}, // before any of the others has gone
+		{peers("a", 500), peers("b", 100), most/8 - 1},
+		{greedy, peers("d", 50), most / 16}, // before any of the others has gone
 		{greedy, []string{"a/new"}, 1},
 	} {
 		c := newCrowd(most)
@@ -68,6 +68,24 @@ func TestCrowd_IsSharedByAddressAndPeer(t *testing.T) {
 		}
 		if c.open > most {
 			t.Errorf("%d streams, want at most %d", c.open, most)
+		}
+	}
+}
+
+// Whoever came first, and took all that there was to take, those that come from other addresses
+// have a stream or two.
+func TestCrowd_HasSomeForAllThatCome(t *testing.T) {
+	for _, each := range []int{1, 4, 16} {
+		var greedy []string
+		for i := range 64 {
+			greedy = append(greedy, peers(fmt.Sprint("greedy ", i), each)...)
+		}
+		c := newCrowd(strangerMean * 2 * dataStrangers)
+		c.fill(greedy...)
+		for i := range 400 {
+			if p := fmt.Sprint("honest ", i, "/one"); c.fill(p)[p] < strangerSure {
+				t.Fatalf("beside %d greedy peers of 64 addresses, %s has less than it needs", len(greedy), p)
+			}
 		}
 	}
 }

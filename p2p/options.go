@@ -65,7 +65,7 @@ type ConnectionManager struct {
 type ResourceManager struct {
 	Enabled *bool `json:"enabled"` // whether there are bounds; true
 	// MemoryLimitBytes is what all members' connections may take of the memory; an eighth
-	// of the machine's. What others may take at most, 2 MiB each of them, comes on top:
+	// of the machine's. What others may take at most, 4 MiB each of them, comes on top:
 	// they cannot use up what is the members'.
 	MemoryLimitBytes     int64 `json:"memory_limit_bytes"`
 	FileDescriptorsLimit int   `json:"file_descriptors_limit"` // open at most; half of what the process may have

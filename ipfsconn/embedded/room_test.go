@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,5 +100,52 @@ func TestSieve_SharesRoomForLargeMessages(t *testing.T) {
 	has("a", 1)
 	if ends(t, one, time.Second) == ends(t, two, time.Second) {
 		t.Error("who lost its room may go on")
+	}
+}
+
+// Who needs more than any one message has takes the room of several, of an address that has more
+// alone: be it one with many names, or many addresses with some.
+func TestRoom_IsTakenOfThoseThatHaveMost(t *testing.T) {
+	const unit = 1 << 20
+	fill := func(r *room, addresses, each, bytes int) {
+		for i := range addresses * each {
+			if ok, _, _ := r.enter(&sievedStream{}, place{bytes: bytes, address: fmt.Sprint(i % addresses)}); !ok {
+				return
+			}
+		}
+	}
+	for name, c := range map[string]struct{ addresses, each, bytes int }{
+		"one address":              {1, 64 * 8, unit},
+		"one address, small":       {1, 64 * 32, unit / 4},
+		"64 addresses, four each":  {64, 8, unit},
+		"64 addresses, large":      {64, 8, 4 * unit},
+		"64 addresses, small ones": {64, 64, unit / 16},
+	} {
+		r := newRoom(guestMemory)
+		fill(r, c.addresses, c.each, c.bytes)
+		honest := &sievedStream{}
+		p := place{bytes: 2 * unit, address: "honest"}
+		ok, lost, _ := r.enter(honest, p)
+		for _, s := range lost {
+			if again, more, _ := r.enter(honest, p); again || len(more) > 0 {
+				t.Errorf("%s: %d more are lost, as those that are have not gone yet", name, len(more))
+			}
+			r.leave(s)
+		}
+		if !ok {
+			ok, _, _ = r.enter(honest, p)
+		}
+		if !ok {
+			t.Errorf("%s: no room for who comes; %d were lost", name, len(lost))
+		}
+		for range 100 { // who has less than others keeps it
+			_, lost, _ := r.enter(&sievedStream{}, place{bytes: unit / 2, address: "another"})
+			if slices.Contains(lost, honest) {
+				t.Errorf("%s: who has less than others loses it", name)
+			}
+			for _, s := range lost {
+				r.leave(s)
+			}
+		}
 	}
 }

@@ -36,7 +36,7 @@ const (
 	guestLateCost  = guestWants * guestEntryCost // at most: where its list is full; the rest may be the disk's, or others'
 	guestSmall     = 16 << 10                    // bytes of a message, of which it may send several at a time
 	guestTime      = time.Minute                 // in which one has to come that has begun
-	guestMemory    = 64 << 20                    // bytes of buffers for larger ones, of all guests
+	guestMemory    = 256 << 20                   // bytes of buffers for larger ones, of all guests
 )
 
 // guestsAtWork is how many messages of guests boxo works at.
@@ -270,7 +270,7 @@ func (s *sievedStream) begin(size int) error {
 		return err
 	}
 	s.done = append(s.done, done)
-	if err := s.of.room.take(s, place{1 << bits.Len(uint(size-1)), s.of.n.address(s.from)}); err != nil {
+	if err := s.of.room.take(s, place{bytes: 1 << bits.Len(uint(size-1)), address: s.of.n.address(s.from)}); err != nil {
 		return err
 	}
 	s.done = append(s.done, func() { s.of.room.leave(s) })

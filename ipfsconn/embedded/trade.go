@@ -301,10 +301,14 @@ func (t *trader) PeerConnected(p peer.ID) {
 func (t *trader) PeerDisconnected(p peer.ID) {
 	t.hearsay.disconnected(p)
 	t.members.PeerDisconnected(p)
+	var own *guestServer // until it is closed, or the guest comes again
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a := t.heard[p]; a != nil && a.server != nil { // until it is closed, or the guest comes again
-		a.server.PeerDisconnected(p)
+	if a := t.heard[p]; a != nil {
+		own = a.server
+	}
+	t.mu.Unlock()
+	if own != nil { // it may be at work: others wait for t.mu
+		own.PeerDisconnected(p)
 	}
 }
 
