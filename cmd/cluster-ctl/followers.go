@@ -18,7 +18,8 @@ func newFollowLink(c *ctl) *cobra.Command {
 		Long: "Print a link with which anybody can follow the cluster: 'cluster-service follow NAME LINK'. Followers read the\n" +
 			"pinset and hold content; they change nothing. The link holds the swarm's secret, so it lets who has it connect,\n" +
 			"and from the first link on that secret alone makes nobody a member. With --serve the link is served as a JSON\n" +
-			"document at ADDRESS until interrupted, made anew every 10 seconds at most: followers are given its URL and stay up to date.",
+			"document at ADDRESS until interrupted, made anew every 10 seconds at most: followers are given its URL and stay\n" +
+			"up to date.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cl, err := c.client()
