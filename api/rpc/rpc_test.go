@@ -440,10 +440,10 @@ func TestErrors_KeepTheirKindAndText(t *testing.T) {
 
 // What is not answered is Unavailable where nothing was sent, else Unknown.
 func TestErrors_WithoutAnAnswer(t *testing.T) {
-	began := make(chan struct{})
+	began := make(chan uint64, 100)
 	h := all(func(api.PeerID) {})
-	h.Commit = func(ctx context.Context, _ api.PeerID, _ api.Batch) (api.Committed, error) {
-		began <- struct{}{}
+	h.Commit = func(ctx context.Context, _ api.PeerID, b api.Batch) (api.Committed, error) {
+		began <- b.Requests[0].Seq
 		<-ctx.Done()
 		return api.Committed{}, ctx.Err()
 	}
@@ -457,30 +457,47 @@ func TestErrors_WithoutAnAnswer(t *testing.T) {
 		}
 	}
 
-	_, err := c.Commit(t.Context(), newIdentity(t).ID, api.Batch{})
+	batch := func(seq uint64) api.Batch { return api.Batch{Requests: []api.Request{{Seq: seq}}} }
+	// once calls f when the handler has begun with that batch; it may still begin with one
+	// whose caller has gone.
+	once := func(seq uint64, f func()) {
+		go func() {
+			for n := range began {
+				if n == seq {
+					f()
+					return
+				}
+			}
+		}()
+	}
+
+	_, err := c.Commit(t.Context(), newIdentity(t).ID, batch(0))
 	want("nobody there", err, api.Unavailable)
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = c.Commit(ended, w.server.ID(), api.Batch{})
+	_, err = c.Commit(ended, w.server.ID(), batch(0))
 	want("a context that has ended", err, api.Unavailable)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-began; cancel() }()
-	_, err = c.Commit(ctx, w.server.ID(), api.Batch{})
+	once(1, cancel)
+	_, err = c.Commit(ctx, w.server.ID(), batch(1))
 	want("cancelled while it was answered", err, api.Unknown)
 
-	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
-	go func() { <-began }()
-	_, err = c.Commit(ctx, w.server.ID(), api.Batch{})
+	// Where the machine is slow, nothing is sent within the time.
+	err = api.Unavailable
+	for wait := 50 * time.Millisecond; api.KindOf(err) == api.Unavailable && wait < time.Minute; wait *= 2 {
+		ctx, cancel = context.WithTimeout(t.Context(), wait)
+		_, err = c.Commit(ctx, w.server.ID(), batch(2))
+		cancel()
+	}
 	want("too late", err, api.Unknown)
-	cancel()
 
-	go func() { <-began; w.server.Drop(host.ID()) }()
+	once(3, func() { w.server.Drop(host.ID()) })
 	if _, err := c.ReadIndex(t.Context(), w.server.ID()); err != nil { // so that it is known, and dropped
 		t.Fatal(err)
 	}
-	_, err = c.Commit(t.Context(), w.server.ID(), api.Batch{})
+	_, err = c.Commit(t.Context(), w.server.ID(), batch(3))
 	want("the connection broke", err, api.Unknown)
 
 	if err := host.Connect(t.Context(), info(w.server)); err != nil {
