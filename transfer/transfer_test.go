@@ -277,6 +277,9 @@ func TestSend_BoundsStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	add, err := c.Send(t.Context(), s.h.ID(), 0)
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); { // its place is free just after the answer
+		add, err = c.Send(t.Context(), s.h.ID(), 0)
+	}
 	if err != nil {
 		t.Fatalf("after one has ended: %v", err)
 	}
@@ -538,16 +541,17 @@ func TestServer_IdleClient(t *testing.T) {
 func TestClient_SilentServer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		serve func(network.Stream)
+		stall time.Duration
 		cause string
 	}{
-		"never answers": {func(st network.Stream) { io.Copy(io.Discard, st) }, "no sign of life for 200ms"},
+		"never answers": {func(st network.Stream) { io.Copy(io.Discard, st) }, 200 * time.Millisecond, "no sign of life for 200ms"},
 		"falls silent": {func(st network.Stream) {
 			st.Write(countFrame(frameGranted, 1<<20))
 			io.Copy(io.Discard, st)
-		}, "no sign of life for 200ms"},
+		}, 200 * time.Millisecond, "no sign of life for 200ms"},
 		"reads no more": {func(st network.Stream) {
 			st.Write(countFrame(frameGranted, 1<<40))
-		}, "no sign of life for 200ms"},
+		}, 200 * time.Millisecond, "no sign of life for 200ms"},
 		"lives and stores nothing": {func(st network.Stream) {
 			st.Write(countFrame(frameGranted, 1<<20))
 			go io.Copy(io.Discard, st)
@@ -556,7 +560,7 @@ func TestClient_SilentServer(t *testing.T) {
 					return
 				}
 			}
-		}, "stored nothing for 300ms"},
+		}, time.Minute, "stored nothing for 300ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			here, there := newHost(t), newHost(t)
@@ -565,7 +569,7 @@ func TestClient_SilentServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := NewClient(here)
-			c.stall, c.idle = 200*time.Millisecond, 300*time.Millisecond
+			c.stall, c.idle = tc.stall, 300*time.Millisecond
 			start := time.Now()
 			add, err := c.Send(t.Context(), there.ID(), 0)
 			if err == nil {
@@ -575,7 +579,7 @@ func TestClient_SilentServer(t *testing.T) {
 			if !errors.Is(err, api.Unavailable) || !strings.Contains(err.Error(), tc.cause) {
 				t.Fatalf("got %v, want Unavailable and %q", err, tc.cause)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Fatalf("that took %v", took)
 			}
 		})

@@ -396,13 +396,14 @@ func TestServer_ClosesConnectionsThatSendNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		// Where the machine is slow it may be closed before that is sent, or read.
 		if _, err := io.WriteString(conn, sent); err != nil {
-			t.Fatal(err)
+			continue
 		}
-		if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, bufio.NewReader(conn)); err != nil {
+		if _, err := io.Copy(io.Discard, bufio.NewReader(conn)); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: got %v, want the connection closed", name, err)
 		}
 	}
