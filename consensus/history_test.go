@@ -194,7 +194,7 @@ func TestConsensus_HistoryIsLinearizable(t *testing.T) {
 	h.ops[last].Output = "never written"
 	// Without the writes in doubt, all orders of which it would have to try.
 	sure := slices.DeleteFunc(h.ops, func(o porcupine.Operation) bool { return o.Return == math.MaxInt64 })
-	if got := porcupine.CheckOperationsTimeout(registers, sure, 10*time.Second); got != porcupine.Illegal {
+	if got := porcupine.CheckOperationsTimeout(registers, sure, time.Minute); got != porcupine.Illegal {
 		t.Errorf("control: a history with a wrong read is %v", got)
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/pinfold-cluster/pinfold/state"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // quick are timeouts for tests: long enough for a busy machine.
 var quick = Options{

@@ -81,7 +81,7 @@ func TestGateway_BadInput(t *testing.T) {
 		if res.Header.Get("X-Evil") != "" || len(res.body) == 0 || len(res.body) > 8<<10 {
 			t.Errorf("%.200s: %d bytes, %v", tt.target, len(res.body), res.Header)
 		}
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%.200s took %v", tt.target, took)
 		}
 	}
@@ -126,7 +126,7 @@ func dial(t testing.TB, g *Gateway) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return conn.(*net.TCPConn)

@@ -64,7 +64,7 @@ func newNode(t testing.TB, others ...node) node {
 // serve runs a gateway over n that waits long for content, and returns it.
 func serve(t testing.TB, n Node, o Options) *Gateway {
 	t.Helper()
-	return serveFor(t, 20*time.Second, n, o)
+	return serveFor(t, time.Minute, n, o)
 }
 
 func serveFor(t testing.TB, retrieval time.Duration, n Node, o Options) *Gateway {
@@ -104,7 +104,7 @@ type response struct {
 // ask sends a request. The headers are names and values in turn; Host is the Host header.
 func ask(t testing.TB, g *Gateway, method, target string, headers ...string) response {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, g.URL(), nil)
 	if err != nil {

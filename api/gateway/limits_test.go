@@ -45,7 +45,7 @@ func TestGateway_MissingContent(t *testing.T) {
 						if c := res.Header.Get("Cache-Control"); strings.Contains(c, "immutable") {
 							t.Errorf("Cache-Control: %s", c)
 						}
-						if took := time.Since(start); took > 10*time.Second {
+						if took := time.Since(start); took > 30*time.Second {
 							t.Errorf("%s took %v", target, took)
 						}
 					})
@@ -119,7 +119,7 @@ func TestGateway_SlowClients(t *testing.T) {
 		if res.StatusCode == 200 {
 			break
 		}
-		if res.StatusCode != 429 || time.Since(start) > 3*patience {
+		if res.StatusCode != 429 || time.Since(start) > 10*patience {
 			t.Fatalf("after %v: %s", time.Since(start), res.Status)
 		}
 	}

@@ -182,7 +182,7 @@ func TestAdd_RefusalReachesWhoSendsFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		head := fmt.Sprintf("POST /add?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", query, kind, body.Len())
@@ -405,7 +405,7 @@ func TestAdd_TruncatedUploadPinsNothing(t *testing.T) {
 		if api.KindOf(err) != api.Invalid {
 			t.Fatalf("got %v, want an Invalid error", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the adder still reads")
 	}
 }
@@ -437,7 +437,7 @@ func TestAdd_GoneClientCancels(t *testing.T) {
 	cancel()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the add goes on")
 	}
 }

@@ -228,7 +228,7 @@ func TestBulk_BrokenUploadEndsWithAnError(t *testing.T) {
 		if len(reqs) != 1 || reqs[0].Pin.Cid.String() != cid0 {
 			t.Fatalf("got %+v, want the whole line only", reqs)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the whole line was not done")
 	}
 	select {
@@ -274,7 +274,7 @@ func TestBulk_StopsReadingWhenTheClientTakesNoResults(t *testing.T) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the handler waits for more lines")
 	}
 }

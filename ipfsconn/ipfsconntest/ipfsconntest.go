@@ -154,7 +154,7 @@ func pinned(t *testing.T, n ipfsconn.Connector, after api.Cid) []api.PinnedCid {
 
 func pin(t *testing.T, n ipfsconn.Connector, p api.Pin) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := n.Pin(ctx, p, nil); err != nil {
 		t.Fatalf("pin %s: %v", p.Cid, err)

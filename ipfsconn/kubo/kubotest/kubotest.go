@@ -70,7 +70,7 @@ func start(t testing.TB, flags ...string) string {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Errorf("stop ipfs: %v", err)
 		}
-		kill := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
 		reading.Wait()
 		_ = cmd.Wait() // its status is that of the signal
@@ -78,7 +78,7 @@ func start(t testing.TB, flags ...string) string {
 			t.Logf("ipfs said:\n%s", said.String())
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	select {
 	case ok := <-ready:
@@ -86,7 +86,7 @@ func start(t testing.TB, flags ...string) string {
 			t.Fatal("ipfs ended at its start")
 		}
 	case <-ctx.Done():
-		t.Fatal("ipfs is not ready after 30 s")
+		t.Fatal("ipfs is not ready after 2 min")
 	}
 	addr, err := os.ReadFile(filepath.Join(repo, "api"))
 	if err != nil {
