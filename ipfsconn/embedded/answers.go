@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/ipfs/boxo/bitswap/message"
 	bsnetwork "github.com/ipfs/boxo/bitswap/network"
@@ -30,14 +31,40 @@ func (s *guestServer) close() {
 // stays open until the other has shaken hands on it: who never does would keep any number.
 type oneStream struct {
 	bsnetwork.BitSwapNetwork
+	of     *trader
 	mu     sync.Mutex
 	sender bsnetwork.MessageSender // nil at first
 }
 
-// SendMessage implements network.BitSwapNetwork.
+// SendMessage implements network.BitSwapNetwork. A guest that takes nothing is cut off where
+// others need the room: it asks anew when it is back. What it does not take was read for nothing.
 func (o *oneStream) SendMessage(ctx context.Context, p peer.ID, m message.BitSwapMessage) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	size := m.Size()
+	if size > guestSmall {
+		n := o.of.n
+		mine := &place{bytes: 2 * size, address: n.address(p)} // the blocks, and their message
+		mine.gone = func() bool { return !n.connected(p) }
+		mine.lose = func() {
+			cancel()
+			_ = n.host.Network().ClosePeer(p) // it has gone then
+		}
+		if err := o.of.room.take(ctx, mine); err != nil {
+			return err
+		}
+		defer o.of.room.leave(mine)
+	}
+	err := o.send(ctx, p, m)
+	if err != nil {
+		o.of.charge(p, time.Duration(size)*guestByteCost)
+	}
+	return err
+}
+
+func (o *oneStream) send(ctx context.Context, p peer.ID, m message.BitSwapMessage) error {
 	if o.sender == nil {
 		sender, err := o.NewMessageSender(ctx, p, &bsnetwork.MessageSenderOpts{MaxRetries: 2}) // the guest may have ended the stream
 		if err != nil {

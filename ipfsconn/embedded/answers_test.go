@@ -11,6 +11,7 @@ import (
 	pb "github.com/ipfs/boxo/bitswap/message/pb"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	block "github.com/ipfs/go-block-format"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -42,11 +43,7 @@ func TestAnswers_OneThatIsNotTakenHoldsUpNoGuest(t *testing.T) {
 	good.peers.(*holders).infos = []peer.AddrInfo{{ID: own.ID(), Addrs: own.Addrs()}}
 	large := ipfsconntest.File(t, 1, 8, 1<<20)
 	ipfsconntest.Add(t, holder, large)
-	wants := message.New(false)
-	for _, b := range large.Blocks {
-		wants.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Block, false)
-	}
-	if err := wants.ToNetV1(talk(t, bad, own)); err != nil {
+	if err := wantsBlocks(large.Blocks...).ToNetV1(talk(t, bad, own)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "an answer is on the way", func() bool { return sends(holder, bad.ID()) })
@@ -100,9 +97,7 @@ func TestAnswers_OneStreamForEachGuest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wants := message.New(false)
-	wants.AddEntry(last.Cid(), 1, pb.Message_Wantlist_Block, true)
-	if err := wants.ToNetV1(s); err != nil {
+	if err := wantsBlocks(last).ToNetV1(s); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -142,9 +137,7 @@ func TestAnswers_GoOnAnotherStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		for got := ""; got != string(b.RawData()); { // what came as the stream ended is lost: it is asked for again
-			wants := message.New(false)
-			wants.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Block, true)
-			if err := wants.ToNetV1(s); err != nil {
+			if err := wantsBlocks(b).ToNetV1(s); err != nil {
 				t.Fatal(err)
 			}
 			select {
@@ -154,5 +147,59 @@ func TestAnswers_GoOnAnotherStream(t *testing.T) {
 				t.Fatal("no answer came")
 			}
 		}
+	}
+}
+
+// Large answers share the room of large messages. Where guests that take nothing have it, one of
+// the address that has most is cut off for who comes.
+func TestAnswers_ShareTheRoom(t *testing.T) {
+	one, two, other := newHost(t), newHost(t), newHost(t)
+	good := onLine(t, Options{})
+	own := withGuests(t, one, two, other, good.host)
+	own.addresses = map[peer.ID]string{one.ID(): "a", two.ID(): "a", other.ID(): "b", good.host.ID(): "c"}
+	holder := openOn(t, own, Options{})
+	holder.bitswap.room.all = 6 << 20 // for three blocks of a megabyte and their messages
+	good.peers.(*holders).infos = []peer.AddrInfo{{ID: own.ID(), Addrs: own.Addrs()}}
+	file := ipfsconntest.File(t, 1, 8, 1<<20)
+	ipfsconntest.Add(t, holder, file)
+	has := func() map[string]int {
+		holder.bitswap.room.mu.Lock()
+		defer holder.bitswap.room.mu.Unlock()
+		n := map[string]int{}
+		for p := range holder.bitswap.room.in {
+			n[p.address]++
+		}
+		return n
+	}
+	for _, bad := range []host.Host{one, two, other} {
+		bad.SetStreamHandler(bsnet.ProtocolBitswap, func(network.Stream) {}) // which reads nothing
+		if err := wantsBlocks(file.Blocks...).ToNetV1(talk(t, bad, own)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "none is left", func() bool { n := has(); return n["a"] == 2 && n["b"] == 1 })
+	if err := good.Pin(within(t, 30*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
+		t.Fatalf("there is no room for who takes what it asked for: %v", err)
+	}
+	until(t, "one of the address that had most is cut off", func() bool {
+		return len(own.Network().ConnsToPeer(one.ID()))+len(own.Network().ConnsToPeer(two.ID())) == 1
+	})
+	if len(own.Network().ConnsToPeer(other.ID())) == 0 {
+		t.Error("one is cut off whose address had less")
+	}
+}
+
+// A guest pays for what was read for it and it did not take.
+func TestAnswers_ThatAreNotTakenArePaidFor(t *testing.T) {
+	guest := newHost(t) // which is not there
+	n := openOn(t, withGuests(t, guest), Options{})
+	defer n.bitswap.hears(guest.ID())()
+	m := message.New(false)
+	m.AddBlock(block.NewBlock(make([]byte, 1<<20)))
+	if err := n.bitswap.serverFor(guest.ID()).to.SendMessage(t.Context(), guest.ID(), m); err == nil {
+		t.Fatal("it took the answer")
+	}
+	if owes := n.bitswap.owes(guest.ID()); owes != guestByteCost<<20 {
+		t.Errorf("it owes %v for a megabyte", owes)
 	}
 }

@@ -277,8 +277,7 @@ func TestHearsay_ForgivesWhoGives(t *testing.T) {
 	n, guest, d := guestOf(t, Options{})
 	h := n.bitswap.hearsay
 	b := block.NewBlock([]byte("there"))
-	wants, gives := message.New(false), message.New(false)
-	wants.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Block, true)
+	wants, gives := wantsBlocks(b), message.New(false)
 	gives.AddBlock(b)
 	deaf := func() bool {
 		h.mu.Lock()
@@ -462,11 +461,9 @@ func TestHearsay_GoesAfterWhatIsHeard(t *testing.T) {
 		}
 		h.hearing[p]--
 		h.mu.Unlock()
-		m := message.New(false)
-		m.AddHave(block.NewBlock([]byte("a block")).Cid())
-		wants := message.New(false)
-		wants.AddEntry(m.Haves()[0], 1, pb.Message_Wantlist_Block, true)
-		h.ask(p, wants, time.Now()) // what boxo had in mind for it
+		b, m := block.NewBlock([]byte("a block")), message.New(false)
+		m.AddHave(b.Cid())
+		h.ask(p, wantsBlocks(b), time.Now()) // what boxo had in mind for it
 		h.receive(t.Context(), p, m)
 		h.mu.Lock()
 		if d := h.by[p]; again != (d != nil) || again && (d.leaves || !d.here || d.owes > 0) {

@@ -59,7 +59,7 @@ func TestSieve_SharesRoomForLargeMessages(t *testing.T) {
 		v.room.mu.Lock()
 		defer v.room.mu.Unlock()
 		n := map[string]int{}
-		for _, p := range v.room.in {
+		for p := range v.room.in {
 			n[p.address]++
 		}
 		return n
@@ -109,7 +109,7 @@ func TestRoom_IsTakenOfThoseThatHaveMost(t *testing.T) {
 	const unit = 1 << 20
 	fill := func(r *room, addresses, each, bytes int) {
 		for i := range addresses * each {
-			if ok, _, _ := r.enter(&sievedStream{}, place{bytes: bytes, address: fmt.Sprint(i % addresses)}); !ok {
+			if ok, _, _ := r.enter(&place{bytes: bytes, address: fmt.Sprint(i % addresses)}); !ok {
 				return
 			}
 		}
@@ -123,23 +123,22 @@ func TestRoom_IsTakenOfThoseThatHaveMost(t *testing.T) {
 	} {
 		r := newRoom(guestMemory)
 		fill(r, c.addresses, c.each, c.bytes)
-		honest := &sievedStream{}
-		p := place{bytes: 2 * unit, address: "honest"}
-		ok, lost, _ := r.enter(honest, p)
+		honest := &place{bytes: 2 * unit, address: "honest"}
+		ok, lost, _ := r.enter(honest)
 		for _, s := range lost {
-			if again, more, _ := r.enter(honest, p); again || len(more) > 0 {
+			if again, more, _ := r.enter(honest); again || len(more) > 0 {
 				t.Errorf("%s: %d more are lost, as those that are have not gone yet", name, len(more))
 			}
 			r.leave(s)
 		}
 		if !ok {
-			ok, _, _ = r.enter(honest, p)
+			ok, _, _ = r.enter(honest)
 		}
 		if !ok {
 			t.Errorf("%s: no room for who comes; %d were lost", name, len(lost))
 		}
 		for range 100 { // who has less than others keeps it
-			_, lost, _ := r.enter(&sievedStream{}, place{bytes: unit / 2, address: "another"})
+			_, lost, _ := r.enter(&place{bytes: unit / 2, address: "another"})
 			if slices.Contains(lost, honest) {
 				t.Errorf("%s: who has less than others loses it", name)
 			}

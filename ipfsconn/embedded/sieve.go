@@ -32,11 +32,11 @@ const (
 	guestPart      = 256   // entries that boxo works at at a time
 	guestEntryCost = 8 * time.Microsecond
 	guestPartCost  = 4 * guestEntryCost
-	guestByteCost  = 4 * time.Nanosecond         // of what boxo hashes before it looks whether somebody asked for it
+	guestByteCost  = 4 * time.Nanosecond         // of what boxo hashes before it looks whether somebody asked for it, or reads for nothing
 	guestLateCost  = guestWants * guestEntryCost // at most: where its list is full; the rest may be the disk's, or others'
 	guestSmall     = 16 << 10                    // bytes of a message, of which it may send several at a time
 	guestTime      = time.Minute                 // in which one has to come that has begun
-	guestMemory    = 256 << 20                   // bytes of buffers for larger ones, of all guests
+	guestMemory    = 256 << 20                   // bytes of buffers for larger ones, of and for all guests
 )
 
 // guestsAtWork is how many messages of guests boxo works at.
@@ -52,7 +52,7 @@ type sieve struct {
 	atWork chan struct{}
 
 	large, working turns
-	room           *room // for large messages
+	room           *room // for large messages, and answers
 }
 
 // turns are those of a guest's streams: to send a large message, or to be worked for.
@@ -270,10 +270,11 @@ func (s *sievedStream) begin(size int) error {
 		return err
 	}
 	s.done = append(s.done, done)
-	if err := s.of.room.take(s, place{bytes: 1 << bits.Len(uint(size-1)), address: s.of.n.address(s.from)}); err != nil {
+	p := &place{bytes: 1 << bits.Len(uint(size-1)), address: s.of.n.address(s.from), gone: s.Conn().IsClosed, lose: s.lose}
+	if err := s.of.room.take(s.ctx, p); err != nil {
 		return err
 	}
-	s.done = append(s.done, func() { s.of.room.leave(s) })
+	s.done = append(s.done, func() { s.of.room.leave(p) })
 	scope := s.Scope()
 	if err := scope.ReserveMemory(size, network.ReservationPriorityHigh); err != nil {
 		return err

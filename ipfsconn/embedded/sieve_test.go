@@ -39,6 +39,15 @@ func wantsOf(n int) message.BitSwapMessage {
 	return m
 }
 
+// wantsBlocks is a message that asks for the blocks.
+func wantsBlocks(all ...block.Block) message.BitSwapMessage {
+	m := message.New(false)
+	for _, b := range all {
+		m.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Block, true)
+	}
+	return m
+}
+
 // talk opens a stream of bitswap.
 func talk(t *testing.T, from, to host.Host) network.Stream {
 	t.Helper()
@@ -141,9 +150,7 @@ func TestSieve_ReadsOneLargeMessageOfAGuest(t *testing.T) {
 			answers <- m
 		}
 	})
-	want := message.New(false)
-	want.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Block, true)
-	if err := want.ToNetV1(small); err != nil {
+	if err := wantsBlocks(b).ToNetV1(small); err != nil {
 		t.Fatal(err)
 	}
 	select {

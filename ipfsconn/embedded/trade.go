@@ -45,6 +45,7 @@ type trader struct {
 	members *server.Server
 	hearsay *hearsay
 	blocks  guestBlocks // for guests
+	room    *room       // for large messages of guests, and answers to them
 
 	serving sync.Mutex     // guests
 	works   sync.WaitGroup // beside: run, and what it began
@@ -57,7 +58,7 @@ type trader struct {
 // An account is what there is to do, and to pay, for one of whom messages came.
 type account struct {
 	messages int           // being worked at
-	owes     time.Duration // for work that took longer than its entries cost
+	owes     time.Duration // for work that its entries did not pay for
 	server   *guestServer  // nil for a member
 }
 
@@ -66,7 +67,9 @@ func newTrader(n *Node) *trader {
 	n.asked = bsnetwork.NewConnectEventManager()
 	ctx := context.Background()
 	t := &trader{n: n, blocks: guestBlocks{n.local, make(chan struct{}, guestReads)}, heard: map[peer.ID]*account{}}
-	t.net = bsnet.NewFromIpfsHost(newSieve(n, t.owes), bsnet.WithConnectEventManager(n.asked))
+	sieve := newSieve(n, t.owes)
+	t.room = sieve.room
+	t.net = bsnet.NewFromIpfsHost(sieve, bsnet.WithConnectEventManager(n.asked))
 	t.members = server.New(ctx, t.net, n.local,
 		server.WithPeerBlockRequestFilter(n.mayFetch),
 		server.WithTargetMessageSize(memberMessage),
@@ -155,9 +158,16 @@ func (t *trader) serve(ctx context.Context, from peer.ID, m message.BitSwapMessa
 	took := time.Since(began)
 	t.serving.Unlock()
 	late := took - guestPartCost - time.Duration(len(m.Wantlist()))*guestEntryCost
+	t.charge(from, max(0, min(late, guestLateCost)))
+}
+
+// charge has a peer pay for work, unless it has gone.
+func (t *trader) charge(p peer.ID, work time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.heard[from].owes += max(0, min(late, guestLateCost))
+	if a := t.heard[p]; a != nil {
+		a.owes += work
+	}
 }
 
 // owes is what a peer has not paid for yet. It pays now.
@@ -206,7 +216,7 @@ func (t *trader) serverFor(p peer.ID) *guestServer {
 	defer t.mu.Unlock()
 	a := t.heard[p]
 	if a.server == nil && t.n.closing.Err() == nil {
-		to := &oneStream{BitSwapNetwork: t.net}
+		to := &oneStream{BitSwapNetwork: t.net, of: t}
 		a.server = &guestServer{to: to, Server: server.New(context.Background(), to, t.blocks,
 			server.WithPeerBlockRequestFilter(t.n.mayFetch),
 			server.WithTargetMessageSize(guestMessage),

@@ -154,10 +154,6 @@ func TestTrader_MutesHoldUpNoMember(t *testing.T) {
 	large, small := ipfsconntest.File(t, 1, 64, 1<<20), ipfsconntest.File(t, 2, 4, 256<<10)
 	ipfsconntest.Add(t, holder, large)
 	ipfsconntest.Add(t, holder, small)
-	wants := message.New(true)
-	for _, b := range large.Blocks {
-		wants.AddEntry(b.Cid(), 1, pb.Message_Wantlist_Block, true)
-	}
 	for _, g := range guests {
 		sent := make(chan network.Stream, 1000)
 		g.SetStreamHandler(bsnet.ProtocolBitswap, func(s network.Stream) { sent <- s }) // and reads nothing
@@ -168,7 +164,7 @@ func TestTrader_MutesHoldUpNoMember(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := wants.ToNetV1(s); err != nil {
+		if err := wantsBlocks(large.Blocks...).ToNetV1(s); err != nil {
 			t.Fatal(err)
 		}
 		select {
