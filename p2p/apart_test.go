@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -198,4 +199,34 @@ func TestDataHost_CountsStrangersByAddress(t *testing.T) {
 	s.Reset()
 	asked.Reset()
 	eventually(t, "none is left", func() bool { in, out := has(a.Network(), "127.0.0.1"); return in+out == 0 })
+}
+
+// What a stranger sends and nobody has read yet is bounded by what is set aside for it, however
+// long its way is made to look: yamux would have more of a stream under way.
+func TestDataHost_StrangersWindowsDoNotGrow(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := c.data(DataOptions{Public: true})
+	stranger := plainHost(t)
+	if err := stranger.Connect(t.Context(), peer.AddrInfo{ID: a.ID(), Addrs: a.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	a.SetStreamHandler(echoProtocol, func(s network.Stream) {
+		_, err := io.CopyN(io.Discard, s, 8<<20)
+		read <- err
+	})
+	s, err := stranger.NewStream(t.Context(), a.ID(), echoProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(make([]byte, 8<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
+		t.Fatal(err)
+	}
+	of := a.Network().ResourceManager().(rcmgr.ResourceManagerState).Stat().Peers[stranger.ID()]
+	if streams := of.NumStreamsInbound + of.NumStreamsOutbound; of.Memory > int64(streams)*streamWindow {
+		t.Errorf("%d streams have %d bytes", streams, of.Memory)
+	}
 }

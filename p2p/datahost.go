@@ -103,6 +103,7 @@ func (k *keeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (ne
 	if k.follows || !isServer || id == "" || k.d.isMember(id) {
 		return m.NewConn(c, isServer, scope)
 	}
+	m.MaxStreamWindowSize = streamWindow // makeRoom counts on that
 	return k.paces.mux(m, c, scope, func() bool { return k.d.isMember(id) })
 }
 
