@@ -28,7 +28,7 @@ vet:
 # One package at a time: clusters under test wait for elections, not for a compiler.
 unit: kubo
 	$(GO) build -race $(PACKAGES)
-	$(GO) test -race -p 1 -timeout 20m $(PACKAGES)
+	$(GO) test -race -p 1 -timeout 30m $(PACKAGES)
 
 # The binaries, driven from a shell.
 sharness: build
