@@ -54,6 +54,16 @@ type FollowerStatus struct {
 	// Astray tells that its neighbours have lost touch with the cluster themselves: where
 	// the log ends is not known.
 	Astray bool `json:"astray,omitempty" cbor:"25,keyasint,omitempty"`
+	// TooLarge tells of pins that its share leaves out for their size, nil where there are
+	// none; full peers are not told.
+	TooLarge *LargePins `json:"too_large,omitempty" cbor:"-"`
+}
+
+// LargePins are pins that are larger than a share may be.
+type LargePins struct {
+	Pins  uint64 `json:"pins"`
+	Least uint64 `json:"least"` // bytes of the smallest
+	Room  uint64 `json:"room"`  // bytes that the share may have
 }
 
 // StopKind is why a follower goes no further.

@@ -40,6 +40,10 @@ type ShareStats struct {
 	Ranges int // taken whole, of 4,096
 	Pins   int
 	Bytes  uint64 // pins of unknown size at the mean
+	// TooLarge counts the pins that are larger than all of it may be, and LeastTooLarge is
+	// the size of the smallest.
+	TooLarge      int
+	LeastTooLarge uint64
 }
 
 // taken is what a follower has taken, as it lies on disk.
@@ -116,7 +120,8 @@ func (s *Share) Update(ctx context.Context, pins iter.Seq2[api.Pin, error], capa
 			return false, err
 		}
 	}
-	stats := ShareStats{Ranges: len(next.Whole), Pins: len(next.Cids), Bytes: capacity - room}
+	stats := ShareStats{Ranges: len(next.Whole), Pins: len(next.Cids), Bytes: capacity - room,
+		TooLarge: sizes.tooLarge, LeastTooLarge: sizes.leastTooLarge}
 	for _, r := range next.Whole {
 		stats.Pins += sizes.pins[r]
 	}

@@ -22,6 +22,9 @@ type sizes struct {
 	bytes    [shareRanges]uint64
 	least    [shareRanges]uint64 // of a pin
 	singles  [shareRanges]uint64 // bytes of pins that were taken singly
+
+	tooLarge      int    // pins
+	leastTooLarge uint64 // bytes of one
 }
 
 // of is what p counts for; false where it is too large, or no content.
@@ -47,6 +50,11 @@ func (t *taken) measure(ctx context.Context, pins iter.Seq2[api.Pin, error], cap
 		}
 		size, ok := z.of(p)
 		if !ok {
+			if p.Type != api.PinMeta {
+				if z.tooLarge++; z.tooLarge == 1 || p.Size < z.leastTooLarge {
+					z.leastTooLarge = p.Size
+				}
+			}
 			continue
 		}
 		r := rangeOf(p.Cid)

@@ -93,6 +93,25 @@ func TestShare_FillsItsCapacity(t *testing.T) {
 	}
 }
 
+func TestShare_CountsWhatIsTooLarge(t *testing.T) {
+	pins, _ := sharedPins(3)
+	pins[0].Size, pins[1].Size = 700, 600
+	pins[2].Type, pins[2].Size = api.PinMeta, 550 // which nobody holds
+	s := openShare(t, filepath.Join(t.TempDir(), "share"))
+	update(t, s, pins, 500, nil)
+	if st := s.Stats(); st.TooLarge != 2 || st.LeastTooLarge != 600 {
+		t.Errorf("of two that are larger than it: %+v", st)
+	}
+	update(t, s, pins, 650, nil)
+	if st := s.Stats(); st.TooLarge != 1 || st.LeastTooLarge != 700 {
+		t.Errorf("of one that is larger than it: %+v", st)
+	}
+	update(t, s, pins, 700, nil)
+	if st := s.Stats(); st.TooLarge != 0 || st.LeastTooLarge != 0 {
+		t.Errorf("of none that is larger than it: %+v", st)
+	}
+}
+
 // Where few pins are left and large ones among them, those that fit are held all the same,
 // and stay.
 func TestShare_LeavesNoRoomForAPin(t *testing.T) {

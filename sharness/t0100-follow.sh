@@ -105,8 +105,10 @@ test_expect_success "a URL that cannot be read does not keep it from starting" '
 '
 # A pin that came after the share was chosen is fitted in, or left out, within a minute.
 test_expect_success "a share stays within its capacity" '
-	head -c 990000 /dev/urandom >four && ctl p1 add -Q four && start_follower share "$LINK" --capacity 1MiB &&
-	wait_for 90 eval "test \"\$(follow share list | cut -d\" \" -f1 | sort | xargs)\" = \"pinned remote\"" &&
+	head -c 990000 /dev/urandom >four && ctl p1 add -Q four && head -c 1200000 /dev/urandom >five && ctl p1 add -Q five &&
+	start_follower share "$LINK" --capacity 1MiB &&
+	wait_for 90 eval "test \"\$(follow share list | cut -d\" \" -f1 | sort | xargs)\" = \"pinned remote remote\"" &&
+	wait_for 60 eval "follow share | grep -q \"1 too large for the share (1.1 MiB at least, room for 973 KiB)\"" &&
 	follow share | grep -q "share, 1.0 MiB at most"
 '
 test_expect_success "limits that make no sense are refused" '

@@ -101,7 +101,7 @@ func progress(s api.FollowerStatus, name string, up time.Duration) string {
 	if s.Index < s.Latest {
 		return fmt.Sprintf("catching up: at index %d of %d", s.Index, s.Latest)
 	}
-	return fmt.Sprintf("up to date: holds %s of the cluster's %s pins, %s%s", humanize.Comma(int64(s.Wanted)), humanize.Comma(int64(s.Known)), held, failures(s))
+	return fmt.Sprintf("up to date: holds %s of the cluster's %s pins, %s%s%s", humanize.Comma(int64(s.Wanted)), humanize.Comma(int64(s.Known)), held, failures(s), tooLarge(s.TooLarge))
 }
 
 // goOn tells what makes a follower go on that stopped.
@@ -145,6 +145,14 @@ func failures(s api.FollowerStatus) string {
 		return text + ": " + noRoom(s)
 	}
 	return text + ", tried again by itself"
+}
+
+// tooLarge tells why pins are left out of a share.
+func tooLarge(l *api.LargePins) string {
+	if l == nil {
+		return ""
+	}
+	return fmt.Sprintf("; %s too large for the share (%s at least, room for %s)", humanize.Comma(int64(l.Pins)), humanize.IBytes(l.Least), humanize.IBytes(l.Room))
 }
 
 // noRoom tells what makes room where there is none.

@@ -64,6 +64,7 @@ func TestProgress_SaysWhatIsWrong(t *testing.T) {
 		"pages come":            {api.FollowerStatus{Neighbours: 1, Known: 40_000, Total: 100_000, KnownRate: 12_345}, time.Minute, "fetching the pinset: synced 40,000 of 100,000 pins, 12,345/s"},
 		"pages replace others":  {api.FollowerStatus{Neighbours: 1, Known: 120_000, Total: 100_000}, time.Minute, "fetching the pinset: synced 100,000 of 100,000 pins"},
 		"no share yet":          {with(func(s *api.FollowerStatus) { s.Known, s.Wanted, s.Choosing = 252, 0, true }), time.Hour, "choosing what to hold of the cluster's 252 pins"},
+		"too large for it":      {with(func(s *api.FollowerStatus) { s.TooLarge = &api.LargePins{Pins: 2, Least: 500 << 20, Room: 95 << 20} }), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 0 B here; 2 too large for the share (500 MiB at least, room for 95 MiB)"},
 		"no room for more":      {with(full(9<<20, 1<<20)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 9.0 MiB here; 3 cannot be had now (disk full): there is no room left; raise follow.capacity"},
 		"a smaller capacity":    {with(full(12<<20, 0)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 12 MiB here; 3 cannot be had now (disk full): there is no room left; raise follow.capacity"},
 		"a smaller disk":        {with(full(7<<20, 1<<20)), time.Hour, "up to date: holds 2 of the cluster's 2 pins, 7.0 MiB here; 3 cannot be had now (disk full): the disk is full before follow.capacity is used"},

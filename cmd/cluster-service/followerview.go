@@ -148,6 +148,11 @@ func (f *Follower) status(ctx context.Context) api.FollowerStatus {
 	if room, err := f.node.RepoStat(ctx); err == nil {
 		out.Bytes, out.Free = room.RepoSize, room.Free
 	}
+	if f.share != nil {
+		if st := f.share.Stats(); st.TooLarge > 0 {
+			out.TooLarge = &api.LargePins{Pins: uint64(st.TooLarge), Least: st.LeastTooLarge, Room: f.shareRoom()}
+		}
+	}
 	out.Rate = uint64(f.data.Traffic.GetBandwidthTotals().RateIn)
 	return out
 }

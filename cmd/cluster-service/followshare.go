@@ -44,8 +44,7 @@ func (f *Follower) keepShare(ctx context.Context) error {
 
 // chooseShare fits the share to the pinset.
 func (f *Follower) chooseShare(ctx context.Context) error {
-	capacity := f.c.Embedded.Node.StorageMax // which is follow.capacity at most
-	changed, err := f.share.Update(ctx, f.sized(ctx), capacity-capacity/shareSpare, f.coverage(ctx))
+	changed, err := f.share.Update(ctx, f.sized(ctx), f.shareRoom(), f.coverage(ctx))
 	if api.KindOf(err) == api.Unavailable { // the pinset is being fetched: later
 		return nil
 	}
@@ -57,6 +56,12 @@ func (f *Follower) chooseShare(ctx context.Context) error {
 		f.tracker.Reload()
 	}
 	return err
+}
+
+// shareRoom is how many bytes the share may have.
+func (f *Follower) shareRoom() uint64 {
+	capacity := f.c.Embedded.Node.StorageMax // which is follow.capacity at most
+	return capacity - capacity/shareSpare
 }
 
 // coverageTimeout bounds asking for the table of coverage.
