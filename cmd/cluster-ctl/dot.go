@@ -105,9 +105,11 @@ var dotEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // label is the name and the end of the ID, as a quoted string of the language.
 func label(name, id string) string {
-	short := id[max(0, len(id)-6):]
+	short := shortID(id)
 	if name == "" {
 		return `"` + dotEscape.Replace(short) + `"`
 	}
 	return `"` + dotEscape.Replace(printable(name)) + `\n` + dotEscape.Replace(short) + `"`
 }
+
+func shortID(id string) string { return id[max(0, len(id)-6):] }

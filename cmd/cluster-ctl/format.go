@@ -245,13 +245,14 @@ func (p *printer) status(g api.GlobalPinInfo) error {
 
 // statusRows writes a row a peer, the peer's name behind kind.
 func (p *printer) statusRows(g api.GlobalPinInfo, peers map[string]api.PinInfoShort, kind string) error {
+	names := distinctNames(peers)
 	for _, id := range slices.Sorted(maps.Keys(peers)) {
 		s := peers[id]
 		next := ""
 		if !s.NextTry.IsZero() {
 			next = s.NextTry.Local().Format(time.TimeOnly)
 		}
-		if err := p.row("CID\tNAME\tPEER\tSTATUS\tPROGRESS\tATTEMPTS\tNEXT TRY\tREASON", g.Cid.String(), g.Name, kind+cmp.Or(s.PeerName, id),
+		if err := p.row("CID\tNAME\tPEER\tSTATUS\tPROGRESS\tATTEMPTS\tNEXT TRY\tREASON", g.Cid.String(), g.Name, kind+names[id],
 			strings.ToUpper(s.Status.String()), progress(s), fmt.Sprint(s.AttemptCount), next, reason(s)); err != nil {
 			return err
 		}
@@ -261,9 +262,10 @@ func (p *printer) statusRows(g api.GlobalPinInfo, peers map[string]api.PinInfoSh
 
 // statusLines writes a line a peer.
 func statusLines(b *strings.Builder, peers map[string]api.PinInfoShort) {
+	names := distinctNames(peers)
 	for _, id := range slices.Sorted(maps.Keys(peers)) {
 		s := peers[id]
-		fmt.Fprintf(b, "    > %-20s : %s", printable(cmp.Or(s.PeerName, id)), strings.ToUpper(s.Status.String()))
+		fmt.Fprintf(b, "    > %-20s : %s", names[id], strings.ToUpper(s.Status.String()))
 		if s.Error != "" {
 			fmt.Fprintf(b, ": %s", printable(s.Error))
 		}
@@ -273,6 +275,21 @@ func statusLines(b *strings.Builder, peers map[string]api.PinInfoShort) {
 		}
 		b.WriteByte('\n')
 	}
+}
+
+// distinctNames are the peers' names, by ID, with the end of the ID where several have the same.
+func distinctNames(peers map[string]api.PinInfoShort) map[string]string {
+	all, n := map[string]string{}, map[string]int{}
+	for id, s := range peers {
+		all[id] = printable(cmp.Or(s.PeerName, id))
+		n[all[id]]++
+	}
+	for id, name := range all {
+		if n[name] > 1 {
+			all[id] = fmt.Sprintf("%s (%s)", name, shortID(id))
+		}
+	}
+	return all
 }
 
 func progress(s api.PinInfoShort) string {

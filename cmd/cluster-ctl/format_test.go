@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -80,6 +81,27 @@ func TestPrinter_TextIsTheIncumbents(t *testing.T) {
 				t.Fatalf("got\n%s\nwant\n%s", got, tt.want)
 			}
 		})
+	}
+}
+
+// Who has a name of his own is shown by it alone.
+func TestPrinter_StatusTellsLikeNamedPeersApart(t *testing.T) {
+	const peerC = "12D3KooWHZCoaj9QvwqLdMjNoaeuKkttLtxzcgxbXfTbDRfbq4vG"
+	pinned := func(name string) api.PinInfoShort { return api.PinInfoShort{PeerName: name, Status: api.StatusPinned} }
+	status := decode[api.GlobalPinInfo](t, `{"cid":"`+cidV0+`"}`)
+	status.PeerMap = map[string]api.PinInfoShort{peerA: pinned("volunteer"), peerB: pinned("peer1")}
+	status.Followers = map[string]api.PinInfoShort{peerA: pinned("volunteer"), peerB: pinned("volunteer"), peerC: pinned("other")}
+	for enc, kind := range map[encoding]string{encText: "> ", encTable: "follower "} {
+		var out bytes.Buffer
+		p := newPrinter(&out, enc)
+		if err := errors.Join(p.status(status), p.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{" volunteer  ", " peer1  ", kind + "volunteer (uqaXSG) ", kind + "volunteer (sDaSDB) ", kind + "other  "} {
+			if strings.Count(out.String(), want) != 1 {
+				t.Errorf("got\n%s\nwant %q in it once", out.String(), want)
+			}
+		}
 	}
 }
 
