@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -96,6 +97,7 @@ func newFollowersLs(c *ctl) *cobra.Command {
 					return err
 				}
 				list = func(yield func(api.Follower, error) bool) { yield(f, nil) }
+				c.encoding = cmp.Or(c.encoding, string(encText)) // which tells more than a row
 			}
 			return c.show(func(p *printer) error {
 				for f, err := range list {

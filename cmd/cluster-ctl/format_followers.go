@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -13,14 +14,37 @@ func (p *printer) follower(f api.Follower) error {
 	case encJSON:
 		return p.json(f)
 	case encTable:
-		return p.row("FOLLOWER\tNAME\tVERSION\tSTATE\tINDEX\tDIGEST\tHOLDS\tPINNED\tSIZE\tPROVEN\tFAILED\tSILENT\tFOUND\tHEARD", f.ID.String(), f.Name, f.Version, followerState(f),
-			fmt.Sprint(f.Index), agreement(f), holding(f), fmt.Sprintf("%d/%d", f.Pinned, f.Wanted), humanize.IBytes(f.Bytes),
-			fmt.Sprint(f.Proven), fmt.Sprint(f.Lied), fmt.Sprint(f.Unanswered), found(f), stamp(f.Asked, "never"))
+		return p.row("FOLLOWER\tNAME\tPINNED\tFOUND\tHEARD\tSTATE", f.ID.String(), cut(f.Name), fmt.Sprintf("%d/%d", f.Pinned, f.Wanted), found(f),
+			silence(f), followerState(f))
 	}
-	_, err := fmt.Fprintf(p.w, "%s | %s | %s | %s | index %d, digest %s | holds %s: %d of %d pins, %s | challenges: %d proven, %d failed, %d unanswered; found %s of what it claims | heard %s\n",
-		f.ID, printable(f.Name), printable(f.Version), printable(followerState(f)), f.Index, agreement(f), printable(holding(f)), f.Pinned, f.Wanted,
-		humanize.IBytes(f.Bytes), f.Proven, f.Lied, f.Unanswered, found(f), stamp(f.Asked, "never"))
+	_, err := fmt.Fprintf(p.w, "%s | %s | %s\n"+
+		"  > version %s, index %d, digest %s\n"+
+		"  > holds %s: %d of %d pins, %s\n"+
+		"  > challenges: %d proven, %d failed, %d unanswered\n"+
+		"  > found %s of what it claims; heard %s\n",
+		f.ID, printable(f.Name), printable(followerState(f)),
+		printable(f.Version), f.Index, agreement(f),
+		printable(holding(f)), f.Pinned, f.Wanted, humanize.IBytes(f.Bytes),
+		f.Proven, f.Lied, f.Unanswered,
+		found(f), stamp(f.Asked, "never"))
 	return err
+}
+
+// cut shortens a name, which a stranger chose, for a table.
+func cut(name string) string {
+	const most = 12
+	if r := []rune(name); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return name
+}
+
+// silence is for how long a follower was not heard.
+func silence(f api.Follower) string {
+	if f.Asked.IsZero() {
+		return "never"
+	}
+	return time.Since(f.Asked).Round(time.Second).String()
 }
 
 // found is how much of what it claims a follower was found to have.

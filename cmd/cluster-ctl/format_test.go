@@ -105,6 +105,35 @@ func TestPrinter_StatusTellsLikeNamedPeersApart(t *testing.T) {
 	}
 }
 
+// Nothing but what is wrong with one goes past a terminal's edge.
+func TestPrinter_FollowersFitIntoATerminal(t *testing.T) {
+	found, agrees := uint8(100), true
+	good := decode[api.Follower](t, `{"id":"`+peerA+`","peername":"volunteer"}`)
+	good.Version, good.Index, good.Latest, good.Agrees = "0.1.0", 1_234_567, 1_234_567, &agrees
+	good.Hold, good.Capacity, good.Wanted, good.Pinned, good.Bytes = "share", 100<<30, 2000, 2000, 95<<30
+	good.Proven, good.Found, good.Asked = 1234, &found, time.Now().Add(-599*time.Second)
+	bad := good
+	bad.Name = "mirror.archive.example.org"
+	bad.Stopped = strings.Repeat("two peers contradict each other ", 3)
+	for _, enc := range []encoding{encText, encTable} {
+		var out bytes.Buffer
+		p := newPrinter(&out, enc)
+		if err := errors.Join(p.follower(good), p.follower(bad), p.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if before, _, _ := strings.Cut(strings.TrimRight(line, " \n"), "STOPPED"); len(before) > 100 {
+				t.Errorf("%d columns: %s", len(before), line)
+			}
+		}
+		for _, want := range []string{peerA, "volunteer", "2000", "100%", "ok\n", "STOPPED: two peers"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("got\n%s\nwant %q in it", out.String(), want)
+			}
+		}
+	}
+}
+
 func TestPrinter_JSONIsAnObjectALine(t *testing.T) {
 	var out bytes.Buffer
 	p := newPrinter(&out, encJSON)
