@@ -16,8 +16,6 @@ import (
 const (
 	rootTime = 30 * time.Second // for a root: the other may have to grow a tree first
 	pageTime = 10 * time.Second
-	// otherTime is for a page of one that has another root.
-	otherTime = time.Second
 )
 
 // errPoisoned is in the chain of errors about pages that are not what they were asked for.
@@ -152,46 +150,20 @@ func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
 	return m, err
 }
 
-// getters gives, for each neighbour that has best's pages, what gets one: where others
-// have another root, of which most pages are the same, from one of them if it can. That
-// spares members, and who has the newest root alone cannot slow a copy by giving slowly; nor
-// can one of the others, which is asked no more then.
+// getters gives, for each neighbour, what gets a page from it. Most pages of other roots
+// are the same; for those that a neighbour lacks, one is asked that has best's. So who has
+// the newest root alone cannot slow a copy by giving slowly, nor can one of the others.
 func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
-	var mu sync.Mutex
-	var others []Peer
 	for _, o := range offers {
-		if o.root != best.root {
-			others = append(others, o.from...)
-		}
-	}
-	other := func() (p Peer, ok bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(others) == 0 {
-			return p, false
-		}
-		return others[rand.IntN(len(others))], true
-	}
-	drop := func(slow Peer) {
-		mu.Lock()
-		defer mu.Unlock()
-		others = slices.DeleteFunc(others, func(p Peer) bool { return p.ID == slow.ID })
-	}
-	for _, p := range best.from {
-		gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
-			if o, ok := other(); ok {
-				soon, cancel := context.WithTimeout(ctx, otherTime)
-				defer cancel()
-				b, err := f.getPage(soon, o, h)
-				if err == nil {
-					return b, nil
+		for _, p := range o.from {
+			gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
+				b, err := f.getPage(ctx, p, h)
+				if err != nil && o.root != best.root {
+					return f.getPage(ctx, best.from[rand.IntN(len(best.from))], h)
 				}
-				if soon.Err() != nil {
-					drop(o)
-				}
-			}
-			return f.getPage(ctx, p, h)
-		})
+				return b, err
+			})
+		}
 	}
 	return gets
 }

@@ -15,7 +15,7 @@ import (
 type GetPage func(ctx context.Context, h Hash) ([]byte, error)
 
 const (
-	serverSlots = 4                // pages asked of one server at once
+	serverSlots = 4                // pages asked of one server at once, at most
 	serverTries = 4                // to get one page, at once
 	pageTimeout = 10 * time.Second // for one
 )
@@ -37,12 +37,13 @@ type server struct {
 }
 
 func newServers(get []GetPage) *servers {
-	s := &servers{free: make(chan *server, serverSlots*len(get)), none: make(chan struct{}), left: len(get)}
+	slots := min(serverSlots, (syncWorkers+len(get)-1)/max(len(get), 1)) // with more, slow ones would be asked as often as quick ones
+	s := &servers{free: make(chan *server, slots*len(get)), none: make(chan struct{}), left: len(get)}
 	all := make([]*server, len(get))
 	for i := range get {
 		all[i] = &server{get: get[i]}
 	}
-	for range serverSlots {
+	for range slots {
 		for _, v := range all {
 			s.free <- v
 		}
