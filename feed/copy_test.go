@@ -228,3 +228,27 @@ func TestFollower_SlowNeighboursHoldUpNoCopy(t *testing.T) {
 		})
 	}
 }
+
+// A neighbour that many ask answers fewer questions of each at once: a copy asks no more.
+func TestFollower_CopiesFromABusyNeighbour(t *testing.T) {
+	w := emptyWorld(t)
+	line := rate.NewLimiter(600<<10, 64<<10) // bytes a second: it takes longer than a refusal
+	w.wrap = func(n Network) Network { return thin{n, line} }
+	w.addMember()
+	for i := 0; i < 6000; i += 1000 {
+		e := edit{name: strings.Repeat("x", 250)}
+		for p := range 1000 {
+			e.put = append(e.put, i+p)
+		}
+		w.commit(e)
+	}
+	s := w.members[0].pub.server
+	s.mu.Lock()
+	s.open += streamsEasy
+	s.mu.Unlock()
+	f := w.follow(FollowerOptions{})
+	w.same(f)
+	if f.copy.had > 0 {
+		t.Errorf("the copy broke off with %d pins", f.copy.had)
+	}
+}

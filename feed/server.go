@@ -84,16 +84,17 @@ func (s *streams) run(ctx context.Context) error {
 	}
 }
 
-// serve answers a stream, if its peer may have one more. Else it lets it wait: who is
-// refused at once is quick to come again. The network bounds how many streams are open.
+// serve answers a stream, if its peer may have one more, or may after a while: one that
+// has ended for the peer may not have here. Who is refused at once is quick to come again.
+// The network bounds how many streams are open.
 func (s *streams) serve(ctx context.Context, c net.Conn) {
 	from, err := peer.Decode(c.RemoteAddr().String())
-	if err == nil && !s.enter(from) {
-		err = errBusy
+	entered := err == nil && s.enter(from)
+	if !entered && sleep(ctx, askWait) == nil {
+		entered = err == nil && s.enter(from)
 	}
-	if err != nil {
+	if !entered {
 		s.log.Debug("stream refused", "peer", from, "err", err)
-		_ = sleep(ctx, askWait) // or until all ends
 		return
 	}
 	defer s.leave(from)

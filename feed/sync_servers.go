@@ -15,7 +15,7 @@ import (
 type GetPage func(ctx context.Context, h Hash) ([]byte, error)
 
 const (
-	serverSlots = 4                // pages asked of one server at once, at most
+	serverSlots = streamsFew       // pages asked of one server at once, at most: a busy one answers no more
 	serverTries = 4                // to get one page, at once
 	pageTimeout = 10 * time.Second // for one
 )

@@ -218,7 +218,7 @@ func TestServers_SilentOneIsLeft(t *testing.T) {
 		if _, err := s.page(t.Context(), sha256.Sum256(page)); api.KindOf(err) != api.Unavailable {
 			t.Errorf("%v, want Unavailable", err)
 		}
-		if took := time.Since(begin); took != pageTimeout || asked.Load() != serverTries {
+		if took := time.Since(begin); took != pageTimeout || asked.Load() != serverSlots {
 			t.Errorf("it was asked %d times in %v", asked.Load(), took)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
