@@ -39,9 +39,7 @@ func TestCluster_GrowsAndShrinks(t *testing.T) {
 	if n := heldBy(leader, gone); n != len(content) {
 		t.Fatalf("%s holds %d pins, want %d", gone.name, n, len(content))
 	}
-	if err := others[2].http.RemovePeer(t.Context(), gone.id); err != nil {
-		t.Fatal(err)
-	}
+	insist(t, others[2].http.RemovePeer, gone.id)
 	if err := gone.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
 		t.Errorf("%s ends with %v, want that it was removed", gone.name, err)
 	}
@@ -210,9 +208,7 @@ func TestCluster_RemovedLeadersPinsArePlacedAnew(t *testing.T) {
 	if heldBy(others[0], leader) == 0 {
 		t.Fatal("the leader holds nothing")
 	}
-	if err := others[2].http.RemovePeer(t.Context(), leader.id); err != nil {
-		t.Fatal(err)
-	}
+	insist(t, others[2].http.RemovePeer, leader.id)
 	added.Lock()
 	before := len(added.cids)
 	added.Unlock()
@@ -246,13 +242,13 @@ func TestCluster_RemovedLeadersPinsArePlacedAnew(t *testing.T) {
 
 // A peer is given a pin as soon as it has started, though metrics are far between.
 func TestCluster_JoinerIsGivenPinsAtOnce(t *testing.T) {
-	peers := startCluster(t, 2, "MONITORPINGINTERVAL=60s", "REPAIRGRACE=1h", "SETTLETIME=15s")
+	peers := startCluster(t, 2, "MONITORPINGINTERVAL=30s", "REPAIRGRACE=1h", "SETTLETIME=15s")
 	leader, _ := leaderOf(t, peers)
 	eventually(t, patience, func() error { // the peers' own start is over
 		_, err := leader.tryAdd(randomBytes(1000), copies(2))
 		return err
 	})
-	joiner := newPeer(t, "joiner", "MONITORPINGINTERVAL=60s")
+	joiner := newPeer(t, "joiner", "MONITORPINGINTERVAL=30s")
 	joiner.mustJoin(leader.invite())
 	joiner.start()
 	start := time.Now()

@@ -93,7 +93,7 @@ func takenFor(t *testing.T, h *p2p.Host, addrs []api.Multiaddr) bool {
 	}
 	defer c.Close()
 	// Who is refused has its stream reset; a member's waits for what it says.
-	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
 	_, err = c.Read(make([]byte, 1))
 	var late interface{ Timeout() bool }
 	return errors.As(err, &late) && late.Timeout()

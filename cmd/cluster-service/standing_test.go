@@ -23,9 +23,7 @@ func TestStanding_OfARemovedPeer(t *testing.T) {
 	if removed(gone.id) || removed("a stranger") {
 		t.Error("a member or a stranger counts as removed")
 	}
-	if err := leader.http.RemovePeer(t.Context(), gone.id); err != nil {
-		t.Fatal(err)
-	}
+	insist(t, leader.http.RemovePeer, gone.id)
 	if !removed(gone.id) {
 		t.Error("the removed peer does not count as such")
 	}
