@@ -32,6 +32,7 @@ type talker struct {
 	has    map[api.Cid]bool // what it says it has; nil: all
 	claim  *feed.Claim      // of a share
 	all    bool             // it knows all members, not one alone
+	waits  time.Duration    // for a word of its neighbour; 15s where it is 0
 	lost   atomic.Bool      // it has no blocks any more, and does not say so
 	stop   func()
 }
@@ -112,7 +113,7 @@ func (p *testPeer) talkBy(text, name string, f *talker) *talker {
 	must(err)
 	f.id, f.poses = id.ID, p.id
 	f.feed, err = feed.NewFollower(feed.Over(host), p2p.NewVerifier(link.Key, link.Incarnation), st, t.TempDir(), listeners{},
-		feed.FollowerOptions{Name: name, Version: "v", Members: members, Neighbours: 1, Answers: f}, quiet)
+		feed.FollowerOptions{Name: name, Version: "v", Members: members, Neighbours: 1, Patience: f.waits, Answers: f}, quiet)
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)

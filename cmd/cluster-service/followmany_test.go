@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 )
@@ -15,7 +16,7 @@ func TestFollowers_ThirtyOfThreeFullPeers(t *testing.T) {
 	follow := func(n int) *talker {
 		p := peers[n%len(peers)]
 		p.pin(randomCid(), copies(1))
-		return p.talk(fmt.Sprint("follower ", n), &talker{blocks: noBlocks{}, hold: "allocated", all: true})
+		return p.talk(fmt.Sprint("follower ", n), &talker{blocks: noBlocks{}, hold: "allocated", all: true, waits: 8 * time.Second})
 	}
 	var all []*talker
 	for n := range followers {

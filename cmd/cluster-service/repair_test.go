@@ -162,7 +162,8 @@ func (p placer) Pin(ctx context.Context, pin api.Pin) (api.Pin, uint64, error) {
 
 // A peer that is frozen, and is not known to be dead yet, does not hold up adds.
 func TestCluster_AddGoesOnWithoutAFrozenPeer(t *testing.T) {
-	peers := spawnCluster(t, 3, "MONITORPINGINTERVAL=1m", "REPAIRGRACE=1h")
+	t.Parallel() // it mostly waits
+	peers := spawnCluster(t, 3, "MONITORPINGINTERVAL=30s", "REPAIRGRACE=1h")
 	leader, others := leaderOf(t, peers)
 	o := api.PinOptions{ReplicationFactorMin: 2, ReplicationFactorMax: 3}
 	eventually(t, patience, func() error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pinfold-cluster/pinfold/api"
 	"github.com/pinfold-cluster/pinfold/api/client"
@@ -48,7 +49,7 @@ func TestCluster_UnreachablePinsHoldUpNobody(t *testing.T) {
 	bulk(found.String())
 	// Did they wait for the others' first tries in the slots for fetching, it would take
 	// 2,000 times half a second for 10 slots: 100 s.
-	eventually(t, 2*patience, func() error {
+	eventually(t, 90*time.Second, func() error {
 		n := 0
 		for g, err := range second.http.Statuses(t.Context(), client.StatusList{Filter: api.StatusPinned, Local: true}) {
 			if err != nil {

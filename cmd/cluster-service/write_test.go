@@ -11,7 +11,7 @@ import (
 
 // A write through any peer is there on that peer as soon as it is answered.
 func TestCluster_ReadsItsOwnWritesOnEveryPeer(t *testing.T) {
-	peers := startCluster(t, 3)
+	peers := startCluster(t, 3, "MONITORPINGINTERVAL=5s") // nobody is to be taken for dead
 	for round := range 10 {
 		each(peers, func(p *testPeer) {
 			c := randomCid()
