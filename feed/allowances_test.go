@@ -113,21 +113,22 @@ func TestPublisher_HearsAGuestOnceInAWhile(t *testing.T) {
 	m := w.members[0]
 	var met atomic.Int64
 	m.pub.o.Met = func(Peer) { met.Add(1) }
-	i := w.intrude()
+	i, began := w.intrude(), time.Now()
 	i.greet(t, m.host)
 	for range 20 {
 		_, err := m.pub.hello(t.Context(), i.ID(), hello{Name: "friend"})
 		check(t, err)
 	}
-	if n := met.Load(); n != 1 {
-		t.Errorf("a guest that said hello 21 times was met %d times", n)
+	n := met.Load()
+	if most := 1 + int64(time.Since(began)/heardEvery); n < 1 || n > most {
+		t.Errorf("a guest that said hello 21 times was met %d times, want %d at most", n, most)
 	}
 	// It may have started anew, with other addresses.
 	i.host.Dismiss(m.host.ID())
 	eventually(t, "its place is free", func() bool { return len(m.host.Guests()) == 0 })
 	i.greet(t, m.host)
-	if n := met.Load(); n != 2 {
-		t.Errorf("it came again and was met %d times", n)
+	if again := met.Load() - n; again != 1 {
+		t.Errorf("it came again and was met %d times more", again)
 	}
 }
 
