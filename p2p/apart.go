@@ -12,11 +12,12 @@ import (
 // counts from a stream's first byte: libp2p's own bounds on streams without a protocol yet, on
 // those of one and on all of a host are for members and strangers alike.
 const (
-	strangerEach = 16        // streams of one peer
-	strangerSure = 2         // of those are sure: a follower that has no more goes on, if slowly
-	strangerMean = 8         // for each that may be there: all have so many times that together
-	sureShares   = 128       // what is sure is for so many addresses at least
-	streamWindow = 256 << 10 // bytes that a stream may leave lying before it was read
+	strangerConns = 2         // connections that one peer may make: one is enough, but the last may be dead
+	strangerEach  = 16        // streams of one peer
+	strangerSure  = 2         // of those are sure: a follower that has no more goes on, if slowly
+	strangerMean  = 8         // for each that may be there: all have so many times that together
+	sureShares    = 128       // what is sure is for so many addresses at least
+	streamWindow  = 256 << 10 // bytes that a stream may leave lying before it was read
 	// dataStrangers are connected with a data host at once, somewhat more than are let in.
 	dataStrangers = 128
 )
@@ -39,11 +40,13 @@ func newApart(rm manager, streams int, isMember func(peer.ID) bool, address func
 	return &apart{rm, isMember, address, newCrowd(streams), newCrowd(streams)}
 }
 
-// makeRoom adds what strangers may take to the limits of a host, where up to most of them
+// strangersConns is how many connections all strangers may make, where up to guests stay.
+func strangersConns(guests int) int { return strangerConns*guests + maxVisitors }
+
+// makeRoom adds what strangers may take to the limits of a host, where up to guests of them
 // stay connected. It returns the streams among that, each way, and the memory in bytes.
-func makeRoom(l *rcmgr.ScalingLimitConfig, most int) (streams int, memory int64) {
-	most += maxVisitors
-	streams = strangerMean * most
+func makeRoom(l *rcmgr.ScalingLimitConfig, guests int) (streams int, memory int64) {
+	streams = strangerMean * (guests + maxVisitors)
 	memory = 2 * int64(streams) * streamWindow
 	for _, of := range []*rcmgr.BaseLimit{&l.SystemBaseLimit, &l.TransientBaseLimit, &l.ProtocolBaseLimit, &l.ServiceBaseLimit} {
 		of.Streams += 2 * streams
@@ -56,8 +59,8 @@ func makeRoom(l *rcmgr.ScalingLimitConfig, most int) (streams int, memory int64)
 		of.ConnsInbound += arrivalsMost
 	}
 	l.TransientBaseLimit.FD += arrivalsMost
-	l.SystemBaseLimit.Conns += most
-	l.SystemBaseLimit.ConnsInbound += most
+	l.SystemBaseLimit.Conns += strangersConns(guests)
+	l.SystemBaseLimit.ConnsInbound += strangersConns(guests)
 	return streams, memory
 }
 

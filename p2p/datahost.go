@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -55,7 +56,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	keep := &keeper{follows: len(c.Certificate) == 0, paces: newPaces(dataPace)}
+	door := &keeper{follows: len(c.Certificate) == 0, paces: newPaces(dataPace)}
 	var d *DataHost // before anybody can connect
 	isMember := func(id peer.ID) bool { return d.isMember(id) }
 	address := func(id peer.ID) string { return d.Address(id) }
@@ -63,7 +64,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if o.Public {
 		guests = max(guests, o.ConnectionManager.HighWater)
 	}
-	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, guests, isMember, address, keep)
+	opts, err := common(id, o.Announce, nil, o.ConnectionManager, o.ResourceManager, o.Dial, guests, isMember, address, door)
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
@@ -71,6 +72,7 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	// The order is that of preference: TLS costs half of what noise does.
 	opts = append(opts,
 		libp2p.BandwidthReporter(traffic),
+		libp2p.ConnectionGater(door),
 		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Security(noise.ID, noise.New))
 	base, err := libp2p.New(opts...)
@@ -80,19 +82,38 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(uint64(spendRate)), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
-	keep.d = d
+	door.d, door.most = d, strangersConns(guests)
 	return d, nil
 }
 
-// A keeper chooses how a connection is kept: those with followers for less. And how fast
-// those of strangers are read: anybody can make one.
+// A keeper chooses how a connection is kept: those with followers for less. And how many of
+// strangers there are, and how fast they are read: anybody can make one.
 type keeper struct {
+	openDoor
 	d       *DataHost
 	follows bool // it is a follower's
+	most    int  // connections that strangers made
 	paces   *paces
 }
 
+var _ connmgr.ConnectionGater = (*keeper)(nil)
 var _ network.Multiplexer = (*keeper)(nil)
+
+// InterceptSecured implements connmgr.ConnectionGater. Those who were let in keep their places, up
+// to half of all.
+func (k *keeper) InterceptSecured(dir network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
+	d, listed := k.d, k.d.roster.dataHosts()
+	isMember := func(id peer.ID) bool { return listed[id] || d.isMember(id) }
+	if dir != network.DirInbound || isMember(id) {
+		return true
+	}
+	few(d.base.Network(), id)
+	all := places(d.base.Network(), func(c network.Conn) bool {
+		return c.Stat().Direction == network.DirInbound && !isMember(c.RemotePeer())
+	})
+	keep(all, func(c network.Conn) bool { return d.wasLetIn(c.RemotePeer()) }, k.most/2, k.most/2)
+	return letIn(all, addressKey(addrs.RemoteMultiaddr()), k.most, k.most, time.Now())
+}
 
 // NewConn implements network.Multiplexer.
 func (k *keeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
@@ -208,10 +229,13 @@ func (d *DataHost) Spend(ctx context.Context, id peer.ID, work time.Duration) er
 func (d *DataHost) CameIn() uint64 { return d.speed.came.Load() }
 
 // isGuest tells whether the peer may stay without being a member.
-func (d *DataHost) isGuest(id peer.ID) bool {
+func (d *DataHost) isGuest(id peer.ID) bool { return d.public || d.wasLetIn(id) }
+
+// wasLetIn tells whether the peer was let in by Admit or Expect.
+func (d *DataHost) wasLetIn(id peer.ID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.public || d.admitted[id] || d.sources[id] > 0
+	return d.admitted[id] || d.sources[id] > 0
 }
 
 func (d *DataHost) admit(ctx context.Context, s network.Stream) (network.Stream, error) {

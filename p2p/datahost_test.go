@@ -3,6 +3,7 @@ package p2p
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/multiformats/go-multiaddr"
 )
 
@@ -294,5 +297,52 @@ func TestDataHost_Spend(t *testing.T) {
 		if err := <-waiting; !errors.Is(err, context.Canceled) {
 			t.Errorf("after the end: %v", err)
 		}
+	}
+}
+
+// Who holds all connections that strangers may have with a data host, and says nothing, keeps
+// nobody out who comes from elsewhere.
+func TestDataHost_StrangersMakeRoom(t *testing.T) {
+	c := newTestCluster(t)
+	server, _ := c.data(DataOptions{})
+	at := func(ip string) host.Host {
+		dial := tcp.WithDialerForAddr(func(multiaddr.Multiaddr) (tcp.ContextDialer, error) { return from(ip), nil })
+		h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), dial),
+			libp2p.ResourceManager(&network.NullResourceManager{}), libp2p.DisableRelay(), libp2p.DisableMetrics())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { h.Close() })
+		return h
+	}
+	follower := at("127.0.1.1")
+	server.Admit(follower.ID())
+	if err := ask(t, follower, server); err != nil {
+		t.Fatal(err)
+	}
+	most, addr := strangersConns(dataStrangers), server.Addrs()[0]
+	for i := range most/strangerConns + 20 {
+		h := at(fmt.Sprintf("127.0.2.%d", 1+i%4))
+		for range strangerConns + 1 {
+			conn, err := h.Network().(*swarm.Swarm).TransportForDialing(addr).Dial(t.Context(), addr, server.ID())
+			if err == nil {
+				defer conn.Close()
+			}
+		}
+	}
+	eventually(t, "strangers have as many connections as they may", func() bool { return len(server.Network().Conns()) == most })
+	restarted, _ := c.data(DataOptions{})
+	if err := ask(t, restarted, server); err != nil {
+		t.Errorf("a member is kept out: %v", err)
+	}
+	another := at("127.0.1.2")
+	server.Admit(another.ID())
+	for _, h := range []host.Host{follower, another} {
+		if err := ask(t, h, server); err != nil {
+			t.Errorf("a follower is kept out: %v", err)
+		}
+	}
+	if n := len(server.Network().ConnsToPeer(follower.ID())); n != 1 {
+		t.Errorf("one that was there has %d connections", n)
 	}
 }

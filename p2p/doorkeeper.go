@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	"github.com/multiformats/go-multiaddr"
 )
 
@@ -16,8 +17,19 @@ import (
 // members too, which strangers could then keep out. And it chooses how a connection is kept,
 // and how fast it is read.
 type doorkeeper struct {
+	openDoor
 	h     *Host
 	paces *paces
+}
+
+// openDoor is what a ConnectionGater does that says no to nobody, but for InterceptSecured.
+type openDoor struct{}
+
+func (openDoor) InterceptPeerDial(peer.ID) bool                      { return true }
+func (openDoor) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
+func (openDoor) InterceptAccept(network.ConnMultiaddrs) bool         { return true }
+func (openDoor) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
+	return true, 0
 }
 
 var _ connmgr.ConnectionGater = (*doorkeeper)(nil)
@@ -39,57 +51,83 @@ func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope)
 	return d.paces.mux(m, c, scope, free)
 }
 
-func (*doorkeeper) InterceptPeerDial(peer.ID) bool                      { return true }
-func (*doorkeeper) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
-func (*doorkeeper) InterceptAccept(network.ConnMultiaddrs) bool         { return true }
-func (*doorkeeper) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
-	return true, 0
-}
-
 // InterceptSecured implements connmgr.ConnectionGater.
 func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
-	h := d.h
-	if dir != network.DirInbound || h.isMember(id) || h.guests.has(id) || h.isAdmitted(id) {
+	h, now := d.h, time.Now()
+	if dir != network.DirInbound || h.isMember(id) || h.isAdmitted(id) {
 		return true
 	}
-	if h.guests.exiled(id, time.Now()) {
+	if h.guests.exiled(id, now) {
 		return false
 	}
-	return h.letIn(addressKey(addrs.RemoteMultiaddr()), time.Now())
+	few(h.h.Network(), id)
+	if h.guests.has(id) {
+		return true
+	}
+	all := places(h.h.Network(), h.isVisitor)
+	keep(all, h.asks, visitorsKept, visitorsKeptEach)
+	return letIn(all, addressKey(addrs.RemoteMultiaddr()), maxVisitors, visitorsEach, now)
 }
 
-// letIn tells whether one more visitor may come from an address. Another may have to go for
-// that: one that is idle, or none of the first of those that ask.
-func (h *Host) letIn(address string, now time.Time) bool {
-	var all []Place[network.Conn]
-	for _, c := range h.h.Network().Conns() {
-		if h.isVisitor(c) {
+// few has a stranger make room for one more connection of its own: of those that it has made
+// the oldest that it does not use, else the oldest.
+func few(n network.Network, id peer.ID) {
+	var idle, used []network.Conn
+	for _, c := range n.ConnsToPeer(id) {
+		switch {
+		case c.Stat().Direction != network.DirInbound:
+		case slices.ContainsFunc(c.GetStreams(), inUse):
+			used = append(used, c)
+		default:
+			idle = append(idle, c)
+		}
+	}
+	oldest := func(a, b network.Conn) int { return a.Stat().Opened.Compare(b.Stat().Opened) }
+	slices.SortFunc(idle, oldest)
+	slices.SortFunc(used, oldest)
+	made := append(idle, used...)
+	for _, c := range made[:max(0, len(made)+1-strangerConns)] {
+		_ = c.Close() // its end has nothing to tell
+	}
+}
+
+// inUse tells whether a stream is more than what libp2p opens on each connection.
+func inUse(s network.Stream) bool { return s.Protocol() != "" && s.Protocol() != identify.ID }
+
+// places are the connections that count.
+func places(n network.Network, counts func(network.Conn) bool) (all []Place[network.Conn]) {
+	for _, c := range n.Conns() {
+		if counts(c) {
 			all = append(all, Place[network.Conn]{Of: c, Address: addressKey(c.RemoteMultiaddr()), Since: c.Stat().Opened})
 		}
 	}
-	keep(all, h.asks)
-	c, ok := MakesRoom(all, address, maxVisitors, visitorsEach, now.Add(-visitorTime))
+	return all
+}
+
+// letIn tells whether one more stranger may come from an address. Another may have to go for
+// that: see MakesRoom.
+func letIn(all []Place[network.Conn], address string, most, each int, now time.Time) bool {
+	c, ok := MakesRoom(all, address, most, each, now.Add(-visitorTime))
 	if c != nil {
-		h.log.Debug("a visitor makes room for another", "peer", c.RemotePeer())
 		_ = c.Close() // its end has nothing to tell
 	}
 	return ok
 }
 
-// keep has visitors that ask keep their places: of each address the first that came, then of
+// keep has those that ask keep their places: of each address the first that came, then of
 // each the second, and so on.
-func keep[T any](visitors []Place[T], asks func(T) bool) {
-	slices.SortFunc(visitors, func(a, b Place[T]) int { return a.Since.Compare(b.Since) })
+func keep[T any](all []Place[T], asks func(T) bool, most, each int) {
+	slices.SortFunc(all, func(a, b Place[T]) int { return a.Since.Compare(b.Since) })
 	n := map[string]int{}
-	turns := make([][]*Place[T], visitorsKeptEach)
-	for i := range visitors {
-		if v := &visitors[i]; n[v.Address] < visitorsKeptEach && asks(v.Of) {
+	turns := make([][]*Place[T], each)
+	for i := range all {
+		if v := &all[i]; n[v.Address] < each && asks(v.Of) {
 			turns[n[v.Address]] = append(turns[n[v.Address]], v)
 			n[v.Address]++
 		}
 	}
 	asking := slices.Concat(turns...)
-	for _, v := range asking[:min(len(asking), visitorsKept)] {
+	for _, v := range asking[:min(len(asking), most)] {
 		v.Kept = true
 	}
 }

@@ -148,7 +148,7 @@ func TestHost_VisitorsMakeRoom(t *testing.T) {
 	if _, err := asked.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
-	const each = 4 // connections of one peer
+	const each = strangerConns
 	for i := 1; i < maxVisitors/each; i++ {
 		v := visitor(fmt.Sprintf("127.0.0.%d", 2+i%2))
 		for range each {
@@ -170,6 +170,46 @@ func TestHost_VisitorsMakeRoom(t *testing.T) {
 	}
 	if _, err := asked.Read(make([]byte, 1)); err != nil {
 		t.Errorf("a request was ended: %v", err)
+	}
+}
+
+// A guest, or a visitor, has few connections: the ones that it uses, or made last.
+func TestHost_StrangersHaveFewConnections(t *testing.T) {
+	c := newTestCluster(t)
+	id := newIdentity(t)
+	server, stranger := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: 1}), c.stranger()
+	l, err := server.ListenOpen(echoProtocol)
+	serveEcho(t, l, err)
+	visit(t, stranger, server)
+	asked, err := stranger.Open(t.Context(), server.ID(), echoProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asked.Close()
+	answers := func() error {
+		if err := asked.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			return err
+		}
+		if _, err := asked.Write([]byte{1}); err != nil {
+			return err
+		}
+		_, err := asked.Read(make([]byte, 1))
+		return err
+	}
+	for _, what := range []string{"visitor", "guest"} {
+		if err := answers(); err != nil {
+			t.Fatal(err)
+		}
+		for range strangerConns + 1 {
+			call(t, stranger, server)
+		}
+		eventually(t, "it has no more connections than it may", func() bool { return len(server.h.Network().ConnsToPeer(stranger.ID())) == strangerConns })
+		if err := answers(); err != nil {
+			t.Errorf("the one that a %s uses was ended: %v", what, err)
+		}
+		if !server.Welcome(stranger.ID()) {
+			t.Fatal("there is no place")
+		}
 	}
 }
 
@@ -251,7 +291,7 @@ func TestKeep_IsSharedByAddress(t *testing.T) {
 	}
 	come("late", "question")
 	kept := func() (n map[string]int, all int) {
-		keep(visitors, func(what string) bool { return what != "" })
+		keep(visitors, func(what string) bool { return what != "" }, visitorsKept, visitorsKeptEach)
 		n = map[string]int{}
 		for _, v := range visitors {
 			if v.Kept {
