@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	block "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -188,7 +189,7 @@ func TestFind_IsQuick(t *testing.T) {
 	if err := n.Find(within(t, 10*time.Second), ipfsconntest.Pin(file.Root)); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took >= dialTimeout {
 		t.Fatalf("took %v", took)
 	}
 
@@ -341,8 +342,16 @@ func TestPin_EndsWithItsContext(t *testing.T) {
 	file := ipfsconntest.File(t, 1, 3, 100)
 	ipfsconntest.Put(t, holder, file.Blocks[1:]...)
 	n := onLine(t, Options{}, holder)
-	if err := n.Pin(within(t, 300*time.Millisecond), ipfsconntest.Pin(file.Root), nil); api.KindOf(err) != api.Unavailable {
-		t.Fatalf("error %v of kind %q", err, api.KindOf(err))
+	came := func() bool {
+		return !slices.ContainsFunc(file.Blocks[1:], func(b block.Block) bool {
+			ok, err := n.blocks.Has(t.Context(), b.Cid())
+			return err != nil || !ok
+		})
+	}
+	for wait := 300 * time.Millisecond; !came() && wait < time.Minute; wait *= 2 { // as long as a slow machine needs
+		if err := n.Pin(within(t, wait), ipfsconntest.Pin(file.Root), nil); api.KindOf(err) != api.Unavailable {
+			t.Fatalf("error %v of kind %q", err, api.KindOf(err))
+		}
 	}
 	// What came is kept for the next try, and goes with the pin.
 	if gone := ipfsconntest.Collect(t, n); len(gone) != 0 {
