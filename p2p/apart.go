@@ -18,7 +18,7 @@ const (
 	strangerMean  = 8         // for each that may be there: all have so many times that together
 	sureShares    = 128       // what is sure is for so many addresses at least
 	streamWindow  = 256 << 10 // bytes that a stream may leave lying before it was read
-	// dataStrangers are connected with a data host at once, somewhat more than are let in.
+	// dataStrangers stay connected with a data host, of those that are let in.
 	dataStrangers = 128
 )
 

@@ -29,6 +29,9 @@ func (a *asking) run(ctx context.Context) error {
 
 func (a *asking) look(ctx context.Context, now time.Time) {
 	a.sweep()
+	if len(a.base.Network().Conns()) > a.most {
+		letIn(a.places(), "", a.most+1, a.most+1, now) // some came at the same moment
+	}
 	there, listed := map[peer.ID]bool{}, a.roster.dataHosts()
 	for _, id := range a.base.Network().Peers() {
 		there[id] = true

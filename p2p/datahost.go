@@ -11,6 +11,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/connmgr"
+	"github.com/libp2p/go-libp2p/core/control"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -41,6 +42,7 @@ type DataHost struct {
 	public  bool
 	speed   *bandwidth
 	spent   *line // nanoseconds of work for guests, see Spend
+	most    int   // connections that strangers may make
 	log     *slog.Logger
 
 	mu       sync.Mutex
@@ -79,10 +81,10 @@ func NewDataHost(id Identity, c *Cluster, r Roster, o DataOptions, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("data host: %w", err)
 	}
-	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(uint64(spendRate)), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
+	d = &DataHost{Traffic: traffic, base: base, listen: listen, public: o.Public, speed: newBandwidth(o.MaxBandwidth, isMember), spent: newLine(uint64(spendRate)), most: strangersConns(guests), log: log, admitted: map[peer.ID]bool{}, sources: map[peer.ID]int{},
 		Members: newMembers(base, true, c, r, nil, log)}
 	d.Host = gate{base, d.admit}
-	door.d, door.most = d, strangersConns(guests)
+	door.d = d
 	return d, nil
 }
 
@@ -92,36 +94,30 @@ type keeper struct {
 	openDoor
 	d       *DataHost
 	follows bool // it is a follower's
-	most    int  // connections that strangers made
 	paces   *paces
 }
 
 var _ connmgr.ConnectionGater = (*keeper)(nil)
 var _ network.Multiplexer = (*keeper)(nil)
 
-// InterceptSecured implements connmgr.ConnectionGater. Those who were let in keep their places, up
-// to half of all.
-func (k *keeper) InterceptSecured(dir network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
-	d, listed := k.d, k.d.roster.dataHosts()
-	isMember := func(id peer.ID) bool { return listed[id] || d.isMember(id) }
-	if dir != network.DirInbound || isMember(id) {
-		return true
+// InterceptUpgraded implements connmgr.ConnectionGater: a connection is counted from here on, and
+// is an arrival before.
+func (k *keeper) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
+	if c.Stat().Direction != network.DirInbound || k.d.isOurs(c.RemotePeer()) {
+		return true, 0
 	}
-	few(d.base.Network(), id)
-	all := places(d.base.Network(), func(c network.Conn) bool {
-		return c.Stat().Direction == network.DirInbound && !isMember(c.RemotePeer())
-	})
-	keep(all, func(c network.Conn) bool { return d.wasLetIn(c.RemotePeer()) }, k.most/2, k.most/2)
-	return letIn(all, addressKey(addrs.RemoteMultiaddr()), k.most, k.most, time.Now())
+	few(k.d.base.Network(), c.RemotePeer())
+	return letIn(k.d.places(), addressKey(c.RemoteMultiaddr()), k.d.most, k.d.most, time.Now()), 0
 }
 
 // NewConn implements network.Multiplexer.
 func (k *keeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
 	m, id := muxer(), scope.Peer()
-	if k.follows || k.d.isGuest(id) && !k.d.isMember(id) {
+	ours := k.d.isOurs(id)
+	if k.follows || k.d.isGuest(id) && !ours {
 		m = strangersMuxer(strangersDataAlive)
 	}
-	if k.follows || !isServer || id == "" || k.d.isMember(id) {
+	if k.follows || !isServer || id == "" || ours {
 		return m.NewConn(c, isServer, scope)
 	}
 	m.MaxStreamWindowSize = streamWindow // makeRoom counts on that
@@ -227,6 +223,20 @@ func (d *DataHost) Spend(ctx context.Context, id peer.ID, work time.Duration) er
 
 // CameIn is how many bytes were read of all streams so far, where MaxBandwidth bounds them.
 func (d *DataHost) CameIn() uint64 { return d.speed.came.Load() }
+
+// places are the connections that strangers made. Those who were let in keep theirs, up to half
+// of the most.
+func (d *DataHost) places() []Place[network.Conn] {
+	all := places(d.base.Network(), func(c network.Conn) bool {
+		return c.Stat().Direction == network.DirInbound && !d.isOurs(c.RemotePeer())
+	})
+	keep(all, func(c network.Conn) bool { return d.wasLetIn(c.RemotePeer()) }, d.most/2, d.most/2)
+	return all
+}
+
+// isOurs tells whether the peer, which has shown its key, is a member's data host: one that is
+// listed, or has shown its certificate.
+func (d *DataHost) isOurs(id peer.ID) bool { return d.isMember(id) || d.roster.dataHosts()[id] }
 
 // isGuest tells whether the peer may stay without being a member.
 func (d *DataHost) isGuest(id peer.ID) bool { return d.public || d.wasLetIn(id) }

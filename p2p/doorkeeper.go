@@ -22,15 +22,16 @@ type doorkeeper struct {
 	paces *paces
 }
 
-// openDoor is what a ConnectionGater does that says no to nobody, but for InterceptSecured.
+// openDoor is a ConnectionGater that says no to nobody.
 type openDoor struct{}
 
 func (openDoor) InterceptPeerDial(peer.ID) bool                      { return true }
 func (openDoor) InterceptAddrDial(peer.ID, multiaddr.Multiaddr) bool { return true }
 func (openDoor) InterceptAccept(network.ConnMultiaddrs) bool         { return true }
-func (openDoor) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) {
-	return true, 0
+func (openDoor) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool {
+	return true
 }
+func (openDoor) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
 var _ connmgr.ConnectionGater = (*doorkeeper)(nil)
 var _ network.Multiplexer = (*doorkeeper)(nil)
@@ -52,21 +53,29 @@ func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope)
 }
 
 // InterceptSecured implements connmgr.ConnectionGater.
-func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, addrs network.ConnMultiaddrs) bool {
-	h, now := d.h, time.Now()
-	if dir != network.DirInbound || h.isMember(id) || h.isAdmitted(id) {
-		return true
-	}
-	if h.guests.exiled(id, now) {
-		return false
+func (d *doorkeeper) InterceptSecured(_ network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
+	return !d.h.guests.exiled(id, time.Now())
+}
+
+// InterceptUpgraded implements connmgr.ConnectionGater: a connection is counted from here on, and
+// is an arrival before.
+func (d *doorkeeper) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
+	h, id := d.h, c.RemotePeer()
+	if c.Stat().Direction != network.DirInbound || h.isMember(id) || h.isAdmitted(id) {
+		return true, 0
 	}
 	few(h.h.Network(), id)
 	if h.guests.has(id) {
-		return true
+		return true, 0
 	}
+	return letIn(h.places(), addressKey(c.RemoteMultiaddr()), maxVisitors, visitorsEach, time.Now()), 0
+}
+
+// places are the connections of visitors. Some of those that ask keep theirs.
+func (h *Host) places() []Place[network.Conn] {
 	all := places(h.h.Network(), h.isVisitor)
 	keep(all, h.asks, visitorsKept, visitorsKeptEach)
-	return letIn(all, addressKey(addrs.RemoteMultiaddr()), maxVisitors, visitorsEach, now)
+	return all
 }
 
 // few has a stranger make room for one more connection of its own: of those that it has made
@@ -104,14 +113,17 @@ func places(n network.Network, counts func(network.Conn) bool) (all []Place[netw
 	return all
 }
 
-// letIn tells whether one more stranger may come from an address. Another may have to go for
-// that: see MakesRoom.
+// letIn tells whether one more stranger may come from an address, where most are there. Others
+// may have to go for that, several where many came at the same moment: see MakesRoom.
 func letIn(all []Place[network.Conn], address string, most, each int, now time.Time) bool {
-	c, ok := MakesRoom(all, address, most, each, now.Add(-visitorTime))
-	if c != nil {
+	for {
+		c, ok := MakesRoom(all, address, most, each, now.Add(-visitorTime))
+		if c == nil {
+			return ok
+		}
 		_ = c.Close() // its end has nothing to tell
+		all = slices.DeleteFunc(all, func(p Place[network.Conn]) bool { return p.Of == c })
 	}
-	return ok
 }
 
 // keep has those that ask keep their places: of each address the first that came, then of

@@ -301,8 +301,9 @@ func (h *Host) watchGuests(ctx context.Context) error {
 	}
 }
 
-// seeOut ends the connections of visitors whose time is over.
+// seeOut ends the connections of visitors that are too many, or whose time is over.
 func (h *Host) seeOut(now time.Time) {
+	letIn(h.places(), "", maxVisitors+1, maxVisitors+1, now) // some came at the same moment
 	for _, c := range h.h.Network().Conns() {
 		id := c.RemotePeer()
 		if !h.isVisitor(c) || h.asks(c) {
