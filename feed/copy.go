@@ -152,14 +152,26 @@ func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
 
 // getters gives, for each neighbour, what gets a page from it. Most pages of other roots
 // are the same; for those that a neighbour lacks, one is asked that has best's. So who has
-// the newest root alone cannot slow a copy by giving slowly, nor can one of the others.
+// the newest root alone cannot slow a copy by giving slowly, nor can one of the others. None
+// is asked for more pages at once than serverSlots.
 func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
+	asked := map[api.PeerID]chan struct{}{}
+	get := func(ctx context.Context, p Peer, h Hash) ([]byte, error) {
+		select {
+		case asked[p.ID] <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		defer func() { <-asked[p.ID] }()
+		return f.getPage(ctx, p, h)
+	}
 	for _, o := range offers {
 		for _, p := range o.from {
+			asked[p.ID] = make(chan struct{}, serverSlots)
 			gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
-				b, err := f.getPage(ctx, p, h)
-				if err != nil && o.root != best.root {
-					return f.getPage(ctx, best.from[rand.IntN(len(best.from))], h)
+				b, err := get(ctx, p, h)
+				if o.root != best.root && api.KindOf(err) == api.NotFound {
+					return get(ctx, best.from[rand.IntN(len(best.from))], h)
 				}
 				return b, err
 			})

@@ -252,3 +252,59 @@ func TestFollower_CopiesFromABusyNeighbour(t *testing.T) {
 		t.Errorf("the copy broke off with %d pins", f.copy.had)
 	}
 }
+
+// busyPages refuses, as a busy peer does, who asks for more than streamsFew at once.
+type busyPages struct {
+	pacedPages
+	asked *atomic.Int64
+}
+
+func (p busyPages) page(ctx context.Context, h []byte) ([]byte, error) {
+	defer p.asked.Add(-1)
+	if p.asked.Add(1) > streamsFew {
+		return nil, errBusy
+	}
+	return p.pacedPages.page(ctx, h)
+}
+
+// noPages has none.
+type noPages struct{ source }
+
+func (noPages) page(context.Context, []byte) ([]byte, error) {
+	return nil, api.NotFound.Errorf("no such page")
+}
+
+// A busy neighbour with the newest root is asked for no more than it answers, whoever else lacks
+// the pages.
+func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
+	for others := range 4 {
+		f, _ := emptyWorld(t).still(edit{})
+		synctest.Test(t, func(t *testing.T) {
+			pages := map[Hash][]byte{}
+			for i := range 200 {
+				b := []byte{byte(i)}
+				pages[sha256.Sum256(b)] = b
+			}
+			newest, older := offer{message: message{root: Root{Index: 8}}}, offer{message: message{root: Root{Index: 7}}}
+			newest.from = []Peer{{ID: "busy"}}
+			by := map[api.PeerID]source{"busy": busyPages{pacedPages{pages: pages, wait: 50 * time.Millisecond}, new(atomic.Int64)}}
+			for i := range others {
+				p := Peer{ID: api.PeerID(fmt.Sprint(i))}
+				older.from, by[p.ID] = append(older.from, p), noPages{}
+			}
+			f.client = client{served{by: by}}
+			s := newServers(f.getters(newest, []offer{newest, older}))
+			var g errgroup.Group
+			g.SetLimit(syncWorkers)
+			for h := range pages {
+				g.Go(func() error {
+					_, err := s.page(t.Context(), h)
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Errorf("beside %d that lack the pages: %v", others, err)
+			}
+		})
+	}
+}
