@@ -36,14 +36,23 @@ type oneStream struct {
 	sender bsnetwork.MessageSender // nil at first
 }
 
-// SendMessage implements network.BitSwapNetwork. A guest that takes nothing is cut off where
-// others need the room: it asks anew when it is back. What it does not take was read for nothing.
+// SendMessage implements network.BitSwapNetwork. What a guest does not take was read for nothing.
 func (o *oneStream) SendMessage(ctx context.Context, p peer.ID, m message.BitSwapMessage) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	size := m.Size()
+	err := o.send(ctx, p, m, size)
+	if err != nil {
+		o.of.charge(p, time.Duration(size)*guestByteCost)
+	}
+	return err
+}
+
+// send sends a message once there is room. A guest that takes nothing is cut off where others need
+// that: it asks anew when it is back.
+func (o *oneStream) send(ctx context.Context, p peer.ID, m message.BitSwapMessage, size int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	size := m.Size()
 	if size > guestSmall {
 		n := o.of.n
 		mine := &place{bytes: 2 * size, address: n.address(p)} // the blocks, and their message
@@ -57,14 +66,6 @@ func (o *oneStream) SendMessage(ctx context.Context, p peer.ID, m message.BitSwa
 		}
 		defer o.of.room.leave(mine)
 	}
-	err := o.send(ctx, p, m)
-	if err != nil {
-		o.of.charge(p, time.Duration(size)*guestByteCost)
-	}
-	return err
-}
-
-func (o *oneStream) send(ctx context.Context, p peer.ID, m message.BitSwapMessage) error {
 	if o.sender == nil {
 		sender, err := o.NewMessageSender(ctx, p, &bsnetwork.MessageSenderOpts{MaxRetries: 2}) // the guest may have ended the stream
 		if err != nil {

@@ -158,7 +158,7 @@ func TestAnswers_ShareTheRoom(t *testing.T) {
 	own := withGuests(t, one, two, other, good.host)
 	own.addresses = map[peer.ID]string{one.ID(): "a", two.ID(): "a", other.ID(): "b", good.host.ID(): "c"}
 	holder := openOn(t, own, Options{})
-	holder.bitswap.room.all = 6 << 20 // for three blocks of a megabyte and their messages
+	holder.bitswap.room.all = 7 << 20 // for three blocks of a megabyte, encoded too, not for a fourth
 	good.peers.(*holders).infos = []peer.AddrInfo{{ID: own.ID(), Addrs: own.Addrs()}}
 	file := ipfsconntest.File(t, 1, 8, 1<<20)
 	ipfsconntest.Add(t, holder, file)

@@ -35,6 +35,9 @@ func newRoom(bytes int) *room {
 // has gone.
 func (r *room) take(ctx context.Context, p *place) error {
 	for {
+		if p.gone() { // it may have lost its room for another
+			return errClosed
+		}
 		ok, lost, freed := r.enter(p)
 		if ok {
 			return nil
@@ -47,9 +50,6 @@ func (r *room) take(ctx context.Context, p *place) error {
 		case <-time.After(goneTick):
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-		if p.gone() {
-			return errClosed
 		}
 	}
 }
