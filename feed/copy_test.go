@@ -174,10 +174,14 @@ type pacedPages struct {
 func (p pacedPages) page(ctx context.Context, h []byte) ([]byte, error) {
 	select {
 	case <-time.After(p.wait):
-		return p.pages[Hash(h)], nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	b, ok := p.pages[Hash(h)]
+	if !ok {
+		return nil, api.NotFound.Errorf("no such page")
+	}
+	return b, nil
 }
 
 // Whoever gives slowly, one quick neighbour is enough for a quick copy.
@@ -265,13 +269,6 @@ func (p busyPages) page(ctx context.Context, h []byte) ([]byte, error) {
 	return p.pacedPages.page(ctx, h)
 }
 
-// noPages has none.
-type noPages struct{ source }
-
-func (noPages) page(context.Context, []byte) ([]byte, error) {
-	return nil, api.NotFound.Errorf("no such page")
-}
-
 // A busy neighbour with the newest root is asked for no more than it answers, whoever else lacks
 // the pages.
 func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
@@ -288,7 +285,7 @@ func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
 			by := map[api.PeerID]source{"busy": busyPages{pacedPages{pages: pages, wait: 50 * time.Millisecond}, new(atomic.Int64)}}
 			for i := range others {
 				p := Peer{ID: api.PeerID(fmt.Sprint(i))}
-				older.from, by[p.ID] = append(older.from, p), noPages{}
+				older.from, by[p.ID] = append(older.from, p), pacedPages{}
 			}
 			f.client = client{served{by: by}}
 			s := newServers(f.getters(newest, []offer{newest, older}))
@@ -305,4 +302,36 @@ func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nobody is left because pages that it lacks are waited for: one that has the newest root alone
+// may give slowly.
+func TestFollower_WaitsInTurnForASlowNeighbour(t *testing.T) {
+	f, _ := emptyWorld(t).still(edit{})
+	synctest.Test(t, func(t *testing.T) {
+		all, most := map[Hash][]byte{}, map[Hash][]byte{}
+		for i := range 200 {
+			b := []byte{byte(i)}
+			all[sha256.Sum256(b)] = b
+			if i%10 > 0 {
+				most[sha256.Sum256(b)] = b
+			}
+		}
+		newest := offer{message{root: Root{Index: 8}}, []Peer{{ID: "slow"}}}
+		older := offer{message{root: Root{Index: 7}}, []Peer{{ID: "a"}, {ID: "b"}, {ID: "c"}}}
+		quick := pacedPages{pages: most, wait: 50 * time.Millisecond}
+		f.client = client{served{by: map[api.PeerID]source{"slow": pacedPages{pages: all, wait: pageTime - time.Second}, "a": quick, "b": quick, "c": quick}}}
+		s := newServers(f.getters(newest, []offer{newest, older}))
+		var g errgroup.Group
+		g.SetLimit(syncWorkers)
+		for h := range all {
+			g.Go(func() error {
+				_, err := s.page(t.Context(), h)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil || s.left != 4 {
+			t.Errorf("%d of four neighbours are left: %v", s.left, err)
+		}
+	})
 }

@@ -15,9 +15,9 @@ import (
 type GetPage func(ctx context.Context, h Hash) ([]byte, error)
 
 const (
-	serverSlots = streamsFew       // pages asked of one server at once, at most: a busy one answers no more
-	serverTries = 4                // to get one page, at once
-	pageTimeout = 10 * time.Second // for one
+	serverSlots = streamsFew   // pages asked of one server at once, at most: a busy one answers no more
+	serverTries = 4            // to get one page, at once
+	pageTimeout = 4 * pageTime // for one, with the wait for its turn behind other workers
 )
 
 // servers share the pages to be fetched: each gets the next one as it is done with

@@ -106,7 +106,7 @@ func (k *keeper) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReas
 	if c.Stat().Direction != network.DirInbound || k.d.isOurs(c.RemotePeer()) {
 		return true, 0
 	}
-	few(k.d.base.Network(), c.RemotePeer())
+	few(k.d.base.Network(), c.RemotePeer(), strangerConns-1)
 	return letIn(k.d.places(), addressKey(c.RemoteMultiaddr()), k.d.most, k.d.most, time.Now()), 0
 }
 
@@ -227,8 +227,10 @@ func (d *DataHost) CameIn() uint64 { return d.speed.came.Load() }
 // places are the connections that strangers made. Those who were let in keep theirs, up to half
 // of the most.
 func (d *DataHost) places() []Place[network.Conn] {
+	listed := d.roster.dataHosts()
 	all := places(d.base.Network(), func(c network.Conn) bool {
-		return c.Stat().Direction == network.DirInbound && !d.isOurs(c.RemotePeer())
+		id := c.RemotePeer()
+		return c.Stat().Direction == network.DirInbound && !listed[id] && !d.isMember(id)
 	})
 	keep(all, func(c network.Conn) bool { return d.wasLetIn(c.RemotePeer()) }, d.most/2, d.most/2)
 	return all

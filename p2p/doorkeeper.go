@@ -53,8 +53,8 @@ func (d *doorkeeper) NewConn(c net.Conn, isServer bool, scope network.PeerScope)
 }
 
 // InterceptSecured implements connmgr.ConnectionGater.
-func (d *doorkeeper) InterceptSecured(_ network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
-	return !d.h.guests.exiled(id, time.Now())
+func (d *doorkeeper) InterceptSecured(dir network.Direction, id peer.ID, _ network.ConnMultiaddrs) bool {
+	return dir != network.DirInbound || d.h.isMember(id) || d.h.isAdmitted(id) || !d.h.guests.exiled(id, time.Now())
 }
 
 // InterceptUpgraded implements connmgr.ConnectionGater: a connection is counted from here on, and
@@ -64,7 +64,7 @@ func (d *doorkeeper) InterceptUpgraded(c network.Conn) (bool, control.Disconnect
 	if c.Stat().Direction != network.DirInbound || h.isMember(id) || h.isAdmitted(id) {
 		return true, 0
 	}
-	few(h.h.Network(), id)
+	few(h.h.Network(), id, strangerConns-1)
 	if h.guests.has(id) {
 		return true, 0
 	}
@@ -78,9 +78,9 @@ func (h *Host) places() []Place[network.Conn] {
 	return all
 }
 
-// few has a stranger make room for one more connection of its own: of those that it has made
-// the oldest that it does not use, else the oldest.
-func few(n network.Network, id peer.ID) {
+// few leaves a stranger so many of the connections that it has made: first those go that it does
+// not use, and of these the oldest.
+func few(n network.Network, id peer.ID, most int) {
 	var idle, used []network.Conn
 	for _, c := range n.ConnsToPeer(id) {
 		switch {
@@ -95,7 +95,7 @@ func few(n network.Network, id peer.ID) {
 	slices.SortFunc(idle, oldest)
 	slices.SortFunc(used, oldest)
 	made := append(idle, used...)
-	for _, c := range made[:max(0, len(made)+1-strangerConns)] {
+	for _, c := range made[:max(0, len(made)-most)] {
 		_ = c.Close() // its end has nothing to tell
 	}
 }

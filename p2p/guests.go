@@ -301,9 +301,14 @@ func (h *Host) watchGuests(ctx context.Context) error {
 	}
 }
 
-// seeOut ends the connections of visitors that are too many, or whose time is over.
+// seeOut ends connections of strangers that are too many, and those of visitors whose time is over.
 func (h *Host) seeOut(now time.Time) {
-	letIn(h.places(), "", maxVisitors+1, maxVisitors+1, now) // some came at the same moment
+	for _, id := range h.h.Network().Peers() { // some came at the same moment
+		if !h.isMember(id) && !h.isAdmitted(id) {
+			few(h.h.Network(), id, strangerConns)
+		}
+	}
+	letIn(h.places(), "", maxVisitors+1, maxVisitors+1, now)
 	for _, c := range h.h.Network().Conns() {
 		id := c.RemotePeer()
 		if !h.isVisitor(c) || h.asks(c) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -123,7 +124,8 @@ func call(t *testing.T, from, to *Host) {
 	defer cancel()
 	c, err := from.h.Network().(*swarm.Swarm).TransportForDialing(addr).Dial(ctx, addr, to.ID())
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	t.Cleanup(func() { c.Close() })
 }
@@ -177,7 +179,7 @@ func TestHost_VisitorsMakeRoom(t *testing.T) {
 func TestHost_StrangersHaveFewConnections(t *testing.T) {
 	c := newTestCluster(t)
 	id := newIdentity(t)
-	server, stranger := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: 1}), c.stranger()
+	server, stranger := c.host(id, c.certified(id.ID, newIdentity(t).ID), Options{Guests: 2}), c.stranger()
 	l, err := server.ListenOpen(echoProtocol)
 	serveEcho(t, l, err)
 	visit(t, stranger, server)
@@ -211,6 +213,18 @@ func TestHost_StrangersHaveFewConnections(t *testing.T) {
 			t.Fatal("there is no place")
 		}
 	}
+	guest := c.host(newIdentity(t), &Cluster{Key: c.founder.Key, Incarnation: c.founder.Incarnation}, Options{ResourceManager: ResourceManager{Enabled: new(false)}})
+	visit(t, guest, server)
+	if !server.Welcome(guest.ID()) {
+		t.Fatal("there is no place")
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { call(t, guest, server) }) // at the same moment
+	}
+	all.Wait()
+	run(t, server.Run)
+	eventually(t, "none that came at once has more", func() bool { return len(server.h.Network().ConnsToPeer(guest.ID())) == strangerConns })
 }
 
 // Nor do visitors of many addresses that all have a request under way.
