@@ -26,7 +26,7 @@ type strangers struct {
 func meetStrangers(t *testing.T, settings ...string) *strangers {
 	t.Helper()
 	// Who answers nothing for as long as the grace is has no copies that count.
-	peers := startCluster(t, 3, append(settings, "FOLLOWERS_ASKINTERVAL=200ms", "FOLLOWERS_CHALLENGEINTERVAL=200ms", "REPAIRGRACE=4s")...)
+	peers := startCluster(t, 3, append(settings, "FOLLOWERS_ASKINTERVAL=200ms", "FOLLOWERS_CHALLENGEINTERVAL=200ms", "REPAIRGRACE=10s")...)
 	s := &strangers{t: t}
 	var others []*testPeer
 	s.leader, others = leaderOf(t, peers)
