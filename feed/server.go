@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -89,12 +90,9 @@ func (s *streams) run(ctx context.Context) error {
 // The network bounds how many streams are open.
 func (s *streams) serve(ctx context.Context, c net.Conn) {
 	from, err := peer.Decode(c.RemoteAddr().String())
-	entered := err == nil && s.enter(from)
-	if !entered && sleep(ctx, askWait) == nil {
-		entered = err == nil && s.enter(from)
-	}
-	if !entered {
-		s.log.Debug("stream refused", "peer", from, "err", err)
+	enters := func() bool { return err == nil && s.enter(from) }
+	if !enters() && (sleep(ctx, askWait) != nil || !enters()) {
+		s.log.Debug("stream refused", "peer", from, "err", cmp.Or(err, errBusy))
 		return
 	}
 	defer s.leave(from)
