@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -184,6 +185,29 @@ func (p pacedPages) page(ctx context.Context, h []byte) ([]byte, error) {
 	return b, nil
 }
 
+// numbered are n pages.
+func numbered(n int) map[Hash][]byte {
+	pages := map[Hash][]byte{}
+	for i := range n {
+		b := []byte{byte(i), byte(i >> 8)}
+		pages[sha256.Sum256(b)] = b
+	}
+	return pages
+}
+
+// all gets the pages of the servers, as a copy does.
+func (s *servers) all(ctx context.Context, pages map[Hash][]byte) error {
+	var g errgroup.Group
+	g.SetLimit(syncWorkers)
+	for h := range pages {
+		g.Go(func() error {
+			_, err := s.page(ctx, h)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
 // Whoever gives slowly, one quick neighbour is enough for a quick copy.
 func TestFollower_SlowNeighboursHoldUpNoCopy(t *testing.T) {
 	const quick, slow, never = 5 * time.Millisecond, hedgeAfter - time.Millisecond, time.Hour
@@ -197,12 +221,7 @@ func TestFollower_SlowNeighboursHoldUpNoCopy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, _ := emptyWorld(t).still(edit{})
 			synctest.Test(t, func(t *testing.T) {
-				pages := map[Hash][]byte{}
-				for i := range 800 {
-					b := []byte{byte(i), byte(i >> 8)}
-					pages[sha256.Sum256(b)] = b
-				}
-				by := map[api.PeerID]source{}
+				pages, by := numbered(800), map[api.PeerID]source{}
 				add := func(o *offer, waits []time.Duration) {
 					for _, wait := range waits {
 						p := Peer{ID: api.PeerID(fmt.Sprint(len(by)))}
@@ -214,15 +233,7 @@ func TestFollower_SlowNeighboursHoldUpNoCopy(t *testing.T) {
 				add(&others, waits.others)
 				f.client = client{served{by: by}}
 				s, began := newServers(f.getters(best, []offer{best, others})), time.Now()
-				var g errgroup.Group
-				g.SetLimit(syncWorkers)
-				for h := range pages {
-					g.Go(func() error {
-						_, err := s.page(t.Context(), h)
-						return err
-					})
-				}
-				check(t, g.Wait())
+				check(t, s.all(t.Context(), pages))
 				if took := time.Since(began); took > 5*time.Second {
 					t.Errorf("%d pages take %v", len(pages), took)
 				}
@@ -275,11 +286,7 @@ func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
 	for others := range 4 {
 		f, _ := emptyWorld(t).still(edit{})
 		synctest.Test(t, func(t *testing.T) {
-			pages := map[Hash][]byte{}
-			for i := range 200 {
-				b := []byte{byte(i)}
-				pages[sha256.Sum256(b)] = b
-			}
+			pages := numbered(200)
 			newest, older := offer{message: message{root: Root{Index: 8}}}, offer{message: message{root: Root{Index: 7}}}
 			newest.from = []Peer{{ID: "busy"}}
 			by := map[api.PeerID]source{"busy": busyPages{pacedPages{pages: pages, wait: 50 * time.Millisecond}, new(atomic.Int64)}}
@@ -289,15 +296,7 @@ func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
 			}
 			f.client = client{served{by: by}}
 			s := newServers(f.getters(newest, []offer{newest, older}))
-			var g errgroup.Group
-			g.SetLimit(syncWorkers)
-			for h := range pages {
-				g.Go(func() error {
-					_, err := s.page(t.Context(), h)
-					return err
-				})
-			}
-			if err := g.Wait(); err != nil {
+			if err := s.all(t.Context(), pages); err != nil {
 				t.Errorf("beside %d that lack the pages: %v", others, err)
 			}
 		})
@@ -309,28 +308,15 @@ func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
 func TestFollower_WaitsInTurnForASlowNeighbour(t *testing.T) {
 	f, _ := emptyWorld(t).still(edit{})
 	synctest.Test(t, func(t *testing.T) {
-		all, most := map[Hash][]byte{}, map[Hash][]byte{}
-		for i := range 200 {
-			b := []byte{byte(i)}
-			all[sha256.Sum256(b)] = b
-			if i%10 > 0 {
-				most[sha256.Sum256(b)] = b
-			}
-		}
+		all := numbered(200)
+		most := maps.Clone(all)
+		maps.DeleteFunc(most, func(_ Hash, b []byte) bool { return b[0]%10 == 0 })
 		newest := offer{message{root: Root{Index: 8}}, []Peer{{ID: "slow"}}}
 		older := offer{message{root: Root{Index: 7}}, []Peer{{ID: "a"}, {ID: "b"}, {ID: "c"}}}
 		quick := pacedPages{pages: most, wait: 50 * time.Millisecond}
 		f.client = client{served{by: map[api.PeerID]source{"slow": pacedPages{pages: all, wait: pageTime - time.Second}, "a": quick, "b": quick, "c": quick}}}
 		s := newServers(f.getters(newest, []offer{newest, older}))
-		var g errgroup.Group
-		g.SetLimit(syncWorkers)
-		for h := range all {
-			g.Go(func() error {
-				_, err := s.page(t.Context(), h)
-				return err
-			})
-		}
-		if err := g.Wait(); err != nil || s.left != 4 {
+		if err := s.all(t.Context(), all); err != nil || s.left != 4 {
 			t.Errorf("%d of four neighbours are left: %v", s.left, err)
 		}
 	})

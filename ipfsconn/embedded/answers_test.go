@@ -162,22 +162,13 @@ func TestAnswers_ShareTheRoom(t *testing.T) {
 	good.peers.(*holders).infos = []peer.AddrInfo{{ID: own.ID(), Addrs: own.Addrs()}}
 	file := ipfsconntest.File(t, 1, 8, 1<<20)
 	ipfsconntest.Add(t, holder, file)
-	has := func() map[string]int {
-		holder.bitswap.room.mu.Lock()
-		defer holder.bitswap.room.mu.Unlock()
-		n := map[string]int{}
-		for p := range holder.bitswap.room.in {
-			n[p.address]++
-		}
-		return n
-	}
 	for _, bad := range []host.Host{one, two, other} {
 		bad.SetStreamHandler(bsnet.ProtocolBitswap, func(network.Stream) {}) // which reads nothing
 		if err := wantsBlocks(file.Blocks...).ToNetV1(talk(t, bad, own)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	until(t, "none is left", func() bool { n := has(); return n["a"] == 2 && n["b"] == 1 })
+	until(t, "none is left", func() bool { n := holder.bitswap.room.held(); return n["a"] == 2 && n["b"] == 1 })
 	if err := good.Pin(within(t, 30*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
 		t.Fatalf("there is no room for who takes what it asked for: %v", err)
 	}

@@ -15,6 +15,17 @@ import (
 	"github.com/libp2p/go-msgio"
 )
 
+// held is how many messages of each address have room.
+func (r *room) held() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := map[string]int{}
+	for p := range r.in {
+		n[p.address]++
+	}
+	return n
+}
+
 // Large messages have room for so much together. Where none is left, who comes has it of an
 // address that has more; else it waits, unless it goes.
 func TestSieve_SharesRoomForLargeMessages(t *testing.T) {
@@ -55,18 +66,9 @@ func TestSieve_SharesRoomForLargeMessages(t *testing.T) {
 		})
 		return s
 	}
-	in := func() map[string]int {
-		v.room.mu.Lock()
-		defer v.room.mu.Unlock()
-		n := map[string]int{}
-		for p := range v.room.in {
-			n[p.address]++
-		}
-		return n
-	}
 	has := func(address string, want int) {
 		t.Helper()
-		until(t, "who should have room has it", func() bool { return in()[address] == want })
+		until(t, "who should have room has it", func() bool { return v.room.held()[address] == want })
 	}
 
 	one, two := begin(a), begin(also)
@@ -84,7 +86,7 @@ func TestSieve_SharesRoomForLargeMessages(t *testing.T) {
 		defer v.large.mu.Unlock()
 		return v.large.of[gone.ID()] == nil
 	})
-	if n := in(); n["a"] != 1 || n["b"] != 1 || n["c"] != 0 {
+	if n := v.room.held(); n["a"] != 1 || n["b"] != 1 || n["c"] != 0 {
 		t.Errorf("room is had by %v", n)
 	}
 	if _, err := ofB.Write(large.Bytes()[100:]); err != nil {
