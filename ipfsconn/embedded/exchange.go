@@ -127,10 +127,15 @@ func (s *session) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error)
 	}
 	defer s.end()
 	b, err := f.GetBlock(ctx, c)
-	if err != nil && s.n.closing.Err() != nil {
+	switch {
+	case err == nil:
+		return b, nil
+	case s.n.closing.Err() != nil:
 		return nil, errClosed
+	case s.ctx.Err() != nil: // which boxo calls a closed channel, where ctx ends a moment later
+		return nil, s.ctx.Err()
 	}
-	return b, err
+	return nil, err
 }
 
 // GetBlocks implements exchange.Fetcher.

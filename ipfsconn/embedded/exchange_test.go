@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -256,6 +257,25 @@ func TestSession_IdleBeforeTheFirstWant(t *testing.T) {
 	}
 	if took := time.Since(start); took > rebroadcast/2 {
 		t.Fatalf("took %v: it hung until the rebroadcast", took)
+	}
+}
+
+// What ends a session ends its wants, and is what they fail with.
+func TestSession_EndsWithItsContext(t *testing.T) {
+	n := onLine(t, Options{})
+	c := ipfsconntest.File(t, 1, 1, 100).Root.Cid
+	ctx, cancel := context.WithCancel(t.Context())
+	s := n.session(ctx, c)
+	defer s.Close()
+	failed := make(chan error)
+	go func() {
+		_, err := s.GetBlock(t.Context(), c)
+		failed <- err
+	}()
+	until(t, "it is asked for", func() bool { return len(n.bitswap.GetWantlist()) > 0 })
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
 	}
 }
 

@@ -302,9 +302,12 @@ func TestSieve_HasGuestsPayForLongWork(t *testing.T) {
 		return paid
 	}
 	send(wantsOf(1))
-	n.bitswap.mu.Lock()
-	n.bitswap.heard[guest.ID()].owes = time.Minute
-	n.bitswap.mu.Unlock()
+	until(t, "the message is heard", func() bool { // which it is after it has been paid for
+		n.bitswap.mu.Lock()
+		defer n.bitswap.mu.Unlock()
+		return n.bitswap.heard[guest.ID()] != nil
+	})
+	n.bitswap.charge(guest.ID(), time.Minute)
 	if paid := send(wantsOf(1)); paid < time.Minute {
 		t.Errorf("who owes a minute pays %v", paid)
 	}
