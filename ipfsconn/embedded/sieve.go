@@ -28,7 +28,7 @@ import (
 // costs some hundred bytes of memory and a lookup or more, and boxo reads one of each stream
 // at once.
 const (
-	guestEntries   = 16384 // of a message: eight times what is remembered of a guest's wants
+	guestEntries   = 16384 // of a message, the rest is dropped: eight times what is remembered of a guest's wants
 	guestPart      = 256   // entries that boxo works at at a time
 	guestEntryCost = 8 * time.Microsecond
 	guestPartCost  = 4 * guestEntryCost
@@ -125,14 +125,14 @@ type sievedStream struct {
 	done   []func()
 }
 
-// A part is a message of bitswap, of so many entries.
+// A part is a message of bitswap, of so many entries. With the first comes what was read.
 type part struct {
-	fields  net.Buffers
-	entries int
+	fields        net.Buffers
+	entries, read int
 }
 
 func whole(message []byte, entries int) iter.Seq[part] {
-	return slices.Values([]part{{net.Buffers{message}, entries}})
+	return slices.Values([]part{{net.Buffers{message}, entries, len(message)}})
 }
 
 func (p part) size() (bytes int) {
@@ -248,7 +248,7 @@ func (s *sievedStream) admit(p part) error {
 		return err
 	}
 	s.works = append(s.works, done)
-	cost := guestPartCost + time.Duration(p.entries)*guestEntryCost + time.Duration(p.size())*guestByteCost
+	cost := guestPartCost + time.Duration(p.entries)*guestEntryCost + time.Duration(p.read)*guestByteCost
 	if err := n.spend(s.ctx, s.from, cost+s.of.owes(s.from)); err != nil {
 		return err
 	}
@@ -331,37 +331,29 @@ func split(message []byte, most int) (iter.Seq[part], error) {
 	if err != nil {
 		return nil, err
 	}
-	if entries > guestEntries {
-		return nil, fmt.Errorf("a message of more than %d entries", guestEntries)
-	}
 	if entries <= most {
 		return whole(message, entries), nil
 	}
 	return func(yield func(part) bool) {
-		p, more := part{}, true
+		p, more := part{read: len(message)}, true
 		if full {
 			p.fields = asWants(protowire.AppendVarint(protowire.AppendTag(nil, fieldFull, protowire.VarintType), 1))
 		}
-		add := func(field ...[]byte) (bool, error) {
+		_ = eachEntry(message, func(f field, ofWants bool) bool { // count would have had the error
+			if ofWants && f.number != fieldWant {
+				return true
+			}
 			if p.entries == most {
 				more = yield(p)
 				p = part{}
 			}
-			p.fields = append(p.fields, field...)
-			p.entries++
-			return more, nil
-		}
-		_ = eachField(message, func(f field) (bool, error) { // count would have had the error
-			if f.number != fieldWants {
-				return add(f.raw)
+			if ofWants {
+				p.fields = append(p.fields, asWants(f.raw)...)
+			} else {
+				p.fields = append(p.fields, f.raw)
 			}
-			err := eachField(f.value, func(f field) (bool, error) {
-				if f.number != fieldWant {
-					return true, nil
-				}
-				return add(asWants(f.raw)...)
-			})
-			return more, err
+			p.entries++
+			return more
 		})
 		if more {
 			yield(p)
@@ -375,33 +367,45 @@ func asWants(field []byte) [][]byte {
 	return [][]byte{protowire.AppendVarint(tag, uint64(len(field))), field}
 }
 
-// count is how many entries a message has, up to one more than guestEntries, and whether
-// its wants are all that the sender has.
+// count is how many entries a message has, and whether its wants are all that the sender has.
 func count(message []byte) (n int, full bool, err error) {
-	err = eachField(message, func(f field) (more bool, err error) {
-		switch f.number {
-		case fieldWants:
-			err = eachField(f.value, func(f field) (bool, error) {
-				full = full || f.number == fieldFull && f.raw[len(f.raw)-1] != 0
-				n++
-				return n <= guestEntries, nil
-			})
-			if len(f.value) == 0 {
-				n++
-			}
-		default:
-			n++
+	err = eachEntry(message, func(f field, ofWants bool) bool {
+		if ofWants && f.number == fieldFull && f.typ == protowire.VarintType {
+			full = protowire.DecodeBool(f.varint) // the last counts
 		}
-		return n <= guestEntries, err
+		n++
+		return true
 	})
 	return n, full, err
+}
+
+// eachEntry calls f with what a message may have many of, the first guestEntries of them:
+// the fields of its lists of wants, and all others.
+func eachEntry(message []byte, f func(f field, ofWants bool) (more bool)) error {
+	left := guestEntries
+	entry := func(e field, ofWants bool) bool {
+		left--
+		return f(e, ofWants) && left > 0
+	}
+	return eachField(message, func(e field) (more bool, err error) {
+		if e.number != fieldWants || len(e.value) == 0 {
+			return entry(e, false), nil
+		}
+		err = eachField(e.value, func(e field) (bool, error) {
+			more = entry(e, true)
+			return more, nil
+		})
+		return more, err
+	})
 }
 
 // A field is one of a message of protocol buffers.
 type field struct {
 	number protowire.Number
+	typ    protowire.Type
 	raw    []byte // all of it
 	value  []byte // where it has a length
+	varint uint64 // where it is one
 }
 
 // eachField calls f with the fields of a message of protocol buffers.
@@ -415,9 +419,12 @@ func eachField(message []byte, f func(field) (more bool, err error)) error {
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		one := field{number: number, raw: message[:tag+n]}
-		if typ == protowire.BytesType {
+		one := field{number: number, typ: typ, raw: message[:tag+n]}
+		switch typ {
+		case protowire.BytesType:
 			one.value, _ = protowire.ConsumeBytes(message[tag:])
+		case protowire.VarintType:
+			one.varint, _ = protowire.ConsumeVarint(message[tag:])
 		}
 		message = message[tag+n:]
 		if more, err := f(one); err != nil || !more {

@@ -73,7 +73,8 @@ func ends(t *testing.T, s network.Stream, while time.Duration) bool {
 	return !errors.As(err, &timeout) || !timeout.Timeout()
 }
 
-// What costs boxo more than it is worth ends a guest's stream; members may ask for more.
+// A message that is too long ends a guest's stream. One of too many entries does not: who asks
+// for very much at once has what it asked for first, and asks again for the rest.
 func TestSieve_RefusesWhatIsTooMuch(t *testing.T) {
 	guest, member := newHost(t), newHost(t)
 	own := withGuests(t, guest)
@@ -89,23 +90,17 @@ func TestSieve_RefusesWhatIsTooMuch(t *testing.T) {
 	for name, test := range map[string]struct {
 		from host.Host
 		say  message.BitSwapMessage
-		ends bool
 	}{
-		"a guest's wants":            {guest, wantsOf(guestEntries), false},
-		"more wants":                 {guest, wantsOf(guestEntries + 1), true},
-		"more of what it has":        {guest, tiny, true},
-		"more wants, but a member's": {member, wantsOf(guestEntries + 1), false},
+		"more wants":                 {guest, wantsOf(guestEntries + 1)},
+		"more of what it has":        {guest, tiny},
+		"more wants, but a member's": {member, wantsOf(guestEntries + 1)},
 	} {
 		s := talk(t, test.from, own.Host)
 		if err := test.say.ToNetV1(s); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		while := time.Second
-		if test.ends {
-			while = time.Minute
-		}
-		if got := ends(t, s, while); got != test.ends {
-			t.Errorf("%s: the stream has ended: %t, want %t", name, got, test.ends)
+		if ends(t, s, time.Second) {
+			t.Errorf("%s: the stream has ended", name)
 		}
 	}
 	s := talk(t, guest, own.Host)
@@ -328,18 +323,15 @@ func (h *payingHost) Spend(_ context.Context, _ peer.ID, work time.Duration) err
 	return nil
 }
 
-// Whatever a message has many of counts, also what nobody knows.
+// Whatever a message has many of counts, also what nobody knows; what is too much is dropped.
 func TestSplit_CountsAllFields(t *testing.T) {
 	for what, field := range map[string][]byte{"unknown fields": {15 << 3, 0}, "empty lists of wants": {1<<3 | 2, 0}} {
-		parts, err := split(bytes.Repeat(field, guestEntries), guestPart)
+		parts, err := split(bytes.Repeat(field, guestEntries+guestPart), guestPart)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if n := len(slices.Collect(parts)); what == "unknown fields" && n != guestEntries/guestPart {
+		if n := len(slices.Collect(parts)); n != guestEntries/guestPart {
 			t.Errorf("%s: %d parts", what, n)
-		}
-		if _, err := split(bytes.Repeat(field, guestEntries+1), guestPart); err == nil {
-			t.Errorf("there may be any number of %s", what)
 		}
 	}
 }
