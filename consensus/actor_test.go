@@ -9,13 +9,15 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// An actor is a voter without a raft of its own: it grants every vote and accepts every
-// entry, unless a test says otherwise, and sends what a test wants.
+// An actor is a voter without a raft of its own: it grants every vote until it is loyal,
+// accepts every entry, unless a test says otherwise, and sends what a test wants.
 type actor struct {
 	id    api.PeerID
 	trans *raft.NetworkTransport
 
 	mu sync.Mutex
+	// loyal to the leader that there is, it grants no vote.
+	loyal bool
 	// hold, where set, is asked before an answer to AppendEntries goes out.
 	hold func(req *raft.AppendEntriesRequest)
 }
@@ -48,15 +50,15 @@ func newActor(t *testing.T, m *mesh) *actor {
 }
 
 func (a *actor) answer(rpc raft.RPC) {
+	a.mu.Lock()
+	hold, grants := a.hold, !a.loyal
+	a.mu.Unlock()
 	switch req := rpc.Command.(type) {
 	case *raft.RequestPreVoteRequest:
-		rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: a.header(), Term: req.Term, Granted: true}, nil)
+		rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: a.header(), Term: req.Term, Granted: grants}, nil)
 	case *raft.RequestVoteRequest:
-		rpc.Respond(&raft.RequestVoteResponse{RPCHeader: a.header(), Term: req.Term, Granted: true}, nil)
+		rpc.Respond(&raft.RequestVoteResponse{RPCHeader: a.header(), Term: req.Term, Granted: grants}, nil)
 	case *raft.AppendEntriesRequest:
-		a.mu.Lock()
-		hold := a.hold
-		a.mu.Unlock()
 		if hold != nil {
 			hold(req)
 		}
@@ -71,6 +73,12 @@ func (a *actor) holding(f func(*raft.AppendEntriesRequest)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.hold = f
+}
+
+func (a *actor) stayLoyal() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.loyal = true
 }
 
 func (a *actor) header() raft.RPCHeader {

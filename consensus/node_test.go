@@ -144,6 +144,18 @@ func (n *node) close() {
 	}
 }
 
+// ends waits for the peer to end by itself, and returns why it did.
+func (n *node) ends() error {
+	n.t.Helper()
+	select {
+	case err := <-n.done:
+		return err
+	case <-time.After(patience):
+		n.t.Fatalf("%s goes on", n.id)
+		return nil
+	}
+}
+
 func (n *node) restart() {
 	n.t.Helper()
 	n.stop()
@@ -282,25 +294,63 @@ func (g *group) followers(leader *node) []*node {
 // and wants every change applied.
 func (g *group) must(n *node, ops ...api.Op) []api.Outcome {
 	g.t.Helper()
-	out, err := n.c.Commit(g.ctx(), ops)
-	for retried := false; ; retried = true {
+	out, by, retried := g.commit(n, ops...)
+	for i, o := range out {
+		if retried && (o.Status == api.OpStale || o.Status == api.OpRepeated) { // the first try came through
+			out[i] = api.Outcome{Status: api.OpApplied}
+			if pin := ops[i].Pin; pin != nil {
+				is, _ := by.st.Get(g.ctx(), pin.Cid)
+				out[i].Index = is.Revision
+			}
+		} else if o.Status != api.OpApplied {
+			g.t.Fatalf("change %d: status %d, want applied", i, o.Status)
+		}
+	}
+	return out
+}
+
+// commit commits on n, or on the next leader, and tells on which, and whether it had to try again.
+func (g *group) commit(n *node, ops ...api.Op) (out []api.Outcome, by *node, retried bool) {
+	g.t.Helper()
+	for ; ; retried = true {
+		out, err := n.c.Commit(g.ctx(), ops)
 		if k := api.KindOf(err); k != "" && k != api.Unavailable && k != api.Unknown {
 			g.t.Fatal(err)
 		}
 		if err == nil {
-			for i, o := range out {
-				if retried && o.Status == api.OpStale { // the first try came through
-					p, _ := n.st.Get(g.ctx(), testCid(ops[i].Pin.Name))
-					out[i] = api.Outcome{Status: api.OpApplied, Index: p.Revision}
-				} else if o.Status != api.OpApplied {
-					g.t.Fatalf("change %d: status %d, want applied", i, o.Status)
-				}
-			}
-			return out
+			return out, n, retried
 		}
 		n = g.leader()
-		out, err = n.c.Commit(g.ctx(), ops)
 	}
+}
+
+// lead has the leader do f, and the next one where it loses its place meanwhile.
+func (g *group) lead(f func(leader *node) error) (leader *node) {
+	g.t.Helper()
+	until(g.t, "a leader to stay for a while", func() bool {
+		leader = g.leader()
+		err := f(leader)
+		if k := api.KindOf(err); k == api.Unavailable || k == api.Unknown {
+			return false
+		}
+		check(g.t, err)
+		return true
+	})
+	return leader
+}
+
+// remove has the leader remove a member. Where it must be asked twice, once may have been enough.
+func (g *group) remove(p api.PeerID) (leader *node) {
+	g.t.Helper()
+	tried := false
+	return g.lead(func(leader *node) error {
+		err := leader.c.RemoveMember(g.ctx(), p, false)
+		if tried && api.KindOf(err) == api.NotFound {
+			return nil
+		}
+		tried = true
+		return err
+	})
 }
 
 // same waits until all peers that are up have the leader's pinset.

@@ -180,25 +180,26 @@ func TestMachine_BadSnapshotLeavesTheState(t *testing.T) {
 	}
 }
 
-// small makes snapshots of every few entries.
+// small makes snapshots of every few entries, and keeps more than elections on a busy machine write.
 func small() Options {
 	o := quick
-	o.SnapshotThreshold, o.TrailingLogs = 20, 5
+	o.SnapshotThreshold, o.TrailingLogs = 20, 40
 	return o
 }
 
-// fillUntilCut commits until the leader's log has lost its start.
+// fillUntilCut commits until all logs have lost their start: any peer may lead next.
 func (g *group) fillUntilCut(prefix string) {
 	g.t.Helper()
-	leader := g.leader()
-	last := leader.st.Applied()
+	last := g.leader().st.Applied()
 	i := 0
-	until(g.t, "the log to be cut", func() bool {
-		g.must(leader, pinOp(fmt.Sprintf("%s-%d", prefix, i)))
+	until(g.t, "the logs to be cut", func() bool {
+		g.must(g.leader(), pinOp(fmt.Sprintf("%s-%d", prefix, i)))
 		i++
-		first, err := leader.c.logs.FirstIndex()
-		check(g.t, err)
-		return first > last+1
+		return !slices.ContainsFunc(g.up(), func(n *node) bool {
+			first, err := n.c.logs.FirstIndex()
+			check(g.t, err)
+			return first <= last+1
+		})
 	})
 }
 

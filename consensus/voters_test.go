@@ -1,7 +1,9 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,13 +161,16 @@ func TestConsensus_ReplacesASilentVoter(t *testing.T) {
 func TestConsensus_RemoveMember(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, 3, quick)
-	leader := g.leader()
-	gone := g.followers(leader)[0]
-	g.must(leader, api.Op{Type: api.OpSession, Peer: gone.id, Session: 5})
-	if err := leader.c.RemoveMember(g.ctx(), newPeerID(t), false); api.KindOf(err) != api.NotFound {
-		t.Errorf("removing a stranger: %v, want not found", err)
-	}
-	check(t, leader.c.RemoveMember(g.ctx(), gone.id, false))
+	gone := g.followers(g.leader())[0]
+	g.must(g.leader(), api.Op{Type: api.OpSession, Peer: gone.id, Session: 5})
+	g.lead(func(leader *node) error {
+		err := leader.c.RemoveMember(g.ctx(), newPeerID(t), false)
+		if api.KindOf(err) == api.NotFound {
+			return nil
+		}
+		return errors.Join(err, errors.New("removing a stranger: want not found"))
+	})
+	leader := g.remove(gone.id)
 	if _, _, ok := leader.st.Session(gone.id); ok || !leader.st.Removed(gone.id) {
 		t.Error("the removed peer has a session, or is not remembered as removed")
 	}
@@ -203,18 +208,17 @@ func TestConsensus_RemovesAVoterWhileAnotherIsAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t, n, quick)
-			leader := g.leader()
 			var voters []*node
-			for _, f := range g.followers(leader) {
-				if leader.c.Role(f.id) == "voter" {
-					voters = append(voters, f)
-				}
-			}
+			until(t, "a leader and two more that vote", func() bool {
+				leader := g.leader()
+				voters = slices.DeleteFunc(g.followers(leader), func(f *node) bool { return leader.c.Role(f.id) != "voter" })
+				return len(voters) == 2
+			})
 			gone, away := voters[0], voters[1]
 			away.kill()
-			check(t, leader.c.RemoveMember(g.ctx(), gone.id, false))
+			g.remove(gone.id)
 			gone.stop()
-			g.must(leader, pinOp("a"))
+			g.must(g.leader(), pinOp("a"))
 			g.same()
 			g.m.heal()
 			away.start()
