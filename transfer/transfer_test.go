@@ -106,6 +106,16 @@ func (a *memoryAdd) Abort() error {
 	return nil
 }
 
+// wantAbort waits until an open add was aborted.
+func (m *memory) wantAbort(t *testing.T) {
+	t.Helper()
+	select {
+	case <-m.aborted:
+	case <-time.After(time.Minute):
+		t.Fatal("the add was not aborted")
+	}
+}
+
 func newHost(tb testing.TB) host.Host {
 	tb.Helper()
 	h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.Transport(tcp.NewTCPTransport),
@@ -311,7 +321,7 @@ func TestPut_FaultInTheMiddleReachesTheClient(t *testing.T) {
 	if err := add.Commit(t.Context(), api.CidUndef); !errors.Is(err, api.Full) {
 		t.Fatalf("commit after the fault: got %v, want Full", err)
 	}
-	<-st.aborted
+	st.wantAbort(t)
 }
 
 func TestPut_BlockThatDoesNotMatchIsRefused(t *testing.T) {
@@ -331,7 +341,7 @@ func TestPut_BlockThatDoesNotMatchIsRefused(t *testing.T) {
 	if err := add.Commit(t.Context(), rootOf([]blocks.Block{bad})); !errors.Is(err, api.Invalid) {
 		t.Fatalf("got %v, want Invalid", err)
 	}
-	<-st.aborted
+	st.wantAbort(t)
 	if len(st.blocks) != 0 || st.ended != 0 {
 		t.Fatal("something was kept")
 	}
@@ -444,7 +454,7 @@ func TestAdd_CutConnection(t *testing.T) {
 	if err := c.h.Network().ClosePeer(s.h.ID()); err != nil {
 		t.Fatal(err)
 	}
-	<-st.aborted
+	st.wantAbort(t)
 	if err := add.Put(t.Context(), random(1, 1)); !errors.Is(err, api.Unavailable) {
 		t.Fatalf("put: got %v, want Unavailable", err)
 	}
@@ -483,7 +493,7 @@ func TestAdd_CancelAborts(t *testing.T) {
 		t.Fatalf("got %v, want the end of the context", err)
 	}
 	add.Abort()
-	<-st.aborted
+	st.wantAbort(t)
 }
 
 func TestServer_StoppingAborts(t *testing.T) {
@@ -519,15 +529,16 @@ func TestServer_StoppingAborts(t *testing.T) {
 // at all loses it.
 func TestServer_IdleClient(t *testing.T) {
 	st := newMemory()
-	c, s := serve(t, st, anyone, Options{Idle: 300 * time.Millisecond})
-	c.idle = 300 * time.Millisecond
+	const idle = 3 * time.Second // the living one says something four times in that, on a slow machine too
+	c, s := serve(t, st, anyone, Options{Idle: idle})
+	c.idle = idle
 	add, err := c.Send(t.Context(), s.h.ID(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	raw := dialRaw(t, c, s)
 	writeAll(t, raw, openFrame(t))
-	<-st.aborted // the raw one's, after the idle time
+	st.wantAbort(t) // the raw one's, after the idle time
 	if err := add.Put(t.Context(), random(1, 1)); err != nil {
 		t.Fatalf("the living add: %v", err)
 	}
@@ -609,7 +620,7 @@ func TestSend_FrozenHost(t *testing.T) {
 // A store that is slow is not one that is gone.
 func TestAdd_SlowStoreIsWaitedFor(t *testing.T) {
 	st := newMemory()
-	const stall = 500 * time.Millisecond
+	const stall = 3 * time.Second // with a beat in it on a slow machine too
 	st.onPut = func(ctx context.Context) error {
 		select {
 		case <-time.After(2 * stall):
@@ -700,7 +711,7 @@ func TestServer_RefusesFramesAgainstTheRules(t *testing.T) {
 			if k := api.KindOf(err); k != api.Invalid {
 				t.Fatalf("got %v (%s), want Invalid", err, k)
 			}
-			<-st.aborted
+			st.wantAbort(t)
 		})
 	}
 }
