@@ -85,10 +85,11 @@ func TestFollow_FloodKeepsNobodyFromAnything(t *testing.T) {
 		})
 	}
 	write()
-	self, err := peers[0].self()
-	if err != nil {
-		t.Fatal(err)
-	}
+	var self api.Peer
+	eventually(t, 2*patience, func() (err error) {
+		self, err = peers[0].self()
+		return err
+	})
 	isUpToDate(early, self.Index)
 	isUpToDate(late, self.Index)
 	eventually(t, 2*patience, func() error {

@@ -136,7 +136,7 @@ func (v *volunteer) http(name string) *client.Client {
 // holdsAll fails unless the follower stands where the peer does and has exactly these
 // pins, all of them whole.
 func (v *volunteer) holdsAll(name string, p *testPeer, want ...api.Cid) error {
-	ctx, cancel := context.WithTimeout(v.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(v.t.Context(), 30*time.Second)
 	defer cancel()
 	c := v.http(name)
 	own, err := c.ID(ctx)

@@ -52,15 +52,21 @@ func TestFollowers_EveryTableCountsAll(t *testing.T) {
 	}
 	counted(3)
 	for i, f := range all {
-		if table, err := f.feed.Coverage(t.Context()); err != nil || table.Followers == 0 {
-			t.Errorf("follower %d has the table %v, %v", i, table, err)
-		}
+		eventually(t, patience, func() error {
+			if table, err := f.feed.Coverage(t.Context()); err != nil || table.Followers == 0 {
+				return fmt.Errorf("follower %d has the table %v, %v", i, table, err)
+			}
+			return nil
+		})
 	}
 	for i, p := range peers { // connected with one each
 		for j, f := range append(all, unproven) {
-			if known, _ := p.daemon.audience.get(f.id); known.Connected != (i == j || j == 3 && i == 1) {
-				t.Errorf("%s is connected with follower %d: %t", p.name, j, known.Connected)
-			}
+			eventually(t, patience, func() error {
+				if known, _ := p.daemon.audience.get(f.id); known.Connected != (i == j || j == 3 && i == 1) {
+					return fmt.Errorf("%s is connected with follower %d: %t", p.name, j, known.Connected)
+				}
+				return nil
+			})
 		}
 	}
 	all[2].lost.Store(true)

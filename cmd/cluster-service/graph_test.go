@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -27,16 +28,20 @@ func TestD20_SilentPeersAreWaitedForTogether(t *testing.T) {
 	peers := startCluster(t, 3)
 	first, gone := peers[0], peers[1:]
 	var g api.ConnectGraph
-	first.get("/health/graph", &g)
-	for _, p := range peers {
-		id := p.id.String()
-		if len(g.ClusterLinks[id]) != 2 || g.IDToPeerName[id] != p.name || !g.ClusterTrustLinks[id] {
-			t.Errorf("%s: got %+v", p.name, g)
+	eventually(t, patience, func() error { // until all are connected
+		g = api.ConnectGraph{}
+		first.get("/health/graph", &g)
+		for _, p := range peers {
+			id := p.id.String()
+			if len(g.ClusterLinks[id]) != 2 || g.IDToPeerName[id] != p.name || !g.ClusterTrustLinks[id] {
+				return fmt.Errorf("%s: got %+v", p.name, g)
+			}
+			if node := g.ClusterToIPFS[id]; node != p.daemon.ids.data.ID || g.IPFSLinks[node.String()] == nil {
+				return fmt.Errorf("%s: its node is told as %s", p.name, node)
+			}
 		}
-		if node := g.ClusterToIPFS[id]; node != p.daemon.ids.data.ID || g.IPFSLinks[node.String()] == nil {
-			t.Errorf("%s: its node is told as %s", p.name, node)
-		}
-	}
+		return nil
+	})
 	var traffic map[string]api.Bandwidth
 	first.get("/health/bandwidth", &traffic)
 	if traffic[api.RPCProtocol].TotalIn == 0 {

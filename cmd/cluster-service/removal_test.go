@@ -11,8 +11,8 @@ import (
 )
 
 // hungLimit is how long it may take to remove a leader that hangs: until the others have
-// another, and what asking the one that hangs costs.
-const hungLimit = 12 * time.Second
+// another, and what asking the one that hangs costs; on a slow machine too.
+const hungLimit = 30 * time.Second
 
 // insist removes a peer. On a busy machine a leader may lose its place meanwhile, and then
 // nobody knows whether it is removed.
@@ -44,11 +44,11 @@ func TestRemove_OfALeaderThatHangs(t *testing.T) {
 	leader, others := leaderOf(t, peers)
 	leader.freeze()
 	began := time.Now()
-	err := others[0].http.RemovePeer(t.Context(), leader.id)
+	insist(t, others[0].http.RemovePeer, leader.id)
 	took := time.Since(began)
 	leader.thaw()
-	if err != nil || took > hungLimit {
-		t.Errorf("removing a leader that hangs took %s, want at most %s: %v", took.Round(time.Millisecond), hungLimit, err)
+	if took > hungLimit {
+		t.Errorf("removing a leader that hangs took %s, want at most %s", took.Round(time.Millisecond), hungLimit)
 	}
 	if err := leader.endsByItself(); err == nil {
 		t.Error("the removed leader ends without an error")

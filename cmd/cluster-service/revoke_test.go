@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,7 +94,7 @@ func takenFor(t *testing.T, h *p2p.Host, addrs []api.Multiaddr) bool {
 	}
 	defer c.Close()
 	// Who is refused has its stream reset; a member's waits for what it says.
-	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	_, err = c.Read(make([]byte, 1))
 	var late interface{ Timeout() bool }
 	return errors.As(err, &late) && late.Timeout()
@@ -143,21 +144,12 @@ func TestRevoke_RemovedPeersKeyIsWorthNothing(t *testing.T) {
 	}
 	away.stop()
 
-	if err := stay.http.RevokePeer(t.Context(), gone.id); err != nil {
-		t.Fatal(err)
-	}
+	insist(t, stay.http.RevokePeer, gone.id)
 	if err := gone.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
 		t.Errorf("%s ends with %v, want that it was removed", gone.name, err)
 	}
 	goOn := []*testPeer{leader, stay}
-	eventually(t, patience, func() error {
-		for _, p := range goOn {
-			if p.daemon.cluster.get().Number() != 1 {
-				return fmt.Errorf("%s does not go by the new key", p.name)
-			}
-		}
-		return nil
-	})
+	renewed := haveNewKey(t, goOn, 0)
 	for _, p := range goOn {
 		if key, err := p.daemon.cluster.tokenKey(); err != nil || bytes.Equal(key, tokens) {
 			t.Errorf("%s takes tokens that the removed peer could have made (%v)", p.name, err)
@@ -223,17 +215,8 @@ func TestRevoke_RemovedPeersKeyIsWorthNothing(t *testing.T) {
 	if file := contains(t, string(away.dir), private); file == "" {
 		t.Error("who was away has no new key")
 	}
-	if err := away.http.RevokePeer(t.Context(), gone.id); err != nil { // again, for one that is removed
-		t.Fatal(err)
-	}
-	eventually(t, patience, func() error {
-		for _, p := range goOn {
-			if n := p.daemon.cluster.get().Number(); n != 2 {
-				return fmt.Errorf("%s goes by key %d", p.name, n)
-			}
-		}
-		return nil
-	})
+	insist(t, away.http.RevokePeer, gone.id) // again, for one that is removed
+	haveNewKey(t, goOn, renewed)
 	waitTogether(t, goOn)
 	for _, p := range goOn {
 		log, err := os.ReadFile(p.logPath)
@@ -244,6 +227,21 @@ func TestRevoke_RemovedPeersKeyIsWorthNothing(t *testing.T) {
 			t.Errorf("the log of %s tells the cluster's key", p.name)
 		}
 	}
+}
+
+// haveNewKey waits until all peers go by one key with a number above that, and tells it.
+func haveNewKey(t *testing.T, peers []*testPeer, above uint64) (number uint64) {
+	t.Helper()
+	eventually(t, patience, func() error {
+		number = peers[0].daemon.cluster.get().Number()
+		for _, p := range peers {
+			if n := p.daemon.cluster.get().Number(); n <= above || n != number {
+				return fmt.Errorf("%s goes by key %d", p.name, n)
+			}
+		}
+		return nil
+	})
+	return number
 }
 
 // asks has the thief ask a follower for what followers tell members alone.
@@ -292,9 +290,7 @@ func TestRevoke_FollowersGoOn(t *testing.T) {
 		t.Fatalf("the thief is taken for no member before either: %v", err)
 	}
 
-	if err := stay.http.RevokePeer(t.Context(), gone.id); err != nil {
-		t.Fatal(err)
-	}
+	insist(t, stay.http.RevokePeer, gone.id)
 	if err := gone.endsByItself(); err == nil {
 		t.Error("the removed peer ends without an error")
 	}
@@ -334,50 +330,41 @@ func TestRevoke_GoesOnWithoutTheLeader(t *testing.T) {
 		eventually(t, patience, func() error { return v.holdsAll("archive", stay[0], pins...) })
 	}
 	holds()
-	if err := leader.daemon.cons.RemoveMember(t.Context(), gone.id, true); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, patience, func() error { // it may lose its place for a moment
+		err := leader.daemon.cons.RemoveMember(t.Context(), gone.id, true)
+		if api.KindOf(err) == api.NotFound {
+			return nil
+		}
+		return err
+	})
 	leader.stop()
 	if err := gone.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
 		t.Errorf("%s ends with %v, want that it was removed", gone.name, err)
 	}
-	renewed := func(peers []*testPeer) {
-		t.Helper()
-		eventually(t, patience, func() error {
-			for _, p := range peers {
-				if n := p.daemon.cluster.get().Number(); n != 1 {
-					return fmt.Errorf("%s goes by key %d", p.name, n)
-				}
-			}
-			return nil
-		})
-	}
-	renewed(stay)
+	haveNewKey(t, stay, 0)
 	pins = append(pins, stay[1].add(randomBytes(50<<10), copies(-1)))
 	holds()
 	leader.start()
 	all := append(stay, leader)
 	waitTogether(t, all)
-	renewed(all)
+	haveNewKey(t, all, 0)
 }
 
 // The leader is asked to remove itself, with --revoke: it hands over, and the next one does.
 func TestRevoke_OfTheLeaderByItself(t *testing.T) {
 	peers := startCluster(t, 3)
 	leader, stay := leaderOf(t, peers)
-	if err := leader.http.RevokePeer(t.Context(), leader.id); err != nil {
-		t.Fatal(err)
+	switch err := leader.http.RevokePeer(t.Context(), leader.id); code(err) {
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout: // nobody knows whether it is removed
+		insist(t, stay[0].http.RevokePeer, leader.id)
+	default:
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := leader.endsByItself(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
 		t.Errorf("%s ends with %v, want that it was removed", leader.name, err)
 	}
-	eventually(t, patience, func() error {
-		for _, p := range stay {
-			if n := p.daemon.cluster.get().Number(); n != 1 {
-				return fmt.Errorf("%s goes by key %d", p.name, n)
-			}
-		}
-		return nil
-	})
+	haveNewKey(t, stay, 0)
 	waitTogether(t, stay)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -88,15 +89,17 @@ func opensOnly(t *testing.T, h host.Host, addrs []multiaddr.Multiaddr, among pro
 	}
 	id := infos[0].ID
 	connect := func() {
-		if err := h.Connect(t.Context(), infos[0]); err != nil {
-			t.Fatal(err)
+		t.Helper()
+		eventually(t, patience, func() error { return h.Connect(t.Context(), infos[0]) })
+	}
+	var spoken []protocol.ID
+	eventually(t, patience, func() error { // it may send us away before it has told
+		connect()
+		if spoken, err = h.Peerstore().GetProtocols(id); err != nil || !slices.Contains(spoken, among) {
+			return fmt.Errorf("the peer tells that it speaks %v, want %s among them: %v", spoken, among, err)
 		}
-	}
-	connect()
-	spoken, err := h.Peerstore().GetProtocols(id)
-	if err != nil || !slices.Contains(spoken, among) {
-		t.Fatalf("the peer tells that it speaks %v, want %s among them: %v", spoken, among, err)
-	}
+		return nil
+	})
 	for _, p := range spoken {
 		open, known := table[p]
 		if !known {
@@ -115,14 +118,14 @@ func opensOnly(t *testing.T, h host.Host, addrs []multiaddr.Multiaddr, among pro
 
 // closed returns an error unless the stream is closed before it gives anything.
 func closed(h host.Host, id peer.ID, p protocol.ID) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s, err := h.NewStream(ctx, id, p)
 	if err != nil {
 		return nil
 	}
 	defer s.Reset()
-	if err := s.SetDeadline(time.Now().Add(15 * time.Second)); err != nil {
+	if err := s.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil // it is closed
 	}
 	if _, err := s.Write([]byte{4, 1, 2, 3, 4}); err != nil {
