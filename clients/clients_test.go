@@ -50,7 +50,7 @@ func cluster(t *testing.T, settings ...string) []peer {
 	t.Helper()
 	dir := t.TempDir()
 	out := start(t, settings, tool(t, "BIN", "cluster-service"), "dev", "--dir", dir)
-	eventually(t, time.Minute, "the cluster is up", func() bool { return strings.Contains(out.text(), "ready:") })
+	eventually(t, 3*time.Minute, "the cluster is up", func() bool { return strings.Contains(out.text(), "ready:") })
 	text, err := os.ReadFile(filepath.Join(dir, "dev.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -165,7 +165,7 @@ func TestIncumbent(t *testing.T) {
 		}
 	}
 	c.does("peers rm " + last)
-	eventually(t, 30*time.Second, "two peers are left", func() bool {
+	eventually(t, 3*time.Minute, "two peers are left", func() bool {
 		out, code := c.run("peers", "ls")
 		return code == 0 && strings.Count(out, "Sees 1 other peers") == 2
 	})

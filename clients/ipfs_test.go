@@ -306,11 +306,11 @@ func TestProxy_CommandLine(t *testing.T) {
 	}
 	s.report("ipfs "+c.must("version", "-n"), len(commands))
 
-	eventually(t, time.Minute, "the other peer has it", func() bool {
+	eventually(t, 3*time.Minute, "the other peer has it", func() bool {
 		out, err := other.run("cat", treeCid+"/one")
 		return err == nil && out == "one"
 	})
-	eventually(t, time.Minute, "the other peer lists it", func() bool {
+	eventually(t, 3*time.Minute, "the other peer lists it", func() bool {
 		out, err := other.run("pin", "ls", "--names", "--type=recursive")
 		return err == nil && strings.Contains(out, "named")
 	})

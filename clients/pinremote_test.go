@@ -27,7 +27,7 @@ func newKubo(t *testing.T) *kubo {
 	k := &kubo{t, []string{"IPFS_PATH=" + filepath.Join(t.TempDir(), "ipfs"), "IPFS_TELEMETRY=off"}}
 	k.must("init", "--profile", "test") // free loopback ports, no bootstrap peers, no mDNS
 	daemon := start(t, k.environ, tool(t, "TOOLS", "ipfs"), "daemon")
-	eventually(t, time.Minute, "Kubo is up", func() bool { return strings.Contains(daemon.text(), "Daemon is ready") })
+	eventually(t, 3*time.Minute, "Kubo is up", func() bool { return strings.Contains(daemon.text(), "Daemon is ready") })
 	return k
 }
 
@@ -138,7 +138,7 @@ func TestIPFSPinRemote(t *testing.T) {
 	if got := k.pinRemote("ls", "--status=queued,pinning,pinned,failed"); got != "" {
 		t.Errorf("after all are gone: %s", got)
 	}
-	eventually(t, time.Minute, "the pin is gone from the cluster", func() bool {
+	eventually(t, 3*time.Minute, "the pin is gone from the cluster", func() bool {
 		res, err := http.Get(peers[2].API + "/allocations/" + cid)
 		if err != nil {
 			t.Fatal(err)

@@ -42,13 +42,13 @@ func TestProxy_FilesAreKept(t *testing.T) {
 		out, err := other.run("pin", "ls", "--names", "--type=recursive")
 		return err == nil && strings.Contains(out, helloCid+" recursive /imported.txt")
 	}
-	eventually(t, time.Minute, "the other peer lists the file", listed)
-	eventually(t, time.Minute, "the other peer has the file itself", func() bool {
+	eventually(t, 3*time.Minute, "the other peer lists the file", listed)
+	eventually(t, 3*time.Minute, "the other peer has the file itself", func() bool {
 		out, err := other.run("--offline", "cat", helloCid)
 		return err == nil && out == "hello"
 	})
 	c.says("", "files", "rm", "/imported.txt")
-	eventually(t, time.Minute, "it is let go", func() bool { return !listed() })
+	eventually(t, 3*time.Minute, "it is let go", func() bool { return !listed() })
 }
 
 // kubo-rpc-client, by the methods that it has.

@@ -46,7 +46,7 @@ func newLone(t *testing.T, settings ...string) lone {
 		t.Fatal(err)
 	}
 	start(t, environ, service, "-c", home, "daemon")
-	eventually(t, time.Minute, "the peer is up", func() bool {
+	eventually(t, 3*time.Minute, "the peer is up", func() bool {
 		c, err := net.Dial("unix", p.socket)
 		if err == nil {
 			c.Close()

@@ -105,7 +105,7 @@ func TestWebUI_InABrowser(t *testing.T) {
 		t.Errorf("%d calls pass; these fail:\n%s", got.Passed, strings.Join(got.Failed, "\n"))
 	}
 	other := newIPFS(t, peers[1].Proxy)
-	eventually(t, time.Minute, "what was pinned stays when the files are removed, on another peer too", func() bool {
+	eventually(t, 3*time.Minute, "what was pinned stays when the files are removed, on another peer too", func() bool {
 		out, err := other.run("pin", "ls", "--names", "--type=recursive")
 		return err == nil && strings.Contains(out, got.CID+" recursive") && !strings.Contains(out, "/folder") && !strings.Contains(out, "/imported.txt")
 	})

@@ -5,23 +5,22 @@ export LC_ALL=C
 . "$SHARNESS"
 PATH=$BIN:$PATH # after sharness, which puts the folder above first
 
-# wait_for SECONDS COMMAND...: succeeds once the command does.
+# wait_for COMMAND...: succeeds once the command does, on a slow machine too.
 wait_for() {
-	local deadline=$(($(date +%s) + $1))
-	shift
+	local deadline=$(($(date +%s) + 180))
 	until "$@" >/dev/null 2>&1; do
 		[ "$(date +%s)" -lt "$deadline" ] || { echo "gave up waiting for: $*" >&2; return 1; }
 		sleep 0.1
 	done
 }
 
-# free_ports N: prints N ports that nothing listens on now.
+# free_ports N: prints N ports that nothing listens on now, and that it has not given before.
 free_ports() {
 	local n=$1 p
 	while [ "$n" -gt 0 ]; do
 		p=$((20000 + RANDOM % 12000))
-		if ! (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then
-			echo "$p"
+		if ! grep -qsx "$p" ports.given && ! (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then
+			echo "$p" | tee -a ports.given
 			n=$((n - 1))
 		fi
 	done
@@ -40,8 +39,8 @@ use_peer() {
 		export CLUSTER_PINSVCAPI_HTTPLISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$6
 		export CLUSTER_IPFSPROXY_LISTENMULTIADDRESS=/ip4/127.0.0.1/tcp/$7
 		export CLUSTER_METRICS_LISTENMULTIADDRESS=off
-		export CLUSTER_MONITORPINGINTERVAL=1s
-		export CLUSTER_REPAIRGRACE=3s
+		export CLUSTER_MONITORPINGINTERVAL=2s
+		export CLUSTER_REPAIRGRACE=5s
 		export CLUSTER_RAFT_VOTERINTERVAL=300ms
 		API=http://127.0.0.1:$2
 		SWARM=/ip4/127.0.0.1/tcp/$3
@@ -62,7 +61,7 @@ service() {
 ctl() {
 	local dir=$1
 	shift
-	(use_peer "$dir" && exec cluster-ctl --host "$API" --timeout 30 "$@")
+	(use_peer "$dir" && exec cluster-ctl --host "$API" --timeout 120 "$@")
 }
 
 # launch DIR [COMMAND...]: starts the peer (daemon, or the command, such as join
@@ -78,13 +77,13 @@ launch() {
 # start_peer DIR [COMMAND...]: launches the peer and waits until it answers.
 start_peer() {
 	launch "$@"
-	wait_for 30 ctl "$1" pin ls || { cat "$1.log" >&2; return 1; }
+	wait_for ctl "$1" pin ls || { cat "$1.log" >&2; return 1; }
 }
 
 kill_peer() { # DIR SIGNAL
 	local pid
 	pid=$(cat "$1.pid") && kill "-${2:-TERM}" "$pid" 2>/dev/null
-	wait_for 20 eval "! kill -0 $pid"
+	wait_for eval "! kill -0 $pid"
 }
 
 # end_all ends whatever peers the test left running.
@@ -104,9 +103,9 @@ start_cluster() {
 		start_peer "p$i" join "$(ctl p1 peers invite)" || return 1
 	done
 	for i in $(seq 1 "$1"); do
-		wait_for 30 sees "p$i" "$1" || return 1
+		wait_for sees "p$i" "$1" || return 1
 	done
-	wait_for 30 votes $(($1 > 5 ? 5 : $1 - 1 + $1 % 2)) || return 1
+	wait_for votes $(($1 > 5 ? 5 : $1 - 1 + $1 % 2)) || return 1
 }
 
 # votes N: N peers vote; with fewer, the death of one may leave no majority.

@@ -17,7 +17,7 @@ test_expect_success "add a file and read it from the gateway" '
 '
 test_expect_success "it is pinned, with its name" '
 	ctl p pin ls | grep "^$CID | file | PIN" &&
-	wait_for 10 pinned p "$CID" 1 && ctl p status "$CID" | grep ": PINNED"
+	wait_for pinned p "$CID" 1 && ctl p status "$CID" | grep ": PINNED"
 '
 test_expect_success "add a directory; hidden files only when asked" '
 	ctl p add -r tree >out && DIR=$(tail -n 1 out | cut -d" " -f2) &&
@@ -68,11 +68,11 @@ test_expect_success "a pin with a metadata, a name and an expiry" '
 '
 test_expect_success "pins expire to the second" '
 	ctl p pin add --no-status --expire-in 2s "$CID" &&
-	wait_for 5 eval "! ctl p pin ls | grep -q $CID"
+	wait_for eval "! ctl p pin ls | grep -q $CID"
 '
 test_expect_success "acknowledged pins outlive kill -9" '
 	KEPT=$(ctl p add -Q file) && kill_peer p KILL && start_peer p &&
-	ctl p pin ls | grep -q "$KEPT" && wait_for 10 pinned p "$KEPT" 1 &&
+	ctl p pin ls | grep -q "$KEPT" && wait_for pinned p "$KEPT" 1 &&
 	curl -sf "$GATEWAY/ipfs/$KEPT" >got && cmp file got
 '
 test_expect_success "it stops when asked" '

@@ -6,11 +6,11 @@ test_description="three peers: forwarding, copies, kill -9 of all"
 start_together() {
 	local i
 	for i in 1 2 3; do
-		wait_for 20 eval "! kill -0 $(cat p$i.pid)" || return 1
+		wait_for eval "! kill -0 $(cat p$i.pid)" || return 1
 		launch p$i
 	done
 	for i in 1 2 3; do
-		wait_for 30 sees p$i 3 || return 1
+		wait_for sees p$i 3 || return 1
 	done
 }
 
@@ -41,7 +41,7 @@ test_expect_success "unpin through every peer and read the write there at once" 
 	done
 '
 test_expect_success "two copies are there when the add is acknowledged" '
-	C=$(ctl p1 add -Q --replication 2 file) && wait_for 5 pinned p1 "$C" 2
+	C=$(ctl p1 add -Q --replication 2 file) && wait_for pinned p1 "$C" 2
 '
 test_expect_success "every gateway gives the file" '
 	for i in 1 2 3; do
@@ -56,12 +56,12 @@ test_expect_success "kill -9 of all three at once loses nothing" '
 	sort acknowledged >want && test -z "$(comm -13 have want)"
 '
 test_expect_success "the digests are equal" '
-	wait_for 10 same_digest
+	wait_for same_digest
 '
 test_expect_success "the cluster goes on without its leader" '
 	L=$(ctl p1 --enc=json peers ls | grep "\"role\":\"leader\"" | field peername) &&
 	kill_peer "$L" KILL && O=$(echo p1 p2 p3 | tr " " "\n" | grep -v "$L" | head -n 1) &&
-	wait_for 10 ctl "$O" pin add --no-status --replication 1 QmVn1Gtd6p8E4ksns3frUcLuzAmif2ooBRvYQh3yGZy3L5
+	wait_for ctl "$O" pin add --no-status --replication 1 QmVn1Gtd6p8E4ksns3frUcLuzAmif2ooBRvYQh3yGZy3L5
 '
 end_all
 test_done

@@ -42,12 +42,12 @@ test_expect_success "recover refuses while the peer runs" '
 	test_must_fail service q --force state recover --force-new-cluster 2>err && grep -q "in use" err
 '
 test_expect_success "one survivor of three starts anew; the others are refused" '
-	start_cluster 3 && echo kept >kept && C=$(ctl p1 add -Q --replication 3 kept) && wait_for 10 pinned p1 "$C" 3 &&
+	start_cluster 3 && echo kept >kept && C=$(ctl p1 add -Q --replication 3 kept) && wait_for pinned p1 "$C" 3 &&
 	kill_peer p1 KILL && kill_peer p2 KILL && kill_peer p3 KILL &&
 	service p1 --force state recover --force-new-cluster && start_peer p1 &&
 	launch p2 && launch p3 &&
-	wait_for 30 sees p1 1 && ctl p1 pin ls | grep -q "$C" &&
-	echo new >new && ctl p1 add -Q new && wait_for 10 pinned p1 "$C" 1 && sees p1 1
+	wait_for sees p1 1 && ctl p1 pin ls | grep -q "$C" &&
+	echo new >new && ctl p1 add -Q new && wait_for pinned p1 "$C" 1 && sees p1 1
 '
 end_all
 test_done

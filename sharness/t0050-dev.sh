@@ -7,7 +7,7 @@ dev_start() {
 	rm -f c/dev.json
 	(exec cluster-service dev --peers 3 --dir c >>dev.log 2>&1) &
 	echo $! >dev.pid
-	wait_for 60 test -f c/dev.json && API=$(grep -m 1 -o "http://[0-9.:]*" c/dev.json)
+	wait_for test -f c/dev.json && API=$(grep -m 1 -o "http://[0-9.:]*" c/dev.json)
 }
 
 test_expect_success "it starts" 'dev_start'

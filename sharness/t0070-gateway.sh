@@ -2,7 +2,7 @@
 test_description="HTTP gateway: files, ranges, caching, subdomains, blocks and CARs, limits"
 . ./lib.sh
 
-export CLUSTER_EMBEDDED_RETRIEVALTIMEOUT=2s
+export CLUSTER_EMBEDDED_RETRIEVALTIMEOUT=5s # by itself 30s
 head -c 3000000 /dev/urandom >big
 mkdir -p tree/sub tree/site && echo hello >tree/hello.txt && echo two >"tree/sub/two words.txt" &&
 	echo "<title>index</title>" >tree/site/index.html && echo "/old /new 302" >tree/site/_redirects
@@ -71,7 +71,7 @@ for where in HERE THERE; do
 		status 400 $LOCAL --path-as-is "$SITE/..%2F$BIG"
 	'
 	test_expect_success "$where: what nobody has is given up in time" '
-		SECONDS=0 && status 504 "$G/ipfs/$MISSING" && has Retry-After 10 && status 504 "$G/ipfs/$MISSING?format=car" && [ "$SECONDS" -lt 15 ]
+		SECONDS=0 && status 504 "$G/ipfs/$MISSING" && has Retry-After 10 && status 504 "$G/ipfs/$MISSING?format=car" && [ "$SECONDS" -lt 45 ]
 	'
 	test_expect_success "$where: what is wrong is 4xx" '
 		status 404 "$G/" && status 400 "$G/ipfs/notacid" && status 404 "$G/ipfs/$DIR/none" && status 400 "$G/ipns/foo" &&
@@ -84,7 +84,7 @@ test_expect_success "reading left nothing on the second peer" '
 	status 404 "$GATEWAY/ipfs/$BIG" && unset CLUSTER_EMBEDDED_GATEWAYNOFETCH
 '
 test_expect_success "a pin of a path that nobody has is given up in time, and says so" '
-	SECONDS=0 && test_must_fail ctl p1 pin add "/ipfs/$MISSING/a/path" >out 2>&1 && [ "$SECONDS" -lt 15 ] &&
+	SECONDS=0 && test_must_fail ctl p1 pin add "/ipfs/$MISSING/a/path" >out 2>&1 && [ "$SECONDS" -lt 25 ] &&
 	grep -q "no peer of the cluster gave the content in time" out
 '
 end_all

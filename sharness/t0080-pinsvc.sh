@@ -19,7 +19,7 @@ restart_all() {
 		launch p$i
 	done
 	for i in 1 2 3; do
-		wait_for 30 sees p$i 3 || return 1
+		wait_for sees p$i 3 || return 1
 	done
 }
 
@@ -37,19 +37,19 @@ test_expect_success "one CID is asked for through all peers at once" '
 '
 test_expect_success "every peer lists all of them" '
 	for i in 1 2 3; do
-		wait_for 10 eval "requests p$i cid=$C >got && cmp want got" || return 1
+		wait_for eval "requests p$i cid=$C >got && cmp want got" || return 1
 	done
 '
 test_expect_success "they survive kill -9 of all peers" '
 	restart_all && for i in 1 2 3; do
-		wait_for 20 eval "requests p$i cid=$C >got && cmp want got" || return 1
+		wait_for eval "requests p$i cid=$C >got && cmp want got" || return 1
 	done
 '
 test_expect_success "they go one by one through any peer, and the pin with the last" '
 	i=0 && for id in $(cat want); do
 		ctl p2 pin ls "$C" >/dev/null && i=$((i % 3 + 1)) && pinsvc p$i DELETE "/pins/$id" || return 1
 	done &&
-	wait_for 10 test_expect_code 2 ctl p2 pin ls "$C"
+	wait_for test_expect_code 2 ctl p2 pin ls "$C"
 '
 end_all
 test_done

@@ -7,7 +7,7 @@ export CLUSTER_CTL_CONFIG=$PWD/ctl.json
 test_expect_success "a peer that asks for a password" '
 	use_peer p && export CLUSTER_RESTAPI_BASICAUTHCREDENTIALS=ann:secret &&
 	service p init -f --consensus raft && launch p &&
-	wait_for 30 cluster-ctl --host "$API" --force-http --basic-auth ann:secret pin ls
+	wait_for cluster-ctl --host "$API" --force-http --basic-auth ann:secret pin ls
 '
 test_expect_success "a context keeps address and password, for its owner alone" '
 	cluster-ctl --host "$API" --force-http --basic-auth ann:secret context add home &&
@@ -35,9 +35,9 @@ test_expect_success "a token in place of the password" '
 	test_expect_code 2 cluster-ctl --host "$API" -f --token "$T" id
 '
 test_expect_success "add --wait, pin add --wait --no-status, pin rm --wait" '
-	echo waited >f && C=$(cluster-ctl add -Q --wait --wt 20s f) && cluster-ctl status "$C" | grep -q ": PINNED" &&
-	cluster-ctl pin add --wait --no-status --wait-timeout 20s -n waited "$C" | grep -q "| waited | PIN |" &&
-	cluster-ctl pin rm --wait --wait-timeout 20s "$C" | grep -q UNPINNED
+	echo waited >f && C=$(cluster-ctl add -Q --wait --wt 120s f) && cluster-ctl status "$C" | grep -q ": PINNED" &&
+	cluster-ctl pin add --wait --no-status --wait-timeout 120s -n waited "$C" | grep -q "| waited | PIN |" &&
+	cluster-ctl pin rm --wait --wait-timeout 120s "$C" | grep -q UNPINNED
 '
 test_expect_success "what nobody has ends a wait in time" '
 	test_must_fail cluster-ctl pin add --wait --wait-timeout 20s bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy 2>err && grep -q "^error waiting" err
@@ -57,9 +57,9 @@ test_expect_success "pin rm --file, from standard input" '
 '
 test_expect_success "events go on where they were when the peer starts anew" '
 	{ cluster-ctl --enc=json events --types pin --after 1 >events 2>notes & } && echo $! >events.pid &&
-	echo before >f && cluster-ctl add -Q --name before f && wait_for 10 grep -q before events &&
-	kill_peer p && launch p && wait_for 30 cluster-ctl id && echo later >f && cluster-ctl add -Q --name later f &&
-	wait_for 20 grep -q later events && grep -q "going on from event" notes && test "$(grep -c before events)" = 1 && kill_peer events
+	echo before >f && cluster-ctl add -Q --name before f && wait_for grep -q before events &&
+	kill_peer p && launch p && wait_for cluster-ctl id && echo later >f && cluster-ctl add -Q --name later f &&
+	wait_for grep -q later events && grep -q "going on from event" notes && test "$(grep -c before events)" = 1 && kill_peer events
 '
 test_expect_success "help fits 120 columns" '
 	cluster-ctl commands >all && grep -q "^cluster-ctl pin update$" all && grep -q "^cluster-ctl context$" all &&
@@ -72,7 +72,7 @@ test_expect_success "cluster-service refuses what would be another cluster" '
 test_expect_success "state cleanup puts the cluster aside, the peer starts another" '
 	test_must_fail service p state cleanup -f 2>err && grep -q "in use" err && kill_peer p &&
 	service p state export -f exported && service p state cleanup -f | grep -q "old.0" && test -d p/old.0/raft && test ! -e p/service.json &&
-	service p init && launch p && wait_for 30 cluster-ctl id && test -z "$(cluster-ctl pin ls)"
+	service p init && launch p && wait_for cluster-ctl id && test -z "$(cluster-ctl pin ls)"
 '
 end_all
 test_done

@@ -55,15 +55,15 @@ test_expect_success "a token to join is no link" '
 	test_must_fail follow archive "$(ctl p1 peers invite)" 2>err && grep -q "cluster-service join" err
 '
 test_expect_success "one command follows" '
-	start_follower archive "$LINK" && wait_for 30 has archive 1 &&
-	wait_for 10 grep -q "up to date: holds 1 of" archive.log || { cat archive.log >&2; false; }
+	start_follower archive "$LINK" && wait_for has archive 1 &&
+	wait_for grep -q "up to date: holds 1 of" archive.log || { cat archive.log >&2; false; }
 '
 test_expect_success "what is followed is served locally" '
 	curl -sf "$(gateway_of archive)$ONE" >got && cmp one got
 '
 test_expect_success "adds come, unpins go" '
-	TWO=$(ctl p2 add -Q two) && wait_for 30 has archive 2 && curl -sf "$(gateway_of archive)$TWO" >got && cmp two got &&
-	ctl p3 pin rm "$ONE" && wait_for 30 has archive 1
+	TWO=$(ctl p2 add -Q two) && wait_for has archive 2 && curl -sf "$(gateway_of archive)$TWO" >got && cmp two got &&
+	ctl p3 pin rm "$ONE" && wait_for has archive 1
 '
 test_expect_success "it reads and does not write" '
 	test "$(ask archive GET /allocations)" = 200 && grep -q "$TWO" answer &&
@@ -76,11 +76,11 @@ test_expect_success "a second process keeps out" '
 	test_must_fail follow archive run 2>err && grep -q "in use by another process" err
 '
 test_expect_success "a peer knows the follower, and shows its copies apart" '
-	wait_for 60 known && ctl p1 status --followers "$TWO" >out && grep -q "followers, as they say" out
+	wait_for known && ctl p1 status --followers "$TWO" >out && grep -q "followers, as they say" out
 '
 test_expect_success "kill -9, and it catches up" '
 	kill_peer archive KILL && THREE=$(ctl p1 add -Q three) && ctl p1 pin rm "$TWO" &&
-	start_follower archive run && wait_for 30 has archive 1 && curl -sf "$(gateway_of archive)$THREE" >got && cmp three got
+	start_follower archive run && wait_for has archive 1 && curl -sf "$(gateway_of archive)$THREE" >got && cmp three got
 '
 test_expect_success "D18: list works while it does not run" '
 	kill_peer archive TERM && follow archive list >out && test "$(cat out | wc -l)" = 1 && grep -q "^offline  *$THREE three$" out &&
@@ -89,26 +89,26 @@ test_expect_success "D18: list works while it does not run" '
 test_expect_success "a link is followed by its URL too, read anew at each start" '
 	PORT=$(free_ports 1) && use_peer p1 &&
 	{ cluster-ctl --host "$API" follow-link --serve ":$PORT" 2>serve.log & echo $! >serve.pid; } &&
-	wait_for 10 curl -sf "http://127.0.0.1:$PORT/follow.json" && start_follower byurl "http://127.0.0.1:$PORT/follow.json" --hold allocated &&
-	wait_for 30 eval "follow byurl | grep -q \"up to date: holds 0 of\""
+	wait_for curl -sf "http://127.0.0.1:$PORT/follow.json" && start_follower byurl "http://127.0.0.1:$PORT/follow.json" --hold allocated &&
+	wait_for eval "follow byurl | grep -q \"up to date: holds 0 of\""
 '
 test_expect_success "several are followed on one machine" '
-	start_follower archive run && wait_for 30 has archive 1 && follow >out && grep -q "found for 2 follower" out && grep -q "archive (running)" out && grep -q "byurl (running)" out
+	start_follower archive run && wait_for has archive 1 && follow >out && grep -q "found for 2 follower" out && grep -q "archive (running)" out && grep -q "byurl (running)" out
 '
 test_expect_success "a pin names a follower, which takes it" '
 	ID=$(follow byurl | sed -n "s/.*peer \(12D3.*\)/\1/p") && ctl p1 pin add --no-status --follower-allocations "$ID" "$THREE" &&
-	wait_for 30 eval "follow byurl list | grep -q \"^pinned  *$THREE\"" && ctl p1 --enc=json pin ls "$THREE" | grep -q "\"followers\":\[\"$ID\"\]"
+	wait_for eval "follow byurl list | grep -q \"^pinned  *$THREE\"" && ctl p1 --enc=json pin ls "$THREE" | grep -q "\"followers\":\[\"$ID\"\]"
 '
 test_expect_success "a URL that cannot be read does not keep it from starting" '
-	kill_peer byurl TERM && kill_peer serve TERM && start_follower byurl run && wait_for 30 eval "follow byurl | grep -q \"^Running  *yes\"" &&
+	kill_peer byurl TERM && kill_peer serve TERM && start_follower byurl run && wait_for eval "follow byurl | grep -q \"^Running  *yes\"" &&
 	grep -q "the follower goes on with the one it has" byurl.log
 '
 # A pin that came after the share was chosen is fitted in, or left out, within a minute.
 test_expect_success "a share stays within its capacity" '
 	head -c 990000 /dev/urandom >four && ctl p1 add -Q four && head -c 1200000 /dev/urandom >five && ctl p1 add -Q five &&
 	start_follower share "$LINK" --capacity 1MiB &&
-	wait_for 90 eval "test \"\$(follow share list | cut -d\" \" -f1 | sort | xargs)\" = \"pinned remote remote\"" &&
-	wait_for 60 eval "follow share | grep -q \"1 too large for the share (1.1 MiB at least, room for 973 KiB)\"" &&
+	wait_for eval "test \"\$(follow share list | cut -d\" \" -f1 | sort | xargs)\" = \"pinned remote remote\"" &&
+	wait_for eval "follow share | grep -q \"1 too large for the share (1.1 MiB at least, room for 973 KiB)\"" &&
 	follow share | grep -q "share, 1.0 MiB at most"
 '
 test_expect_success "limits that make no sense are refused" '
