@@ -51,13 +51,11 @@ func TestAnswers_OneThatIsNotTakenHoldsUpNoGuest(t *testing.T) {
 	for seed := uint64(2); time.Since(began) < 15*time.Second; seed++ { // after 10 s boxo thinks of who had nothing
 		file := ipfsconntest.File(t, seed, 4, 64<<10)
 		ipfsconntest.Add(t, holder, file)
-		if err := good.Pin(within(t, 20*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
+		if err := good.Pin(within(t, time.Minute), ipfsconntest.Pin(file.Root), nil); err != nil {
 			t.Fatalf("a guest waits for another since %v: %v", time.Since(began), err)
 		}
 	}
-	if !sends(holder, bad.ID()) {
-		t.Error("nothing waits for the guest: nothing was tried")
-	}
+	until(t, "something waits for the guest", func() bool { return sends(holder, bad.ID()) }) // or nothing was tried
 }
 
 // Answers to one guest come on one stream: were each on its own, one that does not answer for
@@ -102,7 +100,7 @@ func TestAnswers_OneStreamForEachGuest(t *testing.T) {
 	}
 	select {
 	case <-came:
-	case <-within(t, 30*time.Second).Done():
+	case <-within(t, time.Minute).Done():
 		t.Fatal("no answer came")
 	}
 	if n := streams.Load(); n > 2 { // of the server, and of the client, which asks guests too
@@ -130,7 +128,7 @@ func TestAnswers_GoOnAnotherStream(t *testing.T) {
 		}
 		s.Reset()
 	})
-	s, deadline := talk(t, guest, own), within(t, 30*time.Second)
+	s, deadline := talk(t, guest, own), within(t, time.Minute)
 	for i := range 3 {
 		b := block.NewBlock(fmt.Appendf(nil, "block %d", i))
 		if err := holder.blocks.Put(t.Context(), b); err != nil {
@@ -169,7 +167,7 @@ func TestAnswers_ShareTheRoom(t *testing.T) {
 		}
 	}
 	until(t, "none is left", func() bool { n := holder.bitswap.room.held(); return n["a"] == 2 && n["b"] == 1 })
-	if err := good.Pin(within(t, 30*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
+	if err := good.Pin(within(t, time.Minute), ipfsconntest.Pin(file.Root), nil); err != nil {
 		t.Fatalf("there is no room for who takes what it asked for: %v", err)
 	}
 	until(t, "one of the address that had most is cut off", func() bool {

@@ -149,7 +149,7 @@ func TestPin_AmidCollections(t *testing.T) {
 		ipfsconntest.Put(t, holder, tree.Blocks...)
 		trees = append(trees, tree)
 	}
-	ctx, cancel := context.WithCancel(within(t, 30*time.Second))
+	ctx, cancel := context.WithCancel(within(t, time.Minute))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for ctx.Err() == nil {

@@ -40,7 +40,7 @@ func TestPin_FromAPeerThatWasDeaf(t *testing.T) {
 	}
 	// One pin gives up before it is healed, another goes on.
 	waiting := make(chan error, 1)
-	go func() { waiting <- n.Find(within(t, 40*time.Second), ipfsconntest.Pin(file.Root)) }()
+	go func() { waiting <- n.Find(within(t, time.Minute), ipfsconntest.Pin(file.Root)) }()
 	if err := n.Pin(within(t, time.Second), ipfsconntest.Pin(file.Root), nil); err == nil {
 		t.Fatal("it was pinned from a deaf holder")
 	}
@@ -51,7 +51,7 @@ func TestPin_FromAPeerThatWasDeaf(t *testing.T) {
 	if err := <-waiting; err != nil {
 		t.Fatalf("%s after it was healed: %v", time.Since(healed), err)
 	}
-	if err := n.Pin(within(t, 30*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
+	if err := n.Pin(within(t, time.Minute), ipfsconntest.Pin(file.Root), nil); err != nil {
 		t.Fatalf("%s after it was healed: %v", time.Since(healed), err)
 	}
 	t.Logf("pinned after %s", time.Since(healed))

@@ -92,7 +92,7 @@ func TestTrader_LiarsHoldUpNoMember(t *testing.T) {
 	for i := range 8 {
 		file := ipfsconntest.File(t, uint64(1+i), 64, 64<<10)
 		ipfsconntest.Add(t, holder, file)
-		if err := n.Pin(within(t, 20*time.Second), ipfsconntest.Pin(file.Root), nil); err != nil {
+		if err := n.Pin(within(t, time.Minute), ipfsconntest.Pin(file.Root), nil); err != nil {
 			t.Fatalf("file %d: %v", i, err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // caller does.
 func TestResolve_GivesUp(t *testing.T) {
 	n := onLine(t, Options{RetrievalTimeout: 100 * time.Millisecond})
-	_, err := n.Resolve(within(t, 30*time.Second), "/ipfs/"+ipfsconntest.File(t, 9, 1, 10).Root.String()+"/a/path")
+	_, err := n.Resolve(within(t, time.Minute), "/ipfs/"+ipfsconntest.File(t, 9, 1, 10).Root.String()+"/a/path")
 	if api.KindOf(err) != api.Unavailable || !strings.Contains(err.Error(), "no peer of the cluster gave the content in time") {
 		t.Fatalf("error %v of kind %q", err, api.KindOf(err))
 	}
@@ -26,16 +26,16 @@ func TestBlock_FetchesAndResolves(t *testing.T) {
 	holder := onLine(t, Options{})
 	ipfsconntest.Add(t, holder, dir)
 	n := onLine(t, Options{}, holder)
-	got, err := n.Block(within(t, 10*time.Second), api.Cid{Cid: file.Blocks[0].Cid()})
+	got, err := n.Block(within(t, time.Minute), api.Cid{Cid: file.Blocks[0].Cid()})
 	if err != nil || !bytes.Equal(got, file.Blocks[0].RawData()) {
 		t.Fatal(err)
 	}
-	c, err := n.Resolve(within(t, 10*time.Second), "/ipfs/"+dir.Root.String()+"/f")
+	c, err := n.Resolve(within(t, time.Minute), "/ipfs/"+dir.Root.String()+"/f")
 	if err != nil || c != file.Root {
 		t.Fatalf("%v, %v", c, err)
 	}
 	for _, inFile := range []api.Cid{file.Root, {Cid: file.Blocks[0].Cid()}} { // a path that goes on inside a file
-		if _, err := n.Resolve(within(t, 10*time.Second), "/ipfs/"+inFile.String()+"/f"); api.KindOf(err) != api.NotFound {
+		if _, err := n.Resolve(within(t, time.Minute), "/ipfs/"+inFile.String()+"/f"); api.KindOf(err) != api.NotFound {
 			t.Fatalf("error %v of kind %q", err, api.KindOf(err))
 		}
 	}

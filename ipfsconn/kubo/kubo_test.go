@@ -18,7 +18,7 @@ var quiet = slog.New(slog.DiscardHandler)
 func TestSuite(t *testing.T) {
 	addr := kubotest.Daemon(t)
 	ipfsconntest.Run(t, func(t *testing.T) ipfsconn.Connector {
-		n, err := New(Options{NodeMultiaddress: addr, PinTimeout: 2 * time.Second}, quiet)
+		n, err := New(Options{NodeMultiaddress: addr, PinTimeout: 5 * time.Second}, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}

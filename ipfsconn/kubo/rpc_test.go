@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -124,16 +125,7 @@ func TestPinned_FailsByTrailer(t *testing.T) {
 }
 
 func TestBackendDown(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	n, err := New(Options{NodeMultiaddress: "/ip4/" + host + "/tcp/" + port}, quiet)
+	n, err := New(Options{NodeMultiaddress: "/ip4/127.0.0.1/tcp/1"}, quiet) // where nothing listens
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,6 +165,8 @@ func TestPut_ComparesHashes(t *testing.T) {
 
 func TestOpenAdd_WaitsForACollection(t *testing.T) {
 	collecting, end := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(end) })
+	defer goOn() // also where the test fails: the server waits for its answers
 	n := at(t, Options{}, map[string]http.HandlerFunc{"repo/stat": say(`{"RepoSize":1,"StorageMax":1000}`),
 		"repo/gc": func(http.ResponseWriter, *http.Request) { close(collecting); <-end }})
 	collected := make(chan error, 1)
@@ -188,7 +182,7 @@ func TestOpenAdd_WaitsForACollection(t *testing.T) {
 	if _, err := n.OpenAdd(ctx, 0); api.KindOf(err) != api.Unavailable {
 		t.Fatalf("during a collection: %v", err)
 	}
-	close(end)
+	goOn()
 	a, err := n.OpenAdd(t.Context(), 10)
 	if err != nil {
 		t.Fatal(err)
