@@ -154,7 +154,7 @@ func gcKeepsWhatIsNeeded(t *testing.T, n ipfsconn.Connector) {
 		t.Fatalf("%d blocks went, want the two that only the unpinned DAG had", len(gone))
 	}
 	pin(t, n, Pin(one.Root)) // whole still
-	if !Has(t, n, shared.Cid()) {
+	if _, err := n.Block(t.Context(), api.Cid{Cid: shared.Cid()}); err != nil {
 		t.Fatal("a shared block went")
 	}
 }
