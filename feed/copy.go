@@ -49,7 +49,7 @@ func (f *Follower) copyPages(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	f.log.Info("the pinset is copied", "index", best.root.Index, "pins", best.root.Pins, "from", len(best.from))
-	err = Sync(ctx, f.st, best.root, f.getters(best, offers)...)
+	err = Sync(ctx, f.st, best.root, f.servers(best, offers).page)
 	return f.endCopy(ctx, best, err)
 }
 
@@ -150,34 +150,21 @@ func (f *Follower) askRoot(ctx context.Context, p Peer) (message, error) {
 	return m, err
 }
 
-// getters gives, for each neighbour, what gets a page from it. Most pages of other roots
-// are the same; for those that a neighbour lacks, one is asked that has best's. So who has
-// the newest root alone cannot slow a copy by giving slowly, nor can one of the others. None
-// is asked for more pages at once than serverSlots.
-func (f *Follower) getters(best offer, offers []offer) (gets []GetPage) {
-	asked := map[api.PeerID]chan struct{}{}
-	get := func(ctx context.Context, p Peer, h Hash) ([]byte, error) {
-		select {
-		case asked[p.ID] <- struct{}{}:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-		defer func() { <-asked[p.ID] }()
-		return f.getPage(ctx, p, h)
-	}
+// servers are the neighbours. Most pages of other roots than best's are the same, so who
+// has best's alone cannot slow a copy by giving slowly, nor can one of the others.
+func (f *Follower) servers(best offer, offers []offer) *servers {
+	var all, some []GetPage
 	for _, o := range offers {
 		for _, p := range o.from {
-			asked[p.ID] = make(chan struct{}, serverSlots)
-			gets = append(gets, func(ctx context.Context, h Hash) ([]byte, error) {
-				b, err := get(ctx, p, h)
-				if o.root != best.root && api.KindOf(err) == api.NotFound {
-					return get(ctx, best.from[rand.IntN(len(best.from))], h)
-				}
-				return b, err
-			})
+			get := func(ctx context.Context, h Hash) ([]byte, error) { return f.getPage(ctx, p, h) }
+			if o.root == best.root {
+				all = append(all, get)
+			} else {
+				some = append(some, get)
+			}
 		}
 	}
-	return gets
+	return newServers(all, some)
 }
 
 func (f *Follower) getPage(ctx context.Context, p Peer, h Hash) ([]byte, error) {

@@ -154,8 +154,8 @@ func TestFollower_CopiesFromThoseWithAnOlderRoot(t *testing.T) {
 	f, st := w.still(edit{})
 	check(t, st.NewBatch().CommitAt(0))
 	var few, most atomic.Int64
-	f.client = client{served{by: map[api.PeerID]source{"m": countedPages{old, signed, &most}, "guest": countedPages{newer, newest, &few},
-		"mute": countedPages{mutePages{old}, signed, new(atomic.Int64)}}}}
+	f.servedBy(map[api.PeerID]source{"m": countedPages{old, signed, &most}, "guest": countedPages{newer, newest, &few},
+		"mute": countedPages{mutePages{old}, signed, new(atomic.Int64)}})
 	f.neighbours = map[api.PeerID]Peer{"m": {ID: "m", Member: true}, "guest": {ID: "guest"}, "mute": {ID: "mute"}}
 	if ok, err := f.copyPages(t.Context()); !ok || err != nil {
 		t.Fatalf("the copy is whole: %t, %v", ok, err)
@@ -195,8 +195,8 @@ func numbered(n int) map[Hash][]byte {
 	return pages
 }
 
-// all gets the pages of the servers, as a copy does.
-func (s *servers) all(ctx context.Context, pages map[Hash][]byte) error {
+// fetch gets pages of the servers, as a copy does.
+func (s *servers) fetch(ctx context.Context, pages map[Hash][]byte) error {
 	var g errgroup.Group
 	g.SetLimit(syncWorkers)
 	for h := range pages {
@@ -231,9 +231,9 @@ func TestFollower_SlowNeighboursHoldUpNoCopy(t *testing.T) {
 				best, others := offer{message: message{root: Root{Index: 8}}}, offer{message: message{root: Root{Index: 7}}}
 				add(&best, waits.best)
 				add(&others, waits.others)
-				f.client = client{served{by: by}}
-				s, began := newServers(f.getters(best, []offer{best, others})), time.Now()
-				check(t, s.all(t.Context(), pages))
+				f.servedBy(by)
+				s, began := f.servers(best, []offer{best, others}), time.Now()
+				check(t, s.fetch(t.Context(), pages))
 				if took := time.Since(began); took > 5*time.Second {
 					t.Errorf("%d pages take %v", len(pages), took)
 				}
@@ -294,9 +294,9 @@ func TestFollower_AsksABusyNeighbourForFewPages(t *testing.T) {
 				p := Peer{ID: api.PeerID(fmt.Sprint(i))}
 				older.from, by[p.ID] = append(older.from, p), pacedPages{}
 			}
-			f.client = client{served{by: by}}
-			s := newServers(f.getters(newest, []offer{newest, older}))
-			if err := s.all(t.Context(), pages); err != nil {
+			f.servedBy(by)
+			s := f.servers(newest, []offer{newest, older})
+			if err := s.fetch(t.Context(), pages); err != nil {
 				t.Errorf("beside %d that lack the pages: %v", others, err)
 			}
 		})
@@ -314,10 +314,13 @@ func TestFollower_WaitsInTurnForASlowNeighbour(t *testing.T) {
 		newest := offer{message{root: Root{Index: 8}}, []Peer{{ID: "slow"}}}
 		older := offer{message{root: Root{Index: 7}}, []Peer{{ID: "a"}, {ID: "b"}, {ID: "c"}}}
 		quick := pacedPages{pages: most, wait: 50 * time.Millisecond}
-		f.client = client{served{by: map[api.PeerID]source{"slow": pacedPages{pages: all, wait: pageTime - time.Second}, "a": quick, "b": quick, "c": quick}}}
-		s := newServers(f.getters(newest, []offer{newest, older}))
-		if err := s.all(t.Context(), all); err != nil || s.left != 4 {
-			t.Errorf("%d of four neighbours are left: %v", s.left, err)
+		f.servedBy(map[api.PeerID]source{"slow": pacedPages{pages: all, wait: pageTime - time.Second}, "a": quick, "b": quick, "c": quick})
+		s := f.servers(newest, []offer{newest, older})
+		if err := s.fetch(t.Context(), all); err != nil || len(s.errs) > 0 {
+			t.Errorf("%v; left are those that said %v", err, s.errs)
+		}
+		if len(s.all) != serverSlots || len(s.some) != 3*serverSlots {
+			t.Errorf("%d turns are left of who has all pages, %d of the others", len(s.all), len(s.some))
 		}
 	})
 }

@@ -82,9 +82,7 @@ func TestFollower_DoesNotGoBackAfterACopyBrokeOff(t *testing.T) {
 		if !copied {
 			t.Fatal("no copy begins")
 		}
-		err = Sync(t.Context(), st, Root{Index: 20, Digest: [32]byte{1}, Pins: 9}, func(context.Context, Hash) ([]byte, error) {
-			return nil, api.NotFound.Errorf("it is withheld")
-		})
+		err = Sync(t.Context(), st, Root{Index: 20, Digest: [32]byte{1}, Pins: 9}, newServers(nil, nil).page)
 		if api.KindOf(err) != api.Unavailable || st.Applied() != 0 {
 			t.Fatalf("%v, at index %d", err, st.Applied())
 		}
@@ -143,6 +141,14 @@ type served struct {
 	by map[api.PeerID]source
 }
 
+func (f *Follower) servedBy(by map[api.PeerID]source) {
+	f.net = served{by: by}
+	f.client = client{f.net}
+}
+
+func (served) Guests() []api.PeerID { return nil }
+func (served) Dismiss(api.PeerID)   {}
+
 func (s served) Dial(ctx context.Context, id api.PeerID) (net.Conn, error) {
 	near, far := net.Pipe()
 	go func() {
@@ -188,7 +194,7 @@ func TestFollower_CopiesWhatIsGiven(t *testing.T) {
 	f, st := w.still(edit{})
 	check(t, st.NewBatch().CommitAt(0))
 	newest := w.offers(f, Root{Index: w.index, Digest: w.digests[w.index], Pins: 30})[0]
-	f.client = client{served{by: map[api.PeerID]source{"member": m.pub, "guest": withheld{signed: newest.raw}}}}
+	f.servedBy(map[api.PeerID]source{"member": m.pub, "guest": withheld{signed: newest.raw}})
 	f.neighbours = map[api.PeerID]Peer{"member": {ID: "member", Member: true}, "guest": {ID: "guest"}}
 	for range 100 {
 		if ok, err := f.copyPages(t.Context()); ok || err != nil {

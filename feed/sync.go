@@ -12,22 +12,21 @@ import (
 )
 
 const (
-	syncWorkers = 8       // pages fetched at once
-	syncBatch   = 1 << 20 // bytes of rows written at once
-	maxPages    = 1 << 18 // of a pinset: at 32 KiB, 8 GiB of rows
+	syncWorkers = serverSlots * askedAtOnce // pages fetched at once: with fewer, slow servers would be asked as often as quick ones
+	syncBatch   = 1 << 20                   // bytes of rows written at once
+	maxPages    = 1 << 18                   // of a pinset: at 32 KiB, 8 GiB of rows
 )
 
-// Sync makes the pinset of st that of root, with the pages that servers give: those that
+// Sync makes the pinset of st that of root, with the pages that get gives: those that
 // st's own pinset lacks. Nobody else may write st meanwhile.
 //
 // The state is one of no index (0) until it is whole. A Sync that broke off, at whatever
 // moment, goes on from there with the next, be it of another root. When the error is nil
 // the state is at root.Index, with its digest, and on disk.
 //
-// The error is Unavailable when no server gives what is missing: try others, and a newer
-// root. It is Invalid when the pages under root.Hash are not a pinset with its digest:
-// whoever signed root lied. Others are of this machine, and the context's.
-func Sync(ctx context.Context, st *state.State, root Root, servers ...GetPage) error {
+// The error is get's, or Invalid when the pages under root.Hash are not a pinset with its
+// digest: whoever signed root lied. Others are of this machine, and the context's.
+func Sync(ctx context.Context, st *state.State, root Root, get GetPage) error {
 	if root.Index == 0 {
 		return api.Unavailable.Errorf("a pinset of no index cannot be copied")
 	}
@@ -46,7 +45,7 @@ func Sync(ctx context.Context, st *state.State, root Root, servers ...GetPage) e
 	}
 	defer own.Close()
 
-	s := &pageSync{own: own, servers: newServers(servers), st: st}
+	s := &pageSync{own: own, get: get, st: st}
 	leaves, err := s.walk(ctx, root)
 	if err == nil {
 		err = s.each(ctx, leaves, s.replace)
@@ -71,9 +70,9 @@ func Sync(ctx context.Context, st *state.State, root Root, servers ...GetPage) e
 
 // A pageSync is one call of Sync.
 type pageSync struct {
-	own     *Tree // of the state as it was
-	servers *servers
-	st      *state.State
+	own *Tree // of the state as it was
+	get GetPage
+	st  *state.State
 
 	mu    sync.Mutex // one page is applied at a time
 	batch *state.Batch
@@ -156,7 +155,7 @@ func (s *pageSync) each(whole context.Context, spans []span, use func(context.Co
 			break
 		}
 		g.Go(func() error {
-			b, err := s.servers.page(ctx, sp.hash)
+			b, err := s.get(ctx, sp.hash)
 			if err != nil {
 				return err
 			}

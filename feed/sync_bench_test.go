@@ -77,7 +77,7 @@ func BenchmarkSync(b *testing.B) {
 		to := pageState(b)
 		b.StartTimer()
 
-		check(b, Sync(b.Context(), to, tree.Root(), get))
+		check(b, Sync(b.Context(), to, tree.Root(), newServers([]GetPage{get}, nil).page))
 		whole += time.Since(begin)
 		b.StopTimer()
 		sameRows(b, from, to)

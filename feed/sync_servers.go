@@ -10,45 +10,49 @@ import (
 	"github.com/pinfold-cluster/pinfold/api"
 )
 
-// GetPage asks one server for a page. It ends with its context, reads no more than
-// MaxPage+1 bytes, and is called from several goroutines.
+// GetPage asks for a page. It ends with its context, reads no more than MaxPage+1 bytes,
+// and is called from several goroutines.
 type GetPage func(ctx context.Context, h Hash) ([]byte, error)
 
 const (
-	serverSlots = streamsFew   // pages asked of one server at once, at most: a busy one answers no more
-	serverTries = 4            // to get one page, at once
-	pageTimeout = 4 * pageTime // for one, with the wait for its turn behind other workers
+	serverSlots = streamsFew // pages asked of one server at once, at most: a busy one answers no more
+	serverTries = 4          // to get one page, at once
 )
 
 // servers share the pages to be fetched: each gets the next one as it is done with
-// another, so the quick ones give most. One that fails is not asked again.
+// another, so the quick ones give most. One that fails is not asked again. Some lack
+// pages: who has all is asked for those.
 type servers struct {
-	free chan *server  // one entry for each page that may be asked for
-	none chan struct{} // closed when all have failed
+	all, some chan *server  // one entry for each page that may be asked for
+	none      chan struct{} // closed when all that have all pages have failed
 
 	mu   sync.Mutex
-	left int
+	left int // that have all pages
 	errs []error
 }
 
 type server struct {
 	get    GetPage
-	failed bool // guarded by servers.mu
+	free   chan *server // where its entries belong
+	failed bool         // guarded by servers.mu
 }
 
-func newServers(get []GetPage) *servers {
-	slots := min(serverSlots, (syncWorkers+len(get)-1)/max(len(get), 1)) // with more, slow ones would be asked as often as quick ones
-	s := &servers{free: make(chan *server, slots*len(get)), none: make(chan struct{}), left: len(get)}
-	all := make([]*server, len(get))
-	for i := range get {
-		all[i] = &server{get: get[i]}
-	}
-	for range slots {
-		for _, v := range all {
-			s.free <- v
+func newServers(all, some []GetPage) *servers {
+	free := func(gets []GetPage) chan *server {
+		free := make(chan *server, serverSlots*len(gets))
+		list := make([]*server, len(gets))
+		for i, get := range gets {
+			list[i] = &server{get: get, free: free}
 		}
+		for range serverSlots {
+			for _, v := range list {
+				free <- v
+			}
+		}
+		return free
 	}
-	if len(get) == 0 {
+	s := &servers{all: free(all), some: free(some), none: make(chan struct{}), left: len(all)}
+	if s.left == 0 {
 		close(s.none)
 	}
 	return s
@@ -90,39 +94,44 @@ func (s *servers) page(ctx context.Context, h Hash) ([]byte, error) {
 
 // try asks one server after the other, until one has the page.
 func (s *servers) try(ctx context.Context, h Hash) ([]byte, error) {
-	for {
-		v, err := s.take(ctx)
+	for some := s.some; ; {
+		v, err := s.take(ctx, some)
 		if err != nil {
 			return nil, err
 		}
 		b, err := v.page(ctx, h)
-		if err == nil || ctx.Err() != nil { // or another was quicker
-			s.free <- v
+		lacks := v.free == s.some && api.KindOf(err) == api.NotFound
+		if err == nil || lacks || ctx.Err() != nil { // or another was quicker
+			v.free <- v
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			return b, nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
+		case lacks:
+			some = nil
+		default:
+			s.drop(v, err)
 		}
-		s.drop(v, err)
 	}
 }
 
-// take returns a server that may be asked.
-func (s *servers) take(ctx context.Context) (*server, error) {
+// take returns a server that may be asked: one that has all pages, or of some.
+func (s *servers) take(ctx context.Context, some chan *server) (v *server, err error) {
 	for {
 		select {
-		case v := <-s.free:
-			if s.good(v) {
-				return v, nil
-			}
+		case v = <-s.all:
+		case v = <-some:
 		case <-s.none:
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return nil, api.Unavailable.Errorf("no server of pages is left: %v", errors.Join(s.errs...))
+			return nil, api.Unavailable.Errorf("no server of all pages is left: %v", errors.Join(s.errs...))
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		}
+		if s.good(v) {
+			return v, nil
 		}
 	}
 }
@@ -141,14 +150,14 @@ func (s *servers) drop(v *server, err error) {
 	}
 	v.failed = true
 	s.errs = append(s.errs, err)
-	if s.left--; s.left == 0 {
-		close(s.none)
+	if v.free == s.all {
+		if s.left--; s.left == 0 {
+			close(s.none)
+		}
 	}
 }
 
 func (v *server) page(ctx context.Context, h Hash) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
-	defer cancel()
 	b, err := v.get(ctx, h)
 	if err != nil {
 		return nil, err

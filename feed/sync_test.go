@@ -105,7 +105,7 @@ func TestSync_GoesOnFromWhatIsThere(t *testing.T) {
 		}
 		return tree.Page(ctx, h)
 	}
-	if err := Sync(t.Context(), b, tree.Root(), half); api.KindOf(err) != api.Unavailable {
+	if err := Sync(t.Context(), b, tree.Root(), newServers([]GetPage{half}, nil).page); api.KindOf(err) != api.Unavailable {
 		t.Fatalf("cut off: %v, want Unavailable", err)
 	}
 	if b.Applied() != 0 {
@@ -139,16 +139,16 @@ func TestSync_PassesOverBadServers(t *testing.T) {
 	large := func(context.Context, Hash) ([]byte, error) { return make([]byte, MaxPage+1), nil }
 	empty := func(context.Context, Hash) ([]byte, error) { return nil, nil }
 	gone := func(context.Context, Hash) ([]byte, error) { return nil, api.NotFound.Errorf("no such page") }
-	if err := Sync(t.Context(), b, tree.Root(), other, large, empty, gone); api.KindOf(err) != api.Unavailable || errors.Is(err, api.Invalid) {
+	if err := Sync(t.Context(), b, tree.Root(), newServers([]GetPage{other, large, empty, gone}, nil).page); api.KindOf(err) != api.Unavailable || errors.Is(err, api.Invalid) {
 		t.Fatalf("bad servers alone: %v, want Unavailable only", err)
 	}
 	if b.Applied() != 0 || b.Stats().Pins != 0 {
 		t.Fatalf("bad servers left %d pins at %d", b.Stats().Pins, b.Applied())
 	}
-	if err := Sync(t.Context(), b, tree.Root()); api.KindOf(err) != api.Unavailable {
+	if err := Sync(t.Context(), b, tree.Root(), newServers(nil, nil).page); api.KindOf(err) != api.Unavailable {
 		t.Fatalf("no servers: %v, want Unavailable", err)
 	}
-	check(t, Sync(t.Context(), b, tree.Root(), other, large, tree.Page, empty, gone))
+	check(t, Sync(t.Context(), b, tree.Root(), newServers([]GetPage{other, large, tree.Page, empty, gone}, nil).page))
 	sameRows(t, a, b)
 }
 
@@ -181,7 +181,7 @@ func TestServers_QuickOnesGiveMost(t *testing.T) {
 			}
 			return page, nil
 		},
-	})
+	}, nil)
 	var wg sync.WaitGroup
 	var left atomic.Int64
 	left.Store(pages)
@@ -205,25 +205,22 @@ func TestServers_QuickOnesGiveMost(t *testing.T) {
 }
 
 func TestServers_SilentOneIsLeft(t *testing.T) {
+	f, _ := emptyWorld(t).still(edit{})
 	synctest.Test(t, func(t *testing.T) {
-		page := []byte("page")
 		var asked atomic.Int64
-		silent := func(ctx context.Context, _ Hash) ([]byte, error) {
-			asked.Add(1)
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		s := newServers([]GetPage{silent})
+		f.servedBy(map[api.PeerID]source{"silent": countedPages{mutePages{}, nil, &asked}})
+		silent := []offer{{from: []Peer{{ID: "silent"}}}}
+		s := f.servers(silent[0], silent)
 		begin := time.Now()
-		if _, err := s.page(t.Context(), sha256.Sum256(page)); api.KindOf(err) != api.Unavailable {
+		if _, err := s.page(t.Context(), Hash{}); api.KindOf(err) != api.Unavailable {
 			t.Errorf("%v, want Unavailable", err)
 		}
-		if took := time.Since(begin); took != pageTimeout || asked.Load() != serverSlots {
+		if took := time.Since(begin); took != pageTime || asked.Load() != serverSlots {
 			t.Errorf("it was asked %d times in %v", asked.Load(), took)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := newServers([]GetPage{silent}).page(ctx, Hash{}); !errors.Is(err, context.Canceled) {
+		if _, err := f.servers(silent[0], silent).page(ctx, Hash{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("after its context's end: %v", err)
 		}
 	})
@@ -245,7 +242,7 @@ func TestServers_SilentOneCostsLittle(t *testing.T) {
 				return page, nil
 			},
 			func(context.Context, Hash) ([]byte, error) { return page, nil },
-		})
+		}, nil)
 		begin := time.Now()
 		if _, err := s.page(t.Context(), sha256.Sum256(page)); err != nil {
 			t.Error(err)
@@ -253,8 +250,8 @@ func TestServers_SilentOneCostsLittle(t *testing.T) {
 		if took := time.Since(begin); took != hedgeAfter {
 			t.Errorf("a page took %v, want %v", took, hedgeAfter)
 		}
-		if s.left != 2 || len(s.free) != 2*serverSlots {
-			t.Errorf("%d servers and %d turns are left", s.left, len(s.free))
+		if s.left != 2 || len(s.all) != 2*serverSlots {
+			t.Errorf("%d servers and %d turns are left", s.left, len(s.all))
 		}
 	})
 }
