@@ -102,6 +102,35 @@ func TestFollower_ReadsWhatItAskedForAlone(t *testing.T) {
 	}
 }
 
+// A pin came and went, of which a beacon alone has been heard: the pinset is what it was. A
+// message that tells of both, and of what came then, leads on all the same.
+func TestFollower_GoesOnPastWhatABeaconTold(t *testing.T) {
+	w := newWorld(t, 1)
+	first, log := edit{put: []int{1}}, openState(t, t.TempDir())
+	t.Cleanup(func() { log.Close() })
+	f, st := w.still(first)
+	var encoded [][]byte
+	tell := func(kind string, body []byte, err error) {
+		check(t, err)
+		raw, err := w.members[0].sign(kind, body)
+		check(t, err)
+		m, err := f.judge.read(raw)
+		check(t, err)
+		check(t, f.take(m))
+	}
+	for i, e := range []edit{first, {put: []int{2}}, {remove: []int{2}}, {put: []int{3}}} { // at 12 to 18
+		enc, err := encodeBatch(apply(t, log, uint64(12+2*i), e))
+		check(t, err)
+		encoded = append(encoded, enc)
+	}
+	body, err := beacon{index: 16, digest: st.Digest().Pins, time: time.Now()}.encode()
+	tell(kindBeacon, body, err)
+	tell(kindBatches, batchesBody(encoded[1:]), nil)
+	if got, want := st.Digest(), log.Digest(); got != want {
+		t.Errorf("it stands at index %d, want %d", got.Index, want.Index)
+	}
+}
+
 // Nor does an honest follower give the same twice.
 func TestPast_GivesNothingTwice(t *testing.T) {
 	sent := func(name string, indexes ...uint64) message {

@@ -88,17 +88,14 @@ func (f *Follower) index() uint64 {
 	return index
 }
 
-// hold keeps b until its turn, unless it was here before. The caller holds mu.
+// hold keeps b until its turn, unless that is over. The caller holds mu.
 func (f *Follower) hold(m message, b batch) error {
 	hash, err := b.hash()
 	if err != nil {
 		return err
 	}
-	if p, ok := f.past.points[b.index]; ok {
-		if p.hash != hash && p.hash != [32]byte{} || p.digest != b.after {
-			return f.stop(p.from, m, fmt.Sprintf("two different batches are signed for index %d", b.index))
-		}
-		return nil
+	if p, ok := f.past.points[b.index]; ok && (p.hash != hash && p.hash != [32]byte{} || p.digest != b.after) {
+		return f.stop(p.from, m, fmt.Sprintf("two different batches are signed for index %d", b.index))
 	}
 	if e, ok := f.held.by[b.index]; ok {
 		if e.hash32 != hash {
@@ -106,7 +103,7 @@ func (f *Follower) hold(m message, b batch) error {
 		}
 		return nil
 	}
-	if b.index > f.st.Applied() || f.copying {
+	if b.index > f.st.Applied() || f.copying { // be it that a beacon told of that index
 		f.held.add(heldBatch{batch: b, hash32: hash, from: m})
 	}
 	return nil
