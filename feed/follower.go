@@ -192,10 +192,9 @@ func (s FollowerStatus) Current(now time.Time, most time.Duration) bool {
 
 // Status tells how it goes.
 func (f *Follower) Status() FollowerStatus {
-	d := f.st.Digest()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := time.Now()
+	d, now := f.st.Digest(), time.Now()
 	s := FollowerStatus{Index: f.index(), Digest: d.Pins, Settled: d.Index > 0 && !f.copying, Latest: f.words.latest(now),
 		Heard: f.heard, Told: f.words.beacon(now).beacon.time, Astray: f.astray(now)}
 	if f.evidence != nil {
