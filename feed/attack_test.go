@@ -9,6 +9,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -304,7 +305,7 @@ type poisoner struct {
 	source
 	net       Network
 	statement []byte
-	asked     chan struct{}
+	asked     atomic.Bool
 }
 
 func (p *poisoner) hello(_ context.Context, from api.PeerID, _ hello) (hello, error) {
@@ -312,10 +313,7 @@ func (p *poisoner) hello(_ context.Context, from api.PeerID, _ hello) (hello, er
 }
 func (p *poisoner) root(context.Context) ([]byte, error) { return p.statement, nil }
 func (p *poisoner) page(context.Context, []byte) ([]byte, error) {
-	select {
-	case p.asked <- struct{}{}:
-	default:
-	}
+	p.asked.Store(true)
 	return bytes.Repeat([]byte{0x80}, 1000), nil
 }
 func (p *poisoner) since(context.Context, uint64, [32]byte, func([]byte) error) error {
@@ -329,11 +327,10 @@ func TestFollower_TakesNoPoisonedPages(t *testing.T) {
 	root, err := m.pub.root(t.Context())
 	check(t, err)
 	i := w.intrude()
-	p := &poisoner{net: i, statement: root, asked: make(chan struct{}, 1)}
+	p := &poisoner{net: i, statement: root}
 	run(t, newStreams(i, p, 0, feedLog()).run)
 	f := w.follow(FollowerOptions{Members: []peer.AddrInfo{info(i.host)}})
-	<-p.asked
-	eventually(t, "the liar is left", func() bool { return len(f.Status().Neighbours) == 0 })
+	eventually(t, "the liar is left", func() bool { return p.asked.Load() && len(f.Status().Neighbours) == 0 })
 	if f.Status().Settled {
 		t.Fatal("it believes the liar")
 	}
@@ -384,11 +381,12 @@ func TestFollower_LeavesSilentNeighbours(t *testing.T) {
 
 // Whoever has the follower's part of the addresses only still has all of the pinset.
 func TestFollower_FollowsFollowers(t *testing.T) {
-	w := newWorld(t, 1)
+	w := emptyWorld(t)
+	w.rooms = 1 // which is the first's
+	w.addMember()
 	w.pin(0, 2000)
 	first := w.follow(FollowerOptions{})
 	w.same(first)
-	w.rooms = 0
 	second := w.follow(FollowerOptions{Members: []peer.AddrInfo{info(first.host)}, Neighbours: 1, Patience: time.Second})
 	w.same(second)
 	w.pin(2000, 2100)
@@ -488,8 +486,6 @@ func TestStreams_RefuseWhatIsNoQuestion(t *testing.T) {
 	w.pin(0, 10)
 	w.same(f)
 	i := w.intrude()
-	check(t, i.Connect(t.Context(), info(m.host)))
-	check(t, i.Connect(t.Context(), info(f.host)))
 	ask := func(to api.PeerID, req request) error {
 		_, err := client{i}.one(t.Context(), to, req, helloTime)
 		return err
@@ -500,8 +496,9 @@ func TestStreams_RefuseWhatIsNoQuestion(t *testing.T) {
 		"coverage": {Op: opCoverage}, "status": {Op: opStatus},
 	}
 	for name, req := range visitor {
-		for _, to := range []api.PeerID{m.host.ID(), f.host.ID()} {
-			if err := ask(to, req); api.KindOf(err) != api.Denied {
+		for _, to := range []*p2p.Host{m.host, f.host} {
+			check(t, i.Connect(t.Context(), info(to))) // a visitor does not stay
+			if err := ask(to.ID(), req); api.KindOf(err) != api.Denied {
 				t.Errorf("a visitor asks for %s: %v, want denied", name, err)
 			}
 		}

@@ -316,7 +316,8 @@ func (w *world) same(list ...*follower) {
 			s = f.Status()
 			return s.Settled && s.Index >= want.Index
 		})
-		if got := f.st.Digest(); got.Index != want.Index || got.Pins != want.Pins {
+		// Entries that in sum changed no pin may not have come to it, but a beacon past them.
+		if got := f.st.Digest(); got.Index > want.Index || got.Pins != want.Pins {
 			w.t.Fatalf("follower %d has digest %x at index %d, want %x at %d", i, got.Pins[:8], got.Index, want.Pins[:8], want.Index)
 		}
 	}

@@ -42,9 +42,9 @@ func TestFollower_FirstCopyTellsHowFarItIsAndGoesOn(t *testing.T) {
 		t.Errorf("while pages come: %+v", s)
 	}
 	f.stop()
+	had := f.st.Stats().Pins
 	line.SetLimit(rate.Inf)
 	f.start()
-	had := f.st.Stats().Pins
 	w.same(f)
 	if f.copy.had < had || had == 0 || had == pins {
 		t.Errorf("the copy began anew with %d pins, of %d that were there", f.copy.had, had)
