@@ -47,6 +47,7 @@ type paces struct {
 	mu   sync.Mutex
 	by   map[string]*rate.Limiter
 	rest *rate.Limiter // of those for whom there is no room
+	last time.Time     // when something was spent
 }
 
 func newPaces(l paceLimits) *paces {
@@ -119,9 +120,10 @@ func (c *pacedConn) Read(b []byte) (int, error) {
 	defer turn.Stop()
 	select {
 	case <-turn.C:
+		return n, nil
 	case <-c.closed:
+		return 0, net.ErrClosed
 	}
-	return n, nil
 }
 
 // look tells whether the connection may be read as it comes.
@@ -144,7 +146,15 @@ func (c *pacedConn) Write(b []byte) (int, error) {
 
 // spend takes n bytes from what there is, and tells for how long that is too much.
 func (c *pacedConn) spend(n int, now time.Time) (wait time.Duration) {
-	return max(c.bytes.ReserveN(now, n).DelayFrom(now), c.of.all.ReserveN(now, n).DelayFrom(now))
+	p := c.of
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// A Limiter that is told an older time, by who waited here, counts what is since then twice.
+	if now.Before(p.last) {
+		now = p.last
+	}
+	p.last = now
+	return max(c.bytes.ReserveN(now, n).DelayFrom(now), p.all.ReserveN(now, n).DelayFrom(now))
 }
 
 // Close implements net.Conn.

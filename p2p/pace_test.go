@@ -118,6 +118,42 @@ func TestPacedConn_IsFreeForItsNeighbours(t *testing.T) {
 	})
 }
 
+// Who waited for its turn to count comes with an older time than who was before it: what there is
+// does not grow by that.
+func TestPacedConn_CountsNoTimeTwice(t *testing.T) {
+	c := newPaces(clusterPace).conn(lying{}, func() bool { return false })
+	now := time.Now()
+	c.spend(clusterPace.burst, now)
+	for range 10 {
+		c.spend(clusterPace.rate, now.Add(-10*time.Second))
+		c.spend(clusterPace.rate, now)
+	}
+	if got, want := c.spend(0, now), 20*time.Second; got < want {
+		t.Errorf("the next waits for %v, want %v", got, want)
+	}
+}
+
+// What lies there of a connection that was closed is not read to its end.
+func TestPacedConn_IsReadNoMoreOnceClosed(t *testing.T) {
+	c := newPaces(clusterPace).conn(lying{}, func() bool { return false })
+	for range 2 {
+		c.spend(clusterPace.burst, time.Now())
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes are read", n)
+	}
+}
+
+// lying is a connection of which some bytes always lie there.
+type lying struct{ net.Conn }
+
+func (lying) Read(b []byte) (int, error) { return len(b), nil }
+func (lying) RemoteAddr() net.Addr       { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)} }
+func (lying) Close() error               { return nil }
+
 func TestPaces_RememberFewAddresses(t *testing.T) {
 	p, now := newPaces(clusterPace), time.Now()
 	for i := range 4 * paceAddresses { // who comes and goes leaves nothing behind
