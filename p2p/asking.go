@@ -29,16 +29,18 @@ func (a *asking) run(ctx context.Context) error {
 
 func (a *asking) look(ctx context.Context, now time.Time) {
 	a.sweep()
-	if len(a.base.Network().Conns()) > a.most {
-		letIn(a.places(), "", a.most+1, a.most+1, now) // some came at the same moment
-	}
-	there, listed := map[peer.ID]bool{}, a.roster.dataHosts()
+	a.hasRoom("", a.most+1, now) // some came at the same moment
+	there := map[peer.ID]bool{}
 	for _, id := range a.base.Network().Peers() {
 		there[id] = true
-		if a.isMember(id) || a.isGuest(id) && !a.due(id, listed[id], now) {
+		if a.isMember(id) {
 			continue
 		}
-		likely := listed[id] || called(a.base.Network().ConnsToPeer(id))
+		listed := a.roster.listsData(id)
+		if a.isGuest(id) && !a.due(id, listed, now) {
+			continue
+		}
+		likely := listed || called(a.base.Network().ConnsToPeer(id))
 		if a.start(ctx, id, likely, func() { a.check(ctx, id) }) {
 			a.asked[id] = now
 		}

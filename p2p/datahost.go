@@ -107,7 +107,7 @@ func (k *keeper) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReas
 		return true, 0
 	}
 	few(k.d.base.Network(), c.RemotePeer(), strangerConns-1)
-	return letIn(k.d.places(), addressKey(c.RemoteMultiaddr()), k.d.most, k.d.most, time.Now()), 0
+	return k.d.hasRoom(addressKey(c.RemoteMultiaddr()), k.d.most, time.Now()), 0
 }
 
 // NewConn implements network.Multiplexer.
@@ -224,21 +224,23 @@ func (d *DataHost) Spend(ctx context.Context, id peer.ID, work time.Duration) er
 // CameIn is how many bytes were read of all streams so far, where MaxBandwidth bounds them.
 func (d *DataHost) CameIn() uint64 { return d.speed.came.Load() }
 
-// places are the connections that strangers made. Those who were let in keep theirs, up to half
-// of the most.
-func (d *DataHost) places() []Place[network.Conn] {
-	listed := d.roster.dataHosts()
-	all := places(d.base.Network(), func(c network.Conn) bool {
-		id := c.RemotePeer()
-		return c.Stat().Direction == network.DirInbound && !listed[id] && !d.isMember(id)
+// hasRoom tells whether one more stranger may connect from an address, where most may. Those who
+// were let in keep their places, up to half of the most.
+func (d *DataHost) hasRoom(address string, most int, now time.Time) bool {
+	n := d.base.Network()
+	if len(n.Conns()) < most {
+		return true
+	}
+	all := places(n, func(c network.Conn) bool {
+		return c.Stat().Direction == network.DirInbound && !d.isOurs(c.RemotePeer())
 	})
 	keep(all, func(c network.Conn) bool { return d.wasLetIn(c.RemotePeer()) }, d.most/2, d.most/2)
-	return all
+	return letIn(all, address, most, most, now)
 }
 
 // isOurs tells whether the peer, which has shown its key, is a member's data host: one that is
 // listed, or has shown its certificate.
-func (d *DataHost) isOurs(id peer.ID) bool { return d.isMember(id) || d.roster.dataHosts()[id] }
+func (d *DataHost) isOurs(id peer.ID) bool { return d.isMember(id) || d.roster.listsData(id) }
 
 // isGuest tells whether the peer may stay without being a member.
 func (d *DataHost) isGuest(id peer.ID) bool { return d.public || d.wasLetIn(id) }

@@ -66,10 +66,10 @@ func (c *cluster) roster() Roster {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.listed[id] == dataID
-	}, DataHosts: func() []peer.ID {
+	}, ListsData: func(dataID peer.ID) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return slices.Collect(maps.Values(c.listed))
+		return slices.Contains(slices.Collect(maps.Values(c.listed)), dataID)
 	}}
 }
 

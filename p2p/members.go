@@ -27,8 +27,8 @@ type Roster struct {
 	Removed func(peer.ID) bool
 	// Lists tells whether the peer with this ID is a member and has this data host.
 	Lists func(id, dataID peer.ID) bool
-	// DataHosts returns the IDs of the members' data hosts.
-	DataHosts func() []peer.ID
+	// ListsData tells whether a member has this data host.
+	ListsData func(dataID peer.ID) bool
 }
 
 func (r Roster) members() []peer.AddrInfo {
@@ -40,15 +40,7 @@ func (r Roster) members() []peer.AddrInfo {
 
 func (r Roster) lists(id, dataID peer.ID) bool { return r.Lists != nil && r.Lists(id, dataID) }
 
-func (r Roster) dataHosts() map[peer.ID]bool {
-	all := map[peer.ID]bool{}
-	if r.DataHosts != nil {
-		for _, id := range r.DataHosts() {
-			all[id] = true
-		}
-	}
-	return all
-}
+func (r Roster) listsData(dataID peer.ID) bool { return r.ListsData != nil && r.ListsData(dataID) }
 
 func (r Roster) removed(id peer.ID) bool { return r.Removed != nil && r.Removed(id) }
 

@@ -326,33 +326,29 @@ func sameRecord(member api.Member, own api.JoinRequest) bool {
 
 // roster is what the hosts need to know of the members.
 func roster(pins *state.State, log *slog.Logger) p2p.Roster {
+	members := func() []api.Member {
+		members, err := pins.Members()
+		if err != nil {
+			log.Error("members cannot be read", "err", err)
+		}
+		return members
+	}
+	listed := func(is func(api.Member) bool) bool { return slices.ContainsFunc(members(), is) }
 	return p2p.Roster{
 		Members: func() []peer.AddrInfo {
-			members, err := pins.Members()
-			if err != nil {
-				log.Error("members cannot be read", "err", err)
-			}
-			out := make([]peer.AddrInfo, 0, len(members))
-			for _, m := range members {
+			all := members()
+			out := make([]peer.AddrInfo, 0, len(all))
+			for _, m := range all {
 				out = append(out, peer.AddrInfo{ID: m.ID, Addrs: m.Addresses})
 			}
 			return out
 		},
 		Removed: pins.Removed,
 		Lists: func(id, dataID peer.ID) bool {
-			members, err := pins.Members()
-			return err == nil && slices.ContainsFunc(members, func(m api.Member) bool { return m.ID == id && m.DataID == dataID })
+			return listed(func(m api.Member) bool { return m.ID == id && m.DataID == dataID })
 		},
-		DataHosts: func() []peer.ID {
-			members, err := pins.Members()
-			if err != nil {
-				log.Error("members cannot be read", "err", err)
-			}
-			out := make([]peer.ID, 0, len(members))
-			for _, m := range members {
-				out = append(out, m.DataID)
-			}
-			return out
+		ListsData: func(dataID peer.ID) bool {
+			return listed(func(m api.Member) bool { return m.DataID == dataID })
 		},
 	}
 }
