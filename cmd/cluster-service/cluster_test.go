@@ -467,30 +467,53 @@ func (p *testPeer) pinset() map[api.Cid]api.Pin {
 	return out
 }
 
-func (p *testPeer) pin(c api.Cid, o api.PinOptions) api.Pin {
+func (p *testPeer) pin(c api.Cid, o api.PinOptions) (pin api.Pin) {
 	p.t.Helper()
-	pin, err := p.http.Pin(p.t.Context(), c, o)
-	if err != nil {
-		p.t.Fatalf("pin through %s: %v", p.name, err)
-	}
+	p.must("pin", func() (err error) {
+		pin, err = p.http.Pin(p.t.Context(), c, o)
+		return err
+	})
 	return pin
 }
 
 func (p *testPeer) unpin(c api.Cid) {
 	p.t.Helper()
-	if _, err := p.http.Unpin(p.t.Context(), c); err != nil {
-		p.t.Fatalf("unpin through %s: %v", p.name, err)
-	}
+	tried := false
+	p.must("unpin", func() error {
+		_, err := p.http.Unpin(p.t.Context(), c)
+		if tried && code(err) == http.StatusNotFound {
+			return nil
+		}
+		tried = true
+		return err
+	})
 }
 
 // add adds one file through p and returns its CID.
-func (p *testPeer) add(content []byte, o api.PinOptions) api.Cid {
+func (p *testPeer) add(content []byte, o api.PinOptions) (c api.Cid) {
 	p.t.Helper()
-	c, err := p.tryAdd(content, o)
-	if err != nil {
-		p.t.Fatalf("add through %s: %v", p.name, err)
-	}
+	p.must("add", func() (err error) {
+		c, err = p.tryAdd(content, o)
+		return err
+	})
 	return c
+}
+
+// must does what a client does that is told to come again: on a busy machine a leader may
+// lose its place at any time.
+func (p *testPeer) must(what string, f func() error) {
+	p.t.Helper()
+	eventually(p.t, patience, func() error {
+		err := f()
+		switch code(err) {
+		case http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusAccepted:
+			return fmt.Errorf("%s through %s: %w", what, p.name, err)
+		}
+		if err != nil {
+			p.t.Fatalf("%s through %s: %v", what, p.name, err)
+		}
+		return nil
+	})
 }
 
 func (p *testPeer) tryAdd(content []byte, o api.PinOptions) (c api.Cid, err error) {

@@ -257,11 +257,7 @@ func TestCluster_JoinerIsGivenPinsAtOnce(t *testing.T) {
 	if pin := leader.pin(randomCid(), o); len(pin.Allocations) != 1 || pin.Allocations[0] != joiner.id {
 		t.Errorf("the pin is on %v, not on the joiner", pin.Allocations)
 	}
-	var c api.Cid
-	eventually(t, patience, func() (err error) { // its record may come after its metrics, and so where it is
-		c, err = leader.tryAdd(randomBytes(1000), copies(3))
-		return err
-	})
+	c := leader.add(randomBytes(1000), copies(3))
 	t.Logf("pin and add took %s", time.Since(start))
 	if pin, err := leader.http.Allocation(t.Context(), c); err != nil || len(pin.Allocations) != 3 {
 		t.Errorf("the add is on %v, %v", pin.Allocations, err)
