@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,135 +91,251 @@ func (e exchange) NotifyNewBlocks(ctx context.Context, bs ...blocks.Block) error
 func (e exchange) Close() error { return nil }
 
 // session fetches the blocks of one DAG, over one bitswap session after another: a
-// new one wherever the last has been without a want for freshFor.
+// new one wherever the last has been without a want for freshFor, and beside one that
+// is stuck. That may be without a peer, though some are connected: it leaves one that
+// answers late too often, as slow machines do, and one that it cannot send to any more;
+// and then sends new wants to nobody.
 type session struct {
 	n       *Node
 	ctx     context.Context // bounds the bitswap sessions; boxo's interface has it so
+	cancel  context.CancelFunc
 	root    cid.Cid         // whose holders to connect to; undefined: those of what is wanted
 	origins []peer.AddrInfo // to connect to as well
 
-	mu     sync.Mutex
-	cur    ex.Fetcher
-	cancel context.CancelFunc // of cur
-	wants  int                // in progress on cur
-	idle   time.Time          // since when there are none
+	mu      sync.Mutex
+	cur     *asking   // in which is asked now
+	wants   int       // in progress, in all
+	arrived time.Time // when a block came, or the first was asked for
+}
+
+// An asking is a bitswap session. The session's mu guards it.
+type asking struct {
+	ex.Fetcher
+	cancel context.CancelFunc
+	wants  int       // in progress
+	idle   time.Time // since when there are none
 }
 
 func (n *Node) session(ctx context.Context, root cid.Cid, origins ...peer.AddrInfo) *session {
 	n.expect(origins)
-	return &session{n: n, ctx: ctx, root: root, origins: origins}
+	ctx, cancel := context.WithCancel(ctx)
+	return &session{n: n, ctx: ctx, cancel: cancel, root: root, origins: origins}
 }
 
 // Close ends the session. It ends with its context too.
 func (s *session) Close() {
+	s.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cancel != nil {
-		s.cancel()
-	}
 	s.n.forget(s.origins)
 	s.origins = nil
 }
 
 // GetBlock implements exchange.Fetcher.
 func (s *session) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	f, err := s.begin(ctx, c)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	got, err := s.GetBlocks(ctx, []cid.Cid{c})
 	if err != nil {
 		return nil, err
 	}
-	defer s.end()
-	b, err := f.GetBlock(ctx, c)
-	switch {
-	case err == nil:
+	if b, ok := <-got; ok {
 		return b, nil
+	}
+	switch {
 	case s.n.closing.Err() != nil:
 		return nil, errClosed
-	case s.ctx.Err() != nil: // which boxo calls a closed channel, where ctx ends a moment later
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case s.ctx.Err() != nil:
 		return nil, s.ctx.Err()
 	}
-	return nil, err
+	return nil, ipld.ErrNotFound{Cid: c}
 }
 
 // GetBlocks implements exchange.Fetcher.
 func (s *session) GetBlocks(ctx context.Context, cs []cid.Cid) (<-chan blocks.Block, error) {
-	if len(cs) == 0 {
-		none := make(chan blocks.Block)
-		close(none)
-		return none, nil
-	}
-	f, err := s.begin(ctx, cs[0])
-	if err != nil {
-		return nil, err
-	}
-	in, err := f.GetBlocks(ctx, cs)
-	if err != nil {
-		s.end()
-		return nil, err
-	}
 	out := make(chan blocks.Block)
+	if len(cs) == 0 {
+		close(out)
+		return out, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	got, all := make(chan blocks.Block), make(chan struct{}, 1)
+	first, err := s.ask(ctx, cs, got, all)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
 	err = s.n.use.spawn(func() {
-		defer s.end()
+		defer cancel()
 		defer close(out)
-		for b := range in {
-			select {
-			case out <- b:
-			case <-ctx.Done():
-				return
-			}
-		}
+		s.collect(ctx, cs, first, got, all, out)
 	})
 	if err != nil {
-		s.end()
+		cancel()
 		return nil, err
 	}
 	return out, nil
 }
 
+// collect passes on what comes, each block once, until all have come. Where none does for a
+// while, it asks anew.
+func (s *session) collect(ctx context.Context, cs []cid.Cid, last *asking, got chan blocks.Block, all chan struct{}, out chan<- blocks.Block) {
+	left := map[string]cid.Cid{} // by multihash, as boxo has it
+	for _, c := range cs {
+		left[string(c.Hash())] = c
+	}
+	patience := rebroadcast + s.n.o.lineTime()
+	look := time.NewTimer(patience)
+	defer look.Stop()
+	for {
+		select {
+		case b := <-got:
+			hash := string(b.Cid().Hash())
+			if _, ok := left[hash]; !ok {
+				continue
+			}
+			delete(left, hash)
+			select {
+			case out <- b:
+			case <-ctx.Done():
+				return
+			}
+			if len(left) == 0 {
+				return
+			}
+		case <-look.C:
+			if early := patience - s.quiet(); early > 0 {
+				look.Reset(early)
+				continue
+			}
+			s.leave(last)
+			var err error
+			if last, err = s.ask(ctx, slices.Collect(maps.Values(left)), got, all); err != nil {
+				return // the node closes, or ctx has ended
+			}
+			patience *= 2
+			look.Reset(patience)
+		case <-all:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ask asks for cs in one bitswap session. What comes is sent to got, and then all is told.
+func (s *session) ask(ctx context.Context, cs []cid.Cid, got chan<- blocks.Block, all chan<- struct{}) (*asking, error) {
+	a, err := s.begin(ctx, cs[0])
+	if err != nil {
+		return nil, err
+	}
+	in, err := a.GetBlocks(ctx, cs)
+	if err == nil {
+		err = s.n.use.spawn(func() {
+			defer s.end(a)
+			for b := range in {
+				s.note()
+				select {
+				case got <- b:
+				case <-ctx.Done():
+					return
+				}
+			}
+			select {
+			case all <- struct{}{}:
+			default: // another has told
+			}
+		})
+	}
+	if err != nil {
+		s.end(a)
+		return nil, err
+	}
+	return a, nil
+}
+
 // begin returns the bitswap session for a want of c, which end ends.
-func (s *session) begin(ctx context.Context, c cid.Cid) (ex.Fetcher, error) {
+func (s *session) begin(ctx context.Context, c cid.Cid) (*asking, error) {
 	if s.n.bitswap == nil {
 		return nil, ipld.ErrNotFound{Cid: c}
 	}
-	if f := s.reuse(); f != nil {
-		return f, nil
+	if a := s.reuse(); a != nil {
+		return a, nil
 	}
 	root := s.root
 	if !root.Defined() {
 		root = c
 	}
 	s.n.reach(ctx, append(s.n.peers.Holders(ctx, api.Cid{Cid: root}), s.origins...))
-	if f := s.reuse(); f != nil { // somebody was quicker
-		return f, nil
+	if a := s.reuse(); a != nil { // somebody was quicker
+		return a, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cancel != nil && s.wants == 0 {
-		s.cancel()
+	if s.cur != nil && s.cur.wants == 0 {
+		s.cur.cancel()
+		s.cur = nil
 	}
-	if s.wants == 0 {
-		var sctx context.Context
-		sctx, s.cancel = context.WithCancel(s.ctx)
-		s.cur = s.n.bitswap.NewSession(sctx)
+	if s.cur == nil {
+		ctx, cancel := context.WithCancel(s.ctx)
+		s.cur = &asking{Fetcher: s.n.bitswap.NewSession(ctx), cancel: cancel}
 	}
-	s.wants++
-	return s.cur, nil
+	return s.want(), nil
 }
 
-func (s *session) reuse() ex.Fetcher {
+func (s *session) reuse() *asking {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cur == nil || s.wants == 0 && time.Since(s.idle) > freshFor {
+	if s.cur == nil || s.cur.wants == 0 && time.Since(s.cur.idle) > freshFor {
 		return nil
 	}
+	return s.want()
+}
+
+// want counts one that is asked in cur. The caller holds mu.
+func (s *session) want() *asking {
+	if s.wants == 0 {
+		s.arrived = time.Now()
+	}
 	s.wants++
+	s.cur.wants++
 	return s.cur
 }
 
-func (s *session) end() {
+func (s *session) end(a *asking) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wants--
-	s.idle = time.Now()
+	a.wants--
+	a.idle = time.Now()
+	if a.wants == 0 && a != s.cur {
+		a.cancel()
+	}
+}
+
+// leave has what is wanted from now on asked in another bitswap session. What is asked in
+// this one may still come.
+func (s *session) leave(a *asking) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur == a {
+		s.cur = nil
+	}
+}
+
+func (s *session) note() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.arrived = time.Now()
+}
+
+// quiet is for how long nothing has come that was asked for.
+func (s *session) quiet() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.arrived)
 }
 
 // askAgain has bitswap ask a connected peer that it gave up: after a few messages that

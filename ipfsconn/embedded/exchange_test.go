@@ -279,6 +279,56 @@ func TestSession_EndsWithItsContext(t *testing.T) {
 	}
 }
 
+// What a bitswap session asks nobody for is asked for in another, beside it; once.
+func TestSession_BesideOneThatIsStuck(t *testing.T) {
+	t.Parallel()
+	holder := onLine(t, Options{})
+	n := onLine(t, Options{}, holder)
+	file := ipfsconntest.File(t, 1, 40, 1000)
+	ipfsconntest.Add(t, holder, file)
+	ctx := within(t, time.Minute)
+	s := n.session(ctx, file.Root.Cid)
+	defer s.Close()
+	ended := make(chan struct{})
+	s.cur = &asking{Fetcher: stuck{}, cancel: func() { close(ended) }, idle: time.Now().Add(time.Hour)}
+	got := cid.NewSet()
+	var wants []cid.Cid
+	for _, b := range file.Blocks {
+		wants = append(wants, b.Cid())
+	}
+	in, err := s.GetBlocks(ctx, wants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b := range in {
+		if !got.Visit(b.Cid()) {
+			t.Errorf("block %s comes twice", b.Cid())
+		}
+	}
+	if got.Len() != len(wants) {
+		t.Errorf("%d blocks come of %d", got.Len(), len(wants))
+	}
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		t.Error("the stuck one is not ended")
+	}
+}
+
+// stuck is a bitswap session without peers.
+type stuck struct{}
+
+func (stuck) GetBlock(ctx context.Context, _ cid.Cid) (block.Block, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (stuck) GetBlocks(ctx context.Context, _ []cid.Cid) (<-chan block.Block, error) {
+	none := make(chan block.Block)
+	context.AfterFunc(ctx, func() { close(none) })
+	return none, nil
+}
+
 func TestFind_ClosesItsWants(t *testing.T) {
 	holder := onLine(t, Options{})
 	n := onLine(t, Options{}, holder)
