@@ -133,8 +133,6 @@ func (s *session) Close() {
 
 // GetBlock implements exchange.Fetcher.
 func (s *session) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	got, err := s.GetBlocks(ctx, []cid.Cid{c})
 	if err != nil {
 		return nil, err
