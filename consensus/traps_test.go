@@ -45,9 +45,7 @@ func TestTrap1_DeposedLeaderWritesNothing(t *testing.T) {
 	})
 }
 
-// applyDeposed has a leader hear of another, and then apply an entry. It tells whether there
-// is one of a later term now than its own.
-func applyDeposed(t *testing.T, o Options) (wrote bool, err error) {
+func leaderAmongActors(t *testing.T, o Options) (*node, []*actor, *raft.Raft) {
 	t.Helper()
 	n, actors := amongActors(t, o, nil)
 	n.start()
@@ -55,6 +53,14 @@ func applyDeposed(t *testing.T, o Options) (wrote bool, err error) {
 	g.leader()
 	r, _, err := n.c.running()
 	check(t, err)
+	return n, actors, r
+}
+
+// applyDeposed has a leader hear of another, and then apply an entry. It tells whether there
+// is one of a later term now than its own.
+func applyDeposed(t *testing.T, o Options) (wrote bool, err error) {
+	t.Helper()
+	n, actors, r := leaderAmongActors(t, o)
 	for _, a := range actors {
 		a.stayLoyal() // or the peer leads again, in a term of its own
 	}
@@ -301,12 +307,7 @@ func TestTrap6_OldAnswersDoNotVerify(t *testing.T) {
 	const lease = 5 * time.Second // the leader's: it is to go on leading here
 	o.HeartbeatTimeout, o.ElectionTimeout, o.LeaderLeaseTimeout = lease, lease, lease
 	o.CommitTimeout, o.quietCommits = time.Minute, true // heartbeats only
-	n, actors := amongActors(t, o, nil)
-	n.start()
-	g := &group{t: t, m: n.m, nodes: []*node{n}}
-	g.leader()
-	r, _, err := n.c.running()
-	check(t, err)
+	n, actors, r := leaderAmongActors(t, o)
 
 	// Each actor receives one more heartbeat, and answers it only once it is asked for.
 	received, release := make(chan struct{}, len(actors)), make(chan struct{})
